@@ -1,0 +1,52 @@
+"""Frame arithmetic: which samples make which frame. Plain integers, no tensors.
+
+These few functions are the only place that knows it; the offline extractor, the streaming one, the collate of a
+trainer (through `Extractor.count`) and the tests all ask here. Three ways to treat the ends of a signal:
+
+    snip_edges=True                 Kaldi: only frames that fit              1 + (n - length) // shift
+    snip_edges=False                Kaldi: one frame a shift, edges mirrored (n + shift // 2) // shift
+    center=True (drop_last=True)    librosa, torch.stft (Whisper): frame t is centred on t * shift
+
+Source: Kaldi feat/feature-window.cc (NumFrames, FirstSampleOfFrame); librosa.util.frame.
+"""
+
+
+def num_frames(n_samples, length, shift, snip_edges=True, center=False, drop_last=False) -> int:
+    """Number of frames that `n_samples` samples give; 0 when there are too few."""
+    if n_samples <= 0:
+        return 0
+    if center:
+        return n_samples // shift + (0 if drop_last else 1)
+    if snip_edges:
+        return 0 if n_samples < length else 1 + (n_samples - length) // shift
+    return (n_samples + shift // 2) // shift
+
+
+def first_sample(frame, length, shift, snip_edges=True, center=False) -> int:
+    """Index of the first sample of `frame`; negative where the frame begins before the signal."""
+    if center:
+        return frame * shift - length // 2
+    if snip_edges:
+        return frame * shift
+    return frame * shift + shift // 2 - length // 2
+
+
+def mirror(index, n_samples):
+    """Position that stands for `index` when the edge is repeated: 2 1 0 | 0 1 2 | 2 1 0 (Kaldi)."""
+    index = index % (2 * n_samples)
+    return _fold(index, 2 * n_samples - 1 - index)
+
+
+def reflect(index, n_samples):
+    """Position that stands for `index` when the edge is not repeated: 2 1 | 0 1 2 | 1 0 (librosa, torch.stft)."""
+    if n_samples == 1:
+        return index * 0
+    period = 2 * (n_samples - 1)
+    index = index % period
+    return _fold(index, period - index)
+
+
+def _fold(forth, back):
+    """The smaller of two indices, for integers, arrays and tensors alike."""
+    first = forth <= back
+    return forth * first + back * (1 - first * 1)

@@ -1,0 +1,85 @@
+"""Mel scales and triangular filter banks, float64 numpy.
+
+Two scales: `htk` (1127 ln(1 + f / 700), also Kaldi's) and `slaney` (linear to 1 kHz, logarithmic above). Triangles
+are straight lines over mel (Kaldi) or over Hz (librosa, torchaudio.transforms, Whisper); the two differ by 0.003 in
+mean log-mel. `slaney` norm gives every triangle the same area.
+Sources: Kaldi feat/mel-computations.cc; Slaney, Auditory Toolbox, 1998; librosa.filters.mel.
+"""
+
+import numpy as np
+
+SCALES = ("htk", "slaney")
+SLANEY_KNEE_HZ, SLANEY_KNEE_MEL, SLANEY_STEP = 1000.0, 15.0, np.log(6.4) / 27.0
+
+
+def hz_to_mel(hz, scale: str = "htk"):
+    """Frequency in Hz to mel."""
+    hz = np.asarray(hz, dtype=np.float64)
+    if scale == "htk":
+        return 1127.0 * np.log1p(hz / 700.0)
+    above = SLANEY_KNEE_MEL + np.log(np.maximum(hz, SLANEY_KNEE_HZ) / SLANEY_KNEE_HZ) / SLANEY_STEP
+    return np.where(hz < SLANEY_KNEE_HZ, hz * 3.0 / 200.0, above)
+
+
+def mel_to_hz(mel, scale: str = "htk"):
+    """Mel to frequency in Hz."""
+    mel = np.asarray(mel, dtype=np.float64)
+    if scale == "htk":
+        return 700.0 * np.expm1(mel / 1127.0)
+    above = SLANEY_KNEE_HZ * np.exp(SLANEY_STEP * (np.maximum(mel, SLANEY_KNEE_MEL) - SLANEY_KNEE_MEL))
+    return np.where(mel < SLANEY_KNEE_MEL, mel * 200.0 / 3.0, above)
+
+
+def mel_edges(num_mel_bins: int, low_freq: float, high_freq: float, scale: str = "htk") -> np.ndarray:
+    """Corners of the triangles in mel (num_mel_bins + 2,): bin b rises from b to b + 1 and falls to b + 2."""
+    return np.linspace(hz_to_mel(low_freq, scale), hz_to_mel(high_freq, scale), num_mel_bins + 2)
+
+
+def mel_filters(
+    num_mel_bins: int,
+    n_fft: int,
+    sampling_rate: int,
+    low_freq: float,
+    high_freq: float,
+    scale: str = "htk",
+    triangles: str = "mel",
+    norm: str = "",
+) -> np.ndarray:
+    """Filter bank (num_mel_bins, n_fft // 2 + 1), to be multiplied with a power spectrum.
+
+    Raises ValueError naming the first filter that no FFT bin falls into.
+    """
+    corners = mel_edges(num_mel_bins, low_freq, high_freq, scale)
+    hz = np.arange(n_fft // 2 + 1) * sampling_rate / n_fft
+    at = hz_to_mel(hz, scale) if triangles == "mel" else hz
+    if triangles == "hz":
+        corners = mel_to_hz(corners, scale)
+    left, middle, right = (corners[i : i + num_mel_bins, None] for i in range(3))
+    bank = np.maximum(0.0, np.minimum((at - left) / (middle - left), (right - at) / (right - middle)))
+    _refuse_empty(bank, mel_to_hz(mel_edges(num_mel_bins, low_freq, high_freq, scale), scale), n_fft)
+    if norm == "slaney":
+        width = mel_to_hz(mel_edges(num_mel_bins, low_freq, high_freq, scale), scale)
+        bank *= (2.0 / (width[2:] - width[:-2]))[:, None]
+    return bank
+
+
+def _refuse_empty(bank: np.ndarray, corners_hz: np.ndarray, n_fft: int) -> None:
+    empty = np.flatnonzero(bank.max(axis=1) <= 0.0)
+    if len(empty):
+        low, high = corners_hz[empty[0]], corners_hz[empty[0] + 2]
+        raise ValueError(
+            f"num_mel_bins={len(bank)} is too many for n_fft={n_fft}: filter {empty[0]} ({low:.0f} to {high:.0f} Hz) "
+            f"holds no FFT bin ({len(empty)} such); use fewer mel bins or a larger n_fft"
+        )
+
+
+def vtln_warp(hz, factor: float, low_freq: float, high_freq: float, low_knee=100.0, high_knee=-500.0):
+    """Kaldi's piecewise linear warp of frequencies: hz / factor in the middle, both ends fixed.
+
+    A negative `high_knee` counts down from `high_freq`. Source: Kaldi MelBanks::VtlnWarpFreq.
+    """
+    high_knee = high_knee + high_freq if high_knee < 0 else high_knee
+    low = low_knee * max(1.0, factor)
+    high = high_knee * min(1.0, factor)
+    corners = np.array([low_freq, low, high, high_freq])
+    return np.interp(hz, corners, [low_freq, low / factor, high / factor, high_freq])
