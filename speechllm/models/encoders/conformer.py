@@ -16,7 +16,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from speechllm.models.encoders._masks import valid_mask, zero_beyond
+from speechllm.models.masks import valid_mask, zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Config:
         if self.conv_norm not in ("layer", "batch"):
             raise ValueError(f"conv_norm must be 'layer' or 'batch', got {self.conv_norm!r}")
 
-    def count(self, n: int) -> int:
-        """Give the number of steps L for n frames; every halving rounds up."""
-        return -(-max(n, 0) // self.subsampling)
+    def count(self, n):
+        """Give the number of steps L for n frames; n may be a tensor of lengths."""
+        return -(-n // self.subsampling)
 
     def build(self, in_dim: int) -> nn.Module:
         """Make the encoder for features of width `in_dim`.
@@ -113,7 +113,7 @@ class Conformer(nn.Module):
         x = nn.functional.pad(x, (0, self.extra, 0, max(0, 1 - x.shape[1])))
         mask = valid_mask(lengths, x.shape[1])
         states = self.model(x, attention_mask=mask, output_attention_mask=False).last_hidden_state
-        return states, -(-lengths // self.config.subsampling)
+        return states, self.config.count(lengths)
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -1,4 +1,4 @@
-"""Masks from lengths, so that what lies beyond an utterance's end never reaches its states."""
+"""Masks from lengths, so that what lies beyond an utterance's end never reaches a result."""
 
 import torch
 

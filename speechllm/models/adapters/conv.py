@@ -1,0 +1,87 @@
+"""The CNN length adapter: strided convolutions bring the rate down, a Linear the width.
+
+`layers` times Conv1d with stride and GELU, then Linear to the LLM's width and a norm:
+(B, L, D) -> (B, K, H), K = L / stride**layers, rounded up.
+Papers: the length adapter of Li et al., arXiv 2010.12829; SpeechVerse, arXiv 2405.08295.
+"""
+
+import dataclasses
+
+from torch import nn
+from torch.nn import functional
+
+from speechllm.models.adapters import _norm
+from speechllm.models.masks import zero_beyond
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the convolutional adapter.
+
+    layers: how many convolutions. kernel, stride: of each, in steps. hidden: their channels, 0 for
+    the encoder's width. dropout: after each activation.
+    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
+    square of the LLM's embeddings (`match`).
+    """
+
+    layers: int = 2
+    kernel: int = 3
+    stride: int = 2
+    hidden: int = 0
+    dropout: float = 0.0
+    norm: str = "rms"
+    norm_scale: float = 0.0
+
+    def __post_init__(self):
+        """Refuse settings that mean nothing."""
+        if self.layers < 1 or not 1 <= self.stride <= self.kernel:
+            raise ValueError(
+                "wanted layers >= 1 and 1 <= stride <= kernel (or steps would be skipped), got "
+                f"layers {self.layers}, stride {self.stride}, kernel {self.kernel}"
+            )
+        _norm.check(self.norm, self.norm_scale)
+
+    def count(self, n):
+        """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
+        return -(-n // self.stride**self.layers)
+
+    def build(self, in_dim: int, out_dim: int) -> nn.Module:
+        """Make the adapter from encoder width D to LLM width H."""
+        return Conv(self, in_dim, out_dim)
+
+
+class Conv(nn.Module):
+    """See the module docstring."""
+
+    def __init__(self, config: Config, in_dim: int, out_dim: int):
+        super().__init__()
+        self.config = config
+        hidden = config.hidden or in_dim
+        widths = [in_dim] + [hidden] * config.layers
+        self.convs = nn.ModuleList(
+            nn.Conv1d(a, b, config.kernel, config.stride)
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.linear = nn.Linear(hidden, out_dim)
+        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+
+    def forward(self, states, lengths):
+        """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
+        for conv in self.convs:
+            states = self._step(conv, zero_beyond(states, lengths))
+            lengths = -(-lengths // self.config.stride)
+        return self.norm(self.linear(states)), lengths
+
+    def _step(self, conv, states):
+        """Take one convolution: (B, L, C) -> (B, ceil(L / stride), C'), step i centred at i * s."""
+        kernel, stride = self.config.kernel, self.config.stride
+        steps = -(-states.shape[1] // stride)
+        left = (kernel - 1) // 2
+        right = (steps - 1) * stride + kernel - left - states.shape[1]
+        out = conv(functional.pad(states.transpose(1, 2), (left, right)))
+        return self.dropout(functional.gelu(out)).transpose(1, 2)
+
+    def match(self, embeddings) -> None:
+        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
+        self.norm.match(embeddings)
