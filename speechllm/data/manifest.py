@@ -62,6 +62,12 @@ class Manifest(Sequence[dict[str, Any]]):
         return durations if self._lines is None else durations[self._lines]
 
     @property
+    def n_bytes(self) -> np.ndarray:
+        """Bytes of each line, (N,) int64: what there is to read, for text without a duration."""
+        sizes = np.diff(self._index.offsets)
+        return sizes if self._rows is None else sizes[self._rows]
+
+    @property
     def ids(self) -> list[str]:
         """The ids in order; read from the file at each call, as they are not kept in memory."""
         return [row["id"] for row in self]

@@ -1,0 +1,54 @@
+"""The `speechllm` command: one file a verb, loaded when the verb is called.
+
+Nothing heavy is imported before it is needed, so that `--help` answers at once.
+"""
+
+import argparse
+import importlib
+import sys
+
+VERBS = {
+    "data": "prepare, validate and show data; train a tokenizer",
+    "train": "train a preset's stages",
+    "decode": "decode a manifest with a trained model",
+    "score": "score a decode: WER, CER, accuracy, with intervals and alignments",
+    "report": "write RESULTS.md and a page of pictures from experiments",
+    "presets": "list presets, show one",
+    "doctor": "check versions, torch, torchaudio, CUDA; say what to do about each fault",
+}
+
+EPILOG = """examples:
+  speechllm data prepare librispeech --corpus LibriSpeech --out data
+  speechllm train slam_asr_whisper --data train=data/train.jsonl --data valid=data/dev.jsonl --out exp
+  speechllm decode exp data/test.jsonl
+  speechllm score exp/decode_test
+
+Each verb has its own --help. Recipes that do all of it stand under egs/."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; user errors are one line and exit status 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="speechllm",
+        description="Speech LLMs from their own audio front end to a word error rate.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for verb, text in VERBS.items():
+        sub = verbs.add_parser(
+            verb, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if verb == chosen:
+            importlib.import_module(f"speechllm.cli.{verb}").add(sub, argv)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"speechllm {args.verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"speechllm {args.verb}: stopped; the same command goes on", file=sys.stderr)
+        return 130

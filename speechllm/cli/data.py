@@ -1,0 +1,107 @@
+"""`speechllm data`: prepare corpora, validate and show manifests, train a tokenizer."""
+
+import argparse
+import dataclasses
+import importlib
+import typing
+from pathlib import Path
+
+from speechllm import config
+
+ROOM = "data.corpora"
+
+
+def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    """Describe the verbs; a corpus's options come from its Config."""
+    verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_prepare(verbs.add_parser("prepare", help="turn a corpus into manifests"), argv)
+    sub = verbs.add_parser("validate", help="check a manifest, cheaply or by decoding everything")
+    sub.add_argument("manifest", type=Path)
+    sub.add_argument("--deep", action="store_true", help="decode every file")
+    sub.set_defaults(run=_validate)
+    sub = verbs.add_parser("show", help="show an example token by token, with its spectrogram")
+    sub.add_argument("id", help="the example's id")
+    sub.add_argument("--manifest", type=Path, required=True)
+    sub.add_argument("--preset", required=True, help="a preset, or an experiment or checkpoint")
+    sub.add_argument("--tokenizer", help="its folder, where preset is not a checkpoint")
+    sub.add_argument("--plot", type=Path, help="draw the spectrogram into this PNG")
+    sub.set_defaults(run=_show)
+    sub = verbs.add_parser("tokenizer", help="train a small BPE tokenizer on manifests' texts")
+    sub.add_argument("manifest", type=Path, nargs="+")
+    sub.add_argument("--vocab-size", type=int, default=500)
+    sub.add_argument("--out", type=Path, required=True)
+    sub.set_defaults(run=_tokenizer)
+
+
+def _add_prepare(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    """Add a parser a corpus; only the one that is called is imported."""
+    corpora = parser.add_subparsers(dest="corpus_name", metavar="CORPUS", required=True)
+    for name in config.names(ROOM):
+        sub = corpora.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
+        if name in argv:
+            module = importlib.import_module(f"speechllm.{ROOM}.{name}")
+            sub.description = module.__doc__
+            hints = typing.get_type_hints(module.Config)
+            for field in dataclasses.fields(module.Config):
+                _add_field(sub, field, hints[field.name])
+            sub.set_defaults(run=_prepare, config=module.Config)
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    fields = [field.name for field in dataclasses.fields(args.config)]
+    made = args.config(**{name: getattr(args, name) for name in fields}).prepare()
+    for name, path in made.items():
+        print(f"{name}: {path}")
+
+
+def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) -> None:
+    """Make an option of a Config field, by its type and default."""
+    option = f"--{field.name.replace('_', '-')}"
+    default = None if field.default is dataclasses.MISSING else field.default
+    shown = "needed" if default is None else f"default: {default}"
+    if hint is bool:
+        parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default)
+    elif typing.get_origin(hint) is tuple:
+        kind = typing.get_args(hint)[0]
+        parser.add_argument(option, nargs="+", type=kind, default=default, help=shown)
+    else:
+        kind = next((a for a in typing.get_args(hint) if a is not type(None)), hint)
+        needed = field.default is dataclasses.MISSING
+        parser.add_argument(option, type=kind, default=default, required=needed, help=shown)
+
+
+def _validate(args: argparse.Namespace) -> int:
+    from speechllm.data.validate import summary, validate
+
+    problems = validate(args.manifest, deep=args.deep)
+    for problem in problems:
+        print(problem)
+    print(summary(args.manifest))
+    return 1 if problems else 0
+
+
+def _tokenizer(args: argparse.Namespace) -> None:
+    from speechllm.data.manifest import Manifest
+    from speechllm.data.tokenizer import train
+
+    texts = (row["text"] for path in args.manifest for row in Manifest(path) if row.get("text"))
+    size = train(texts, args.vocab_size, args.out)
+    print(f"{args.out}: {size} units")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from speechllm.data.show import show
+    from speechllm.models import store
+    from speechllm.models.llm import load_tokenizer
+    from speechllm.models.system import System
+    from speechllm.train import checkpoint
+
+    if Path(args.preset).is_dir():
+        system = store.system_of(checkpoint.final(args.preset))
+    else:
+        preset = config.load(args.preset)
+        source = args.tokenizer or preset.table("llm").get("pretrained")
+        if not source:
+            raise ValueError("this preset's LLM is trained from nothing: give --tokenizer DIR")
+        system = System(preset, load_tokenizer(source, preset.table("llm").get("pad_token", "")))
+    print(show(system, args.manifest, args.id, args.plot))

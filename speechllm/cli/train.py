@@ -1,0 +1,93 @@
+"""`speechllm train`: run a preset's stages; the same command resumes."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+EPILOG = """A second call with the same --out goes on where the first stopped, to the bit.
+Several processes: accelerate launch --num_processes 2 -m speechllm train ...
+
+examples:
+  speechllm train mini --tokenizer data/bpe --data train=data/train.jsonl \\
+      --data valid=data/dev.jsonl --data text=data/text.jsonl --out exp/mini
+  speechllm train slam_asr_wavlm --data ... --set stage.adapter.steps=2000 --out exp/slam"""
+
+
+def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    """Describe the options."""
+    parser.epilog = EPILOG
+    parser.add_argument("preset", help="a preset's name (speechllm presets) or a TOML file")
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=MANIFEST",
+                        help="a manifest under the name that the stages use: train, valid, text")
+    parser.add_argument("--out", required=True, type=Path, help="the experiment's folder")
+    parser.add_argument("--tokenizer", help="folder of the tokenizer, for an LLM from nothing "
+                        "(speechllm data tokenizer makes one)")
+    parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE",
+                        help="change a setting of the preset; stages: stage.NAME.key=value")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
+                        help="auto: bf16 on a GPU that has it, else fp32")
+    parser.add_argument("--workers", type=int, default=1, help="processes that read audio")
+    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop",
+                        help="at a file that cannot be read: stop, or go on without it")
+    parser.add_argument("--log-every", type=int, default=50, help="steps between printed lines")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.set_defaults(run=run)
+
+
+def manifests(pairs: list[str]) -> dict[str, Path]:
+    """Read NAME=MANIFEST pairs.
+
+    Raises:
+        ValueError: not of that form, or no such file.
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, path = pair.partition("=")
+        if not equals or not Path(path).is_file():
+            raise ValueError(f"--data wants NAME=MANIFEST, an existing file; got {pair!r}")
+        found[name] = Path(path)
+    return found
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train."""
+    paths = manifests(args.data)
+    import accelerate
+    import torch
+
+    from speechllm import config, provenance
+    from speechllm.data.manifest import Manifest
+    from speechllm.models.llm import load_tokenizer
+    from speechllm.models.system import System
+    from speechllm.train import loop
+
+    preset = config.load(args.preset, args.set)
+    source = args.tokenizer or preset.table("llm").get("pretrained")
+    if not source:
+        raise ValueError(f"{preset.source}: its LLM is trained from nothing; give --tokenizer DIR")
+    system = System(preset, load_tokenizer(source, preset.table("llm").get("pad_token", "")))
+    accelerator = accelerate.Accelerator(cpu=args.device == "cpu")
+    bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    precision = args.precision if args.precision != "auto" else ("bf16" if bf16 else "fp32")
+    job = loop.Run(
+        system=system,
+        manifests={name: Manifest(path) for name, path in paths.items()},
+        out=args.out,
+        accelerator=accelerator,
+        precision=precision,
+        workers=args.workers,
+        on_error=args.on_error,
+        log_every=args.log_every,
+    )
+    summary = loop.train(job)
+    if accelerator.is_main_process:
+        digests = {name: manifest.digest() for name, manifest in job.manifests.items()}
+        facts = provenance.facts(
+            preset=preset.name, seed=preset.seed, precision=precision, data=digests,
+            **dataclasses.asdict(summary),
+        )
+        provenance.write_json(args.out / "run.json", facts)
+        for error in summary.errors:
+            print(f"skipped: {error}")
+        print(f"{args.out}: trained in {summary.seconds:.0f} s, "
+              f"peak memory {facts['peak_memory_mb']} MB")

@@ -1,0 +1,186 @@
+"""TOML to typed configuration: the folder is the registry.
+
+`name = "conv"` in a preset's `[adapter]` table *is* `speechllm/models/adapters/conv.py`: its frozen
+dataclass `Config` says which settings exist, of which type and with which default. Nothing is
+registered anywhere; a new part is a new file. Wrong words are answered with the near ones.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import tomllib
+import types
+import typing
+from pathlib import Path
+
+import tomli_w
+
+ROOT = Path(__file__).parent
+SECTIONS = "frontend encoder adapter fusion llm chat task data augment stage".split()
+
+
+def suggest(word: str, known) -> str:
+    """Say what was probably meant by `word`, and everything that would have been understood."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return f"{hint}known: {', '.join(known) or '(nothing)'}"
+
+
+def names(room: str) -> list[str]:
+    """List the parts of a room, `names("models.adapters")`: its files without leading underscore."""
+    files = (ROOT / room.replace(".", "/")).glob("*.py")
+    return sorted(f.stem for f in files if not f.stem.startswith("_"))
+
+
+def part(room: str, table: dict, where: str):
+    """Make the Config of the part that `table["name"]` names in `room`.
+
+    Raises:
+        ValueError: no name, a name or key that does not exist, a value of the wrong type.
+    """
+    name = table.get("name")
+    if name not in names(room):
+        raise ValueError(f"{where}: no {room} called {name!r}; {suggest(str(name), names(room))}")
+    module = importlib.import_module(f"speechllm.{room}.{name}")
+    settings = {key: value for key, value in table.items() if key != "name"}
+    return fill(module.Config, settings, where)
+
+
+def fill(cls, table: dict, where: str):
+    """Make the dataclass `cls` from a table, each key and each type checked.
+
+    Raises:
+        ValueError: a key that `cls` does not have, a missing one, a value of the wrong type.
+    """
+    if not isinstance(table, dict):
+        raise ValueError(f"{where}: wanted a table of settings, got {table!r}")
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in table.items():
+        if key not in fields:
+            raise ValueError(f"{where}: no setting called {key!r}; {suggest(key, fields)}")
+        values[key] = _convert(value, hints[key], f"{where} {key}")
+    for name, field in fields.items():
+        no_default = field.default is field.default_factory is dataclasses.MISSING
+        if no_default and name not in values:
+            raise ValueError(f"{where}: {name!r} is missing")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _convert(value, hint, where: str):
+    """Check one value against its annotation; lists become tuples, whole numbers may be floats."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        wanted = [a for a in args if a is not type(None)]
+        return None if value is None else _convert(value, wanted[0], where)
+    if dataclasses.is_dataclass(hint):
+        return fill(hint, value, where)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(v, args[0], where) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    kind = origin or hint
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"{where}: wanted {getattr(hint, '__name__', hint)}, got {value!r}")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """One system: the tables of its five nouns, of chat, task and data, and its list of stages.
+
+    The tables stay plain; each room turns its own into a typed Config (`section`, `part`), so that
+    this module knows none of them. `source` says where the preset came from, for messages.
+    """
+
+    tables: dict
+    source: str = ""
+
+    def table(self, name: str) -> dict:
+        """Return one table, empty where the preset says nothing."""
+        return self.tables.get(name, {})
+
+    def section(self, name: str, cls):
+        """Fill the dataclass `cls` from the table `name`."""
+        return fill(cls, self.table(name), f"{self.source} [{name}]")
+
+    def part(self, name: str, room: str):
+        """Make the part that the table `name` chooses from `room`."""
+        return part(room, self.table(name), f"{self.source} [{name}]")
+
+    @property
+    def seed(self) -> int:
+        """Seed of every random choice."""
+        return self.tables.get("seed", 0)
+
+    @property
+    def name(self) -> str:
+        """Name of the preset: its file's name without the ending."""
+        return self.tables.get("preset", Path(self.source).stem)
+
+    def dump(self) -> str:
+        """Write the preset as TOML; reading it back gives an equal preset."""
+        return tomli_w.dumps({**self.tables, "preset": self.name})
+
+
+def presets() -> dict[str, Path]:
+    """Map the shipped presets' names to their files."""
+    return {f.stem: f for f in sorted((ROOT / "presets").glob("*.toml"))}
+
+
+def load(name_or_path, changes: typing.Iterable[str] = ()) -> Preset:
+    """Read a preset by name or path and apply `changes` like `encoder.layers=4`.
+
+    Raises:
+        ValueError: no such preset, not TOML, an unknown table, a change that does not fit.
+    """
+    path = presets().get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        hint = suggest(str(name_or_path), presets())
+        raise ValueError(f"no preset or preset file {str(name_or_path)!r}; {hint}")
+    try:
+        tables = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from None
+    for change in changes:
+        _apply(tables, change)
+    for key in tables:
+        if key not in (*SECTIONS, "seed", "preset"):
+            raise ValueError(f"{path}: no table called {key!r}; {suggest(key, SECTIONS)}")
+    return Preset(tables, str(path))
+
+
+def _apply(tables: dict, change: str) -> None:
+    """Apply one change, `table.key=value` or `stage.NAME.key=value`; the value is read as TOML."""
+    address, equals, text = change.partition("=")
+    if not equals:
+        raise ValueError(f"--set wants table.key=value, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, key = address.strip().split(".")
+    table = tables
+    for word in parents:
+        if isinstance(table, list):
+            table = _stage(table, word, change)
+        else:
+            table = table.setdefault(word, {})
+        if not isinstance(table, dict | list):
+            raise ValueError(f"--set {change}: {word!r} is a value, not a table")
+    if isinstance(table, list):
+        raise ValueError(f"--set {change}: wanted stage.NAME.key=value")
+    table[key] = value
+
+
+def _stage(stages: list, name: str, change: str) -> dict:
+    found = [stage for stage in stages if stage.get("name") == name]
+    if not found:
+        known = [stage.get("name", "?") for stage in stages]
+        raise ValueError(f"--set {change}: no stage called {name!r}; {suggest(name, known)}")
+    return found[0]

@@ -1,0 +1,58 @@
+"""What a model is fed: one dataclass, the same for training and decoding, for every task.
+
+Letters: B rows, S text positions, M media (in the order of their slots), N samples or frames.
+Rows are padded on the left, so that a batch is generated from as it stands; media on the right.
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+import torch
+
+IGNORE = -100  # label of a position that carries no loss, torch's own convention
+
+
+class Kind(IntEnum):
+    """What a position is: padding, prompt text, slot for media, answer text, the answer's close."""
+
+    PAD = 0
+    PROMPT = 1
+    SLOT = 2
+    ANSWER = 3
+    CLOSE = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of examples.
+
+    Attributes:
+        ids: (B, S) int64 token ids; any id stands at slots and padding.
+        labels: (B, S) int64, the id itself where loss is wanted, else `IGNORE`. Not shifted.
+        positions: (B, S) int64, counted from 0 at each example's first token.
+        segments: (B, S) int64, 0 for padding, else the number (from 1) of the example in its row.
+        kinds: (B, S) int8, `Kind` of each position.
+        media: (M, T, F) or (M, N) float32, or None where the batch is text alone.
+        media_lengths: (M,) int64 valid frames or samples.
+        slots: (M, 3) int64 rows of (row, start, count): where the soft tokens of media m go.
+        names: utterance ids, row by row, for messages.
+        seconds: audio seconds in the batch, unpadded.
+        errors: what could not be read (`--on-error skip`), one message an example.
+    """
+
+    ids: torch.Tensor
+    labels: torch.Tensor
+    positions: torch.Tensor
+    segments: torch.Tensor
+    kinds: torch.Tensor
+    media: torch.Tensor | None
+    media_lengths: torch.Tensor
+    slots: torch.Tensor
+    names: tuple[str, ...]
+    seconds: float = 0.0
+    errors: tuple[str, ...] = field(default=())
+
+    def to(self, device) -> "Batch":
+        """Return the batch with every tensor on `device`."""
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        return replace(self, **moved)

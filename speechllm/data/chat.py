@@ -1,0 +1,154 @@
+"""Chat messages to ids, labels and slots: the only file of the project that does so.
+
+The builder tokenises pieces itself, each tagged with its kind, and concatenates them. Nothing is
+searched for afterwards, and training and decoding call the same function: a decoding prompt is a
+prefix of the training example, id for id, because piece boundaries do not depend on the answer.
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from speechllm.data.batch import IGNORE, Kind
+
+MEDIA = ("audio", "image", "pose", "video")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The text around each turn; `{}` is its content. Special tokens may be written out."""
+
+    bos: bool = True
+    system: str = "{}"
+    user: str = "{}"
+    assistant: str = "{}</s>"
+
+    def __post_init__(self):
+        for role in ("system", "user", "assistant"):
+            if getattr(self, role).count("{}") != 1:
+                raise ValueError(f"{role}: wanted one {{}}, got {getattr(self, role)!r}")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One example as ids, with the kind of each position and (start, count) of each slot."""
+
+    ids: list[int]
+    kinds: list[Kind]
+    slots: list[tuple[int, int]]
+
+    @property
+    def labels(self) -> list[int]:
+        """The id where loss is wanted (answer and close), else `IGNORE`."""
+        return [
+            i if k in (Kind.ANSWER, Kind.CLOSE) else IGNORE
+            for i, k in zip(self.ids, self.kinds, strict=True)
+        ]
+
+
+class Builder:
+    """Makes `Encoded` from messages with one tokenizer and one chat format.
+
+    Raises:
+        ValueError: pad and eos (or close) are one token, so that a model could never learn to stop.
+    """
+
+    def __init__(self, config: Config, tokenizer):
+        self.config = config
+        self.tokenizer = tokenizer
+        self.close = self._encode(config.assistant.split("{}")[1])
+        self._check()
+
+    def _check(self) -> None:
+        pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
+        if pad is None:
+            raise ValueError("the tokenizer has no pad token; set one that is not eos")
+        if not self.close:
+            raise ValueError("[chat] assistant ends with {}: nothing would ever end an answer")
+        if pad == eos or pad in self.close:
+            raise ValueError(
+                f"pad == eos (id {pad}): the model would never learn to stop; "
+                "set [llm] pad_token to another special token of the tokenizer"
+            )
+        if self.config.bos and self.tokenizer.bos_token_id is None:
+            raise ValueError("[chat] bos = true, but the tokenizer has no bos token; set bos = false")
+
+    @property
+    def stop(self) -> int:
+        """The id that ends an answer: the first of the close."""
+        return self.close[0]
+
+    def build(self, messages: list[dict], counts: list[int], answer: bool = True) -> Encoded:
+        """Build ids, kinds and slots.
+
+        Args:
+            messages: chat messages `{"role", "content": [parts]}`, or content as plain text.
+            counts: soft tokens of each medium, in order.
+            answer: with the last assistant turn (training), or up to where it starts (decoding).
+
+        Raises:
+            ValueError: an unknown role or part, media and counts that do not match in number.
+        """
+        if not answer and messages[-1]["role"] == "assistant":
+            messages = messages[:-1]
+        pieces = [(Kind.PROMPT, self._bos())] if self.config.bos else []
+        for message in messages:
+            pieces += self._turn(message)
+        wanted = sum(kind is Kind.SLOT for kind, _ in pieces)
+        if wanted != len(counts):
+            raise ValueError(f"{wanted} media in the messages, but {len(counts)} counts given")
+        return self._join(pieces, iter(counts))
+
+    def _bos(self) -> list[int]:
+        return [self.tokenizer.bos_token_id]
+
+    def _turn(self, message: dict) -> list[tuple]:
+        role, content = message["role"], message["content"]
+        if role not in ("system", "user", "assistant"):
+            raise ValueError(f"role: wanted system, user or assistant, got {role!r}")
+        before, after = getattr(self.config, role).split("{}")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        answers = role == "assistant"
+        inside = Kind.ANSWER if answers else Kind.PROMPT
+        end = Kind.CLOSE if answers else Kind.PROMPT
+        return [(Kind.PROMPT, before), *(_piece(p, inside) for p in parts), (end, after)]
+
+    def _join(self, pieces: list[tuple], counts) -> Encoded:
+        """Tokenise runs of one kind together, so that a prompt reads as one text."""
+        encoded = Encoded([], [], [])
+        for kind, run in groupby(pieces, key=lambda piece: piece[0]):
+            for ids in self._run(kind, [value for _, value in run], counts):
+                if kind is Kind.SLOT:
+                    encoded.slots.append((len(encoded.ids), len(ids)))
+                encoded.ids.extend(ids)
+                encoded.kinds.extend([kind] * len(ids))
+        return encoded
+
+    def _run(self, kind: Kind, values: list, counts) -> list[list[int]]:
+        if kind is Kind.SLOT:
+            return [[self.tokenizer.pad_token_id] * next(counts) for _ in values]
+        if kind is Kind.ANSWER:
+            return [self._encode("".join(values), special=False)]
+        ids = [i for value in values if not isinstance(value, str) for i in value]
+        return [ids + self._encode("".join(v for v in values if isinstance(v, str)))]
+
+    def _encode(self, text: str, special: bool = True) -> list[int]:
+        """Tokenise; `special=False` reads a written-out special token as plain characters."""
+        if not text:
+            return []
+        options = {} if special else {"split_special_tokens": True}
+        return self.tokenizer(text, add_special_tokens=False, **options)["input_ids"]
+
+
+def _piece(part: dict, inside: Kind) -> tuple:
+    kind = part.get("type")
+    if kind in MEDIA:
+        return Kind.SLOT, part
+    if kind != "text":
+        raise ValueError(f"part: wanted text or one of {', '.join(MEDIA)}, got type {kind!r}")
+    return inside, part["text"]
+
+
+def media(messages: list[dict]) -> list[dict]:
+    """List the media parts of messages in order."""
+    parts = [p for m in messages if not isinstance(m["content"], str) for p in m["content"]]
+    return [p for p in parts if p.get("type") in MEDIA]

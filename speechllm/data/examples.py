@@ -1,0 +1,97 @@
+"""From a manifest row to one example: audio decoded, augmented, turned into frames, ids built.
+
+Every random choice of an example is drawn from a generator seeded by (seed, epoch, index): the same
+example comes out in any batch, in any process and after any restart.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+import features
+from speechllm.data import chat
+from speechllm.data.augment import Config as Augment
+from speechllm.data.chat import Builder, Encoded
+from speechllm.data.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example: its row, its ids, its media (T, F) or (N,) with valid lengths."""
+
+    row: dict
+    encoded: Encoded
+    media: list[torch.Tensor]
+    lengths: list[int]
+
+    @property
+    def seconds(self) -> float:
+        """Audio seconds, as the manifest says."""
+        return float(self.row.get("duration", 0.0))
+
+
+@dataclass
+class Examples:
+    """Makes examples of a manifest.
+
+    Attributes:
+        manifest: where the rows are.
+        task: a task's Config (`messages(row, rng)`).
+        builder: makes ids of messages.
+        extractor: the front end, from `features.get`.
+        soft_tokens: frames -> soft tokens, the one composed function of encoder and adapter.
+        augment: None in evaluation.
+        answer: with the answer (training, validation) or up to it (decoding).
+        seed: seed of augmentation and prompts.
+    """
+
+    manifest: Manifest
+    task: object
+    builder: Builder
+    extractor: object
+    soft_tokens: Callable[[int], int]
+    augment: Augment | None = None
+    answer: bool = True
+    seed: int = 0
+
+    def make(self, epoch: int, index: int) -> Example:
+        """Make the example `index` as it is in `epoch`.
+
+        Raises:
+            ValueError: what is wrong with it, with its id and file.
+        """
+        row = self.manifest[index]
+        rng = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
+        try:
+            messages = row.get("messages") or self.task.messages(row, rng)
+            media, lengths = [], []
+            for part in chat.media(messages):
+                x, n = self._frames(part, rng)
+                media.append(x)
+                lengths.append(n)
+            counts = [self.soft_tokens(n) for n in lengths]
+            if 0 in counts:
+                raise ValueError(f"too short: {row.get('duration')} s give no soft token; drop it")
+            encoded = self.builder.build(messages, counts, self.answer)
+        except (KeyError, ValueError, OSError) as error:
+            wrong = f"no {error} in its row" if isinstance(error, KeyError) else error
+            raise ValueError(f"{self.manifest.path}: utterance {row['id']!r}: {wrong}") from None
+        return Example(row, encoded, media, lengths)
+
+    def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
+        """Decode one medium and run the front end."""
+        rate = self.extractor.sampling_rate
+        wave, _ = features.load(
+            part["audio"],
+            sampling_rate=rate,
+            start_s=part.get("start", 0.0),
+            duration_s=part.get("duration"),
+        )
+        if rng is not None:
+            wave = self.augment.wave(wave, rate, rng)
+        x, n = self.extractor(wave)
+        if rng is not None:
+            x = self.augment.frames(x, n, rng)
+        return x, n

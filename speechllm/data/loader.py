@@ -1,0 +1,101 @@
+"""Batches from worker processes, in an order that is a pure function of (seed, batch number)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from speechllm.data.collate import collate
+from speechllm.data.examples import Examples
+from speechllm.data.manifest import Manifest
+from speechllm.data.sampler import Sampler
+
+CHARS_PER_S = 15.0  # speech has about 15 characters a second: text is batched as if it were spoken
+
+
+@dataclass(frozen=True)
+class Config:
+    """How batches are made.
+
+    `max_batch_s` bounds rows x longest example, in seconds of audio; examples outside
+    `min_duration_s` .. `max_duration_s` are left out of training, and counted.
+    `on_error`: "stop" at a file that cannot be read, or "skip" it, counted and listed at the end.
+    """
+
+    max_batch_s: float = 120.0
+    max_rows: int = 256
+    min_duration_s: float = 0.1
+    max_duration_s: float = 40.0
+    n_buckets: int = 20
+    workers: int = 1
+    on_error: str = "stop"
+
+    def __post_init__(self):
+        if self.on_error not in ("stop", "skip"):
+            raise ValueError(f"on_error: wanted 'stop' or 'skip', got {self.on_error!r}")
+
+    def select(self, manifest: Manifest) -> Manifest:
+        """Leave out what is too short or too long to train on."""
+        lengths = lengths_s(manifest)
+        keep = np.flatnonzero((lengths >= self.min_duration_s) & (lengths <= self.max_duration_s))
+        return manifest if len(keep) == len(manifest) else manifest.subset(keep)
+
+    def sampler(self, manifest: Manifest, seed: int, shuffle: bool) -> Sampler:
+        """Make the sampler of a manifest's batches."""
+        lengths = lengths_s(manifest)
+        return Sampler(lengths, self.max_batch_s, self.max_rows, seed, shuffle, self.n_buckets)
+
+
+def lengths_s(manifest: Manifest) -> np.ndarray:
+    """Return the seconds of each example; of text alone, the time it would take to say it."""
+    spoken = manifest.n_bytes / CHARS_PER_S
+    return np.where(manifest.durations > 0, manifest.durations, spoken)
+
+
+class _Batches(torch.utils.data.Dataset):
+    """Makes one batch a key (number, epoch, indices); errors travel as values, not as stacks."""
+
+    def __init__(self, examples: Examples, on_error: str):
+        self.examples = examples
+        self.on_error = on_error
+
+    def __getitem__(self, key):
+        number, epoch, indices = key
+        good, errors = [], []
+        for index in indices:
+            try:
+                good.append(self.examples.make(epoch, int(index)))
+            except ValueError as error:
+                errors.append(str(error))
+                if self.on_error == "stop":
+                    return number, None, errors
+        pad = self.examples.builder.tokenizer.pad_token_id
+        batch = collate(good, pad, tuple(errors)) if good else None
+        return number, batch, errors
+
+
+def _one_thread(_):
+    """A worker computes on one thread: many processes with many threads each are slower."""
+    torch.set_num_threads(1)
+
+
+def batches(examples: Examples, config: Config, keys):
+    """Yield (batch number, Batch or None, errors) for each key (number, epoch, indices).
+
+    A batch is None where none of its examples could be read (`on_error = "skip"` only).
+
+    Raises:
+        ValueError: an example cannot be made and `on_error` is "stop".
+    """
+    loader = torch.utils.data.DataLoader(
+        _Batches(examples, config.on_error),
+        sampler=keys,
+        batch_size=None,
+        num_workers=config.workers,
+        worker_init_fn=_one_thread,
+        prefetch_factor=4 if config.workers else None,
+    )
+    for number, batch, errors in loader:
+        if errors and config.on_error == "stop":
+            raise ValueError(f"{errors[0]} (--on-error skip goes on without it)")
+        yield number, batch, errors

@@ -1,0 +1,86 @@
+"""Which examples make batch number b: a pure function of (seed, b), so resuming costs nothing.
+
+Examples are sorted by length once and cut into buckets. A bucket's batch size follows from its
+longest member, so the number of batches is the same in every epoch, and batch b of a run is known
+without walking through those before it. In each epoch every bucket is permuted, and then the order
+of the batches.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Duration-bucketed batches.
+
+    Attributes:
+        lengths: (N,) length of each example, in seconds (or tokens for text).
+        max_batch: longest member times number of members stays below this, same unit.
+        max_rows: at most this many examples a batch.
+        seed: seed of the order.
+        shuffle: off for validation and decoding: longest first, the same in every epoch.
+    """
+
+    lengths: np.ndarray
+    max_batch: float
+    max_rows: int = 256
+    seed: int = 0
+    shuffle: bool = True
+    n_buckets: int = 20
+    _buckets: list = field(init=False, repr=False)
+
+    def __post_init__(self):
+        if len(self.lengths) == 0:
+            raise ValueError("no examples to make batches of: the manifest is empty")
+        order = np.argsort(-np.asarray(self.lengths), kind="stable")
+        object.__setattr__(self, "_buckets", self._cut(order) if self.shuffle else self._fill(order))
+
+    def _size(self, longest: float) -> int:
+        return int(np.clip(self.max_batch // max(longest, 1e-3), 1, self.max_rows))
+
+    def _cut(self, order: np.ndarray) -> list[tuple[np.ndarray, int]]:
+        """Cut into buckets of about equal number: (members, batch size) each."""
+        parts = np.array_split(order, min(self.n_buckets, len(order)))
+        return [(part, self._size(self.lengths[part[0]])) for part in parts]
+
+    def _fill(self, order: np.ndarray) -> list[tuple[np.ndarray, int]]:
+        """Fill batches one after the other: one bucket a batch."""
+        buckets, start = [], 0
+        while start < len(order):
+            size = self._size(self.lengths[order[start]])
+            buckets.append((order[start : start + size], size))
+            start += size
+        return buckets
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch, the same in each."""
+        return sum(-(-len(members) // size) for members, size in self._buckets)
+
+    def epoch(self, number: int) -> list[np.ndarray]:
+        """Return the batches of an epoch: arrays of example indices."""
+        rng = np.random.default_rng((self.seed, number))
+        batches = []
+        for members, size in self._buckets:
+            chosen = rng.permutation(members) if self.shuffle else members
+            pieces = -(-len(chosen) // size)
+            batches += np.array_split(chosen, pieces) if self.shuffle else [chosen]
+        if self.shuffle:
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+        return batches
+
+    def batches(self, first: int = 0, step: int = 1):
+        """Yield (batch number, epoch, indices) from batch `first` on, every `step`-th, for ever.
+
+        Args:
+            first: number of the first batch, counted over the whole run.
+            step: number of processes, when each takes its share.
+        """
+        number, known, plan = first, -1, []
+        while True:
+            epoch, place = divmod(number, len(self))
+            if epoch != known:
+                known, plan = epoch, self.epoch(epoch)
+            yield number, epoch, plan[place]
+            number += step

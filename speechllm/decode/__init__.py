@@ -1,0 +1,1 @@
+"""Decoding: search, bounds, results a line at a time."""

@@ -1,0 +1,184 @@
+"""Decode a manifest: batches by seconds, results one line at a time, an interrupted run goes on."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from speechllm.data import chat, loader
+from speechllm.data.examples import Examples
+from speechllm.data.manifest import Manifest
+from speechllm.models import generation
+from speechllm.models.model import SpeechLLM
+from speechllm.models.system import System
+
+TOKENS_PER_S = 25.0  # no language is spoken faster, even spelled letter by letter
+TOKENS_SPARE = 16  # and short utterances get this many more
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of a decode.
+
+    Attributes:
+        num_beams: 1 is greedy.
+        max_batch_s: rows x longest utterance, in seconds.
+        max_tokens_per_s: bounds the length of an answer by the audio's duration.
+        max_repeats: repetitions of one n-gram that end an answer as a loop, 0: no guard.
+        workers, on_error: as in training.
+        precision: "fp32" or "bf16".
+    """
+
+    num_beams: int = 1
+    max_batch_s: float = 200.0
+    max_tokens_per_s: float = TOKENS_PER_S
+    max_repeats: int = 10
+    workers: int = 1
+    on_error: str = "stop"
+    precision: str = "fp32"
+
+
+@dataclass
+class Tally:
+    """What a decode did. `rtfx` is audio seconds over wall seconds, after the first batch."""
+
+    n_utterances: int = 0
+    n_done_before: int = 0
+    audio_s: float = 0.0
+    wall_s: float = 0.0
+    timed_audio_s: float = 0.0
+    timed_wall_s: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def rtfx(self) -> float:
+        """Audio seconds decoded in a wall second."""
+        audio, wall = self.timed_audio_s, self.timed_wall_s
+        if not wall:  # one batch only: there is nothing but the warm-up
+            audio, wall = self.audio_s, self.wall_s
+        return audio / wall if wall else 0.0
+
+    def add(self, audio_s: float, wall_s: float, rows: int) -> None:
+        """Count one batch; the first is warm-up."""
+        if self.wall_s:
+            self.timed_audio_s += audio_s
+            self.timed_wall_s += wall_s
+        self.audio_s += audio_s
+        self.wall_s += wall_s
+        self.n_utterances += rows
+
+
+def decode(
+    system: System, model: SpeechLLM, manifest: Manifest, out: Path, options: Options, progress=None
+) -> Tally:
+    """Decode `manifest` into `out` (hyp.jsonl), leaving out what stands there already.
+
+    Args:
+        system, model: from `store.load`.
+        manifest: what to decode.
+        out: file of JSON lines: id, hyp, ref, speaker, duration, n_tokens, stop, seconds.
+        options: see `Options`.
+        progress: called with the utterances done after each batch.
+
+    Raises:
+        ValueError: an utterance cannot be read (`on_error="stop"`); a line of `out` is not ours.
+    """
+    done = finished(out)
+    left = [i for i, row in enumerate(manifest) if row["id"] not in done]
+    tally = Tally(n_done_before=len(manifest) - len(left))
+    if not left:
+        return tally
+    rows = manifest.subset(left)
+    began = time.perf_counter()
+    with open(out, "a", encoding="utf-8") as file:
+        for batch, chosen in _batches(system, rows, options, tally):
+            batch = batch.to(next(model.parameters()).device)
+            bounds = [_bound(row, options) for row in chosen]
+            answers = _generate(system, model, batch, bounds, options)
+            now = time.perf_counter()
+            tally.add(batch.seconds, now - began, len(chosen))
+            for row, answer in zip(chosen, answers, strict=True):
+                entry = _entry(system, row, answer, (now - began) / len(chosen))
+                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            file.flush()
+            began = now
+            if progress:
+                progress(len(chosen))
+    return tally
+
+
+def _batches(system: System, manifest: Manifest, options: Options, tally: Tally) -> Iterator:
+    """Yield (batch, its rows); what cannot be read is noted in the tally."""
+    preset = system.preset
+    examples = Examples(
+        manifest=manifest,
+        task=preset.part("task", "tasks"),
+        builder=chat.Builder(preset.section("chat", chat.Config), system.tokenizer),
+        extractor=system.extractor,
+        soft_tokens=system.soft_tokens,
+        answer=False,
+    )
+    data = loader.Config(
+        max_batch_s=options.max_batch_s, workers=options.workers, on_error=options.on_error
+    )
+    plan = data.sampler(manifest, seed=0, shuffle=False).epoch(0)
+    keys = [(number, 0, indices) for number, indices in enumerate(plan)]
+    for number, batch, errors in loader.batches(examples, data, keys):
+        tally.errors += errors
+        if batch is not None:
+            rows = [manifest[int(i)] for i in plan[number]]
+            yield batch, [row for row in rows if row["id"] in set(batch.names)]
+
+
+def _generate(system: System, model: SpeechLLM, batch, bounds: list[int], options: Options):
+    builder = chat.Builder(system.preset.section("chat", chat.Config), system.tokenizer)
+    pad = system.tokenizer.pad_token_id
+    bf16 = options.precision == "bf16"
+    with torch.no_grad(), torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=bf16):
+        result = model(batch)
+        return generation.generate(
+            result, bounds, builder.stop, pad, options.num_beams, options.max_repeats
+        )
+
+
+def _bound(row: dict, options: Options) -> int:
+    seconds = float(row.get("duration") or len(row.get("text", "")) / loader.CHARS_PER_S)
+    return int(seconds * options.max_tokens_per_s) + TOKENS_SPARE
+
+
+def _entry(system: System, row: dict, answer: generation.Answer, seconds: float) -> dict:
+    """Make a line of hyp.jsonl."""
+    kept = {key: row[key] for key in ("speaker", "lang", "task", "duration") if key in row}
+    return {
+        "id": row["id"],
+        "hyp": system.tokenizer.decode(answer.ids, skip_special_tokens=True).strip(),
+        "ref": row.get("text"),
+        **kept,
+        "n_tokens": len(answer.ids),
+        "stop": answer.stop,
+        "seconds": round(seconds, 4),
+    }
+
+
+def finished(out: Path) -> set[str]:
+    """Return the ids that stand in `out`; a last line cut short is removed.
+
+    Raises:
+        ValueError: a line that is not a result.
+    """
+    if not Path(out).exists():
+        return set()
+    data = Path(out).read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        Path(out).write_bytes(whole)
+    ids = set()
+    for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
+        try:
+            ids.add(json.loads(line)["id"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{out}, line {number}: not a decoding result: {line[:80]}") from None
+    return ids

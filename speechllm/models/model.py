@@ -1,0 +1,98 @@
+"""The model: encoder, adapter, fusion, LLM, called in this order. It knows nothing else.
+
+B rows, S text positions, M media, L encoder steps, K soft tokens, D encoder width, H LLM width,
+V vocabulary.
+"""
+
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from speechllm.data.batch import IGNORE, Batch
+
+
+class SpeechLLM(nn.Module):
+    """A speech LLM. `model(batch)` answers with a `Pass`, whose parts are computed when asked for.
+
+    Attributes:
+        encoder, adapter: (x, lengths) -> (y, lengths); see the contracts of their rooms.
+        fusion: says where soft tokens meet the LLM.
+        llm: a causal LM of transformers, perhaps with LoRA inside.
+        encoder_dim: D.
+    """
+
+    def __init__(self, encoder: nn.Module, adapter: nn.Module, fusion, llm: nn.Module, encoder_dim):
+        super().__init__()
+        self.encoder = encoder
+        self.adapter = adapter
+        self.fusion = fusion
+        self.llm = llm
+        self.encoder_dim = encoder_dim
+        fusion.attach(llm)
+
+    @property
+    def width(self) -> int:
+        """H, the width of the LLM's embeddings."""
+        return self.llm.get_input_embeddings().embedding_dim
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of the LLM's embeddings."""
+        return self.llm.get_input_embeddings().num_embeddings
+
+    def forward(self, batch: Batch) -> "Pass":
+        """Start one pass over a batch."""
+        return Pass(self, batch)
+
+
+class Pass:
+    """One pass of a model over a batch: each part once, and only when somebody asks.
+
+    An objective that needs only encoder states never pays for the LLM.
+    """
+
+    def __init__(self, model: SpeechLLM, batch: Batch):
+        self.model = model
+        self.batch = batch
+
+    @cached_property
+    def states(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encoder states (M, L, D) and lengths (M,). A frozen encoder keeps no graph."""
+        learns = any(p.requires_grad for p in self.model.encoder.parameters())
+        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+            return self.model.encoder(self.batch.media, self.batch.media_lengths)
+
+    @cached_property
+    def tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Soft tokens (M, K, H) and lengths (M,)."""
+        return self.model.adapter(*self.states)
+
+    @cached_property
+    def embeddings(self) -> torch.Tensor:
+        """What the LLM reads, (B, S, H): text embeddings with the soft tokens in their slots."""
+        text = self.model.llm.get_input_embeddings()(self.batch.ids)
+        if self.batch.media is None:
+            return text
+        return self.model.fusion.join(text, self.tokens[0].to(text.dtype), self.batch.slots)
+
+    @cached_property
+    def columns(self) -> torch.Tensor:
+        """Positions (P,) whose next token some row wants: the only ones that need logits."""
+        return (self.batch.labels[:, 1:] != IGNORE).any(0).nonzero().squeeze(1)
+
+    @cached_property
+    def targets(self) -> torch.Tensor:
+        """Labels (B, P) of the token after each of `columns`, `IGNORE` where a row wants none."""
+        return self.batch.labels[:, self.columns + 1]
+
+    @cached_property
+    def logits(self) -> torch.Tensor:
+        """Logits (B, P, V) at `columns`."""
+        return self.model.llm(
+            inputs_embeds=self.embeddings,
+            attention_mask=self.batch.segments,
+            position_ids=self.batch.positions,
+            logits_to_keep=self.columns,
+            use_cache=False,
+        ).logits

@@ -1,0 +1,144 @@
+"""Model folders: safetensors, TOML and JSON; loud about every key that is missing or too many.
+
+    preset.toml  tokenizer/  model.safetensors  [objectives.safetensors]  checkpoint.json
+
+Weights of pretrained parts that were never trained are not copied into the folder; they come from
+where the preset says. Everything else must be there, and nothing besides.
+"""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from speechllm import config
+from speechllm.models.llm import load_tokenizer
+from speechllm.models.model import SpeechLLM
+from speechllm.models.system import System
+
+
+def state(system: System, model: torch.nn.Module, trained: list[str]) -> dict[str, torch.Tensor]:
+    """Return what a folder must hold of `model`, by name; tied weights once.
+
+    Args:
+        system: says which parts are borrowed from a pretrained checkpoint.
+        model: the model.
+        trained: patterns of all parameters trained so far.
+    """
+    whole, seen, kept = model.state_dict(), set(), {}
+    for name in system.kept(whole, trained):
+        tensor = whole[name]
+        place = (tensor.data_ptr(), tensor.shape)
+        if tensor.numel() and place in seen:  # safetensors refuses shared memory
+            continue
+        seen.add(place)
+        kept[name] = tensor
+    return kept
+
+
+def save(folder: Path, system: System, tensors: dict[str, dict], facts: dict) -> None:
+    """Write a folder atomically: temporary folder, fsync, rename.
+
+    Args:
+        folder: must not exist yet.
+        system: its preset and tokenizer go along.
+        tensors: file stem -> {name: tensor}, e.g. {"model": state(...)}.
+        facts: JSON values for `checkpoint.json` (stage, step, trained, ...).
+
+    Raises:
+        OSError: the disk is full or not writable; nothing half-written is left behind.
+    """
+    folder = Path(folder)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        system.tokenizer.save_pretrained(temporary / "tokenizer")
+        (temporary / "preset.toml").write_text(system.preset.dump())
+        for stem, values in tensors.items():
+            values = {name: tensor.detach().contiguous() for name, tensor in values.items()}
+            save_file(values, temporary / f"{stem}.safetensors")
+        (temporary / "checkpoint.json").write_text(json.dumps(facts, indent=1))
+        for file in (f for f in temporary.rglob("*") if f.is_file()):
+            _sync(file)
+        os.rename(temporary, folder)
+        _sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
+        hint = "the disk is full: free some space and resume" if full else str(error)
+        raise OSError(f"could not save {folder}: {hint}; earlier checkpoints are whole") from error
+
+
+def _sync(path: Path) -> None:
+    """Force a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def facts(folder: Path) -> dict:
+    """Read `checkpoint.json`.
+
+    Raises:
+        ValueError: the folder is not one of ours.
+    """
+    try:
+        return json.loads((Path(folder) / "checkpoint.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} is not a checkpoint of speechllm: {error}") from None
+
+
+def system_of(folder: Path) -> System:
+    """Read preset and tokenizer of a folder."""
+    facts(folder)
+    return System(config.load(Path(folder) / "preset.toml"), load_tokenizer(folder / "tokenizer"))
+
+
+def load(folder) -> tuple[System, SpeechLLM]:
+    """Load a saved model, in evaluation mode.
+
+    Raises:
+        ValueError: not a checkpoint, keys missing or too many, tensors of another shape.
+    """
+    folder = Path(folder)
+    system = system_of(folder)
+    model = system.build()
+    fill(model, state(system, model, facts(folder)["trained"]), folder / "model.safetensors")
+    return system, model.eval()
+
+
+def fill(module: torch.nn.Module, wanted: dict[str, torch.Tensor], file: Path) -> None:
+    """Copy a file's tensors into `module`; what it must hold is `wanted`, no more and no less.
+
+    Raises:
+        ValueError: lists missing and unexpected names, and tensors of another shape.
+    """
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from None
+    missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    shapes = [
+        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & found.keys()
+        if found[name].shape != wanted[name].shape
+    ]
+    parts = {"missing": missing, "unexpected": extra, "other shape": shapes}
+    wrong = [f"{what}: {_some(names)}" for what, names in parts.items() if names]
+    if wrong:
+        raise ValueError(f"{file} does not fit this preset ({'; '.join(wrong)})")
+    module.load_state_dict(found, strict=False)
+
+
+def _some(names, most: int = 8) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,86 @@
+"""A preset made real: the five nouns, the one length function, the tokenizer."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+import torch
+
+import features
+from speechllm import config
+from speechllm.models.llm import Config as LLMConfig
+from speechllm.models.model import SpeechLLM
+
+
+@dataclass(frozen=True)
+class System:
+    """Front end, encoder, adapter, fusion, LLM of a preset, as Configs; and its tokenizer."""
+
+    preset: config.Preset
+    tokenizer: object
+
+    @cached_property
+    def extractor(self):
+        """The front end."""
+        options = dict(self.preset.table("frontend"))
+        name = options.pop("name", None)
+        try:
+            return features.get(name, **options)
+        except ValueError as error:
+            raise ValueError(f"{self.preset.source} [frontend]: {error}") from None
+
+    @cached_property
+    def encoder(self):
+        """The encoder's Config."""
+        return self.preset.part("encoder", "models.encoders")
+
+    @cached_property
+    def adapter(self):
+        """The adapter's Config."""
+        return self.preset.part("adapter", "models.adapters")
+
+    @cached_property
+    def llm(self) -> LLMConfig:
+        """The LLM's Config."""
+        return self.preset.section("llm", LLMConfig)
+
+    def soft_tokens(self, n: int) -> int:
+        """Number of soft tokens that `n` frames (or samples, for a raw waveform) become."""
+        return self.adapter.count(self.encoder.count(n))
+
+    def build(self) -> SpeechLLM:
+        """Build the model, weights from the preset's pretrained parts or from the seed."""
+        torch.manual_seed(self.preset.seed)
+        llm = self.llm.build(len(self.tokenizer))
+        width = llm.get_input_embeddings().embedding_dim
+        encoder = self.encoder.build(self.extractor.dim)
+        adapter = self.adapter.build(self.encoder.dim, width)
+        fusion = self.preset.part("fusion", "models.fusion").build()
+        return SpeechLLM(encoder, adapter, fusion, llm, self.encoder.dim)
+
+    def kept(self, names, trained: list[str]) -> list[str]:
+        """Say which of a model's state names belong into a checkpoint.
+
+        Args:
+            names: names of all parameters and buffers.
+            trained: patterns of every parameter that has been trained so far.
+        """
+        borrowed = [
+            part
+            for part, found in (("encoder.", self.encoder), ("llm.", self.llm))
+            if getattr(found, "pretrained", "")
+        ]
+        return [
+            name
+            for name in names
+            if not name.startswith(tuple(borrowed)) or matches(name, trained) or "lora_" in name
+        ]
+
+
+def matches(name: str, patterns) -> bool:
+    """Say whether a name fits the patterns: any of them, and no pattern that begins with `!`."""
+    wanted = [p for p in patterns if not p.startswith("!")]
+    refused = [p[1:] for p in patterns if p.startswith("!")]
+    return any(fnmatchcase(name, p) for p in wanted) and not any(
+        fnmatchcase(name, p) for p in refused
+    )

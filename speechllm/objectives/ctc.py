@@ -1,0 +1,92 @@
+"""CTC over the LLM's vocabulary, on encoder states or on soft tokens (Graves et al. 2006).
+
+The units are the LLM's own tokens plus a blank, so that what the encoder learns is already spelled
+as the LLM spells. The head belongs to the objective and is saved with the checkpoint.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from rapidfuzz.distance import Levenshtein
+from torch import nn
+
+from speechllm.data.batch import Batch, Kind
+from speechllm.models.model import Pass, SpeechLLM
+
+
+@dataclass(frozen=True)
+class Config:
+    """Weight in the stage's sum; `on` is "encoder" or "adapter"; dropout before the head."""
+
+    weight: float = 1.0
+    on: str = "encoder"
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if self.on not in ("encoder", "adapter"):
+            raise ValueError(f"on: wanted 'encoder' or 'adapter', got {self.on!r}")
+
+    def build(self, model: SpeechLLM) -> nn.Module:
+        """Make the objective with its head."""
+        width = model.encoder_dim if self.on == "encoder" else model.width
+        return CTC(self.on, width, model.vocab_size, self.dropout)
+
+
+class CTC(nn.Module):
+    """Sum of the negative log-likelihood (nats) over media, and the number of target tokens.
+
+    A target that is longer than its frames has no alignment; it adds nothing to the sum.
+    """
+
+    def __init__(self, on: str, width: int, vocab_size: int, dropout: float):
+        super().__init__()
+        self.on = on
+        self.blank = vocab_size
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, vocab_size + 1)
+
+    def logits(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (M, L, V + 1), blank last, and lengths (M,)."""
+        states, lengths = result.states if self.on == "encoder" else result.tokens
+        return self.head(self.dropout(states)), lengths
+
+    def targets(self, batch: Batch) -> list[torch.Tensor]:
+        """Answer ids of each medium's row, without the close."""
+        rows = batch.slots[:, 0].tolist()
+        return [batch.ids[row][batch.kinds[row] == Kind.ANSWER] for row in rows]
+
+    def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (sum, count)."""
+        logits, lengths = self.logits(result)
+        targets = self.targets(result.batch)
+        sizes = torch.tensor([len(t) for t in targets])
+        loss = nn.functional.ctc_loss(
+            logits.float().log_softmax(-1).transpose(0, 1),
+            torch.cat(targets),
+            lengths.cpu(),
+            sizes,
+            blank=self.blank,
+            reduction="sum",
+            zero_infinity=True,
+        )
+        return loss, sizes.sum().to(loss.device)
+
+    def count(self, batch: Batch) -> int:
+        """Number of target tokens in a batch, known before any pass."""
+        return sum(len(target) for target in self.targets(batch))
+
+    def greedy(self, result: Pass) -> list[list[int]]:
+        """Best path of each medium: repeats merged, blanks dropped."""
+        logits, lengths = self.logits(result)
+        paths = [p[:n] for p, n in zip(logits.argmax(-1), lengths.tolist(), strict=True)]
+        merged = [torch.unique_consecutive(path).tolist() for path in paths]
+        return [[i for i in path if i != self.blank] for path in merged]
+
+    def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Token error rate of the best path, as (errors, target tokens)."""
+        targets = [t.tolist() for t in self.targets(result.batch)]
+        pairs = zip(targets, self.greedy(result), strict=True)
+        errors = sum(Levenshtein.distance(target, path) for target, path in pairs)
+        return {
+            "token_errors": (torch.tensor(errors), torch.tensor(sum(len(t) for t in targets)))
+        }

@@ -1,0 +1,1 @@
+"""One file a task: its prompts, its target, its metric."""

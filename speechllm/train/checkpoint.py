@@ -1,0 +1,134 @@
+"""Training checkpoints: `EXP/STAGE/step-000120/`, whole or absent; the newest one resumes.
+
+Beside the model folder of `models/store.py` stand the objectives' heads and the optimiser's state,
+all as safetensors. `EXP/STAGE/best.json` names the best step. A run killed anywhere, also inside a
+save, leaves the checkpoint before it.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from speechllm import config, provenance
+from speechllm.models import store
+from speechllm.train import optim
+from speechllm.train.stages import Learner, Stage
+
+STEP = re.compile(r"step-(\d{8})$")
+
+
+@dataclass
+class Progress:
+    """Where a stage stands: what a resumed run must know beside tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    audio_s: float = 0.0
+    best: float = float("inf")
+    best_step: int = -1
+    errors: list = field(default_factory=list)
+
+
+def folders(stage_folder: Path) -> list[Path]:
+    """List the whole checkpoints of a stage, oldest first."""
+    found = stage_folder.glob("step-*") if stage_folder.is_dir() else []
+    return sorted(f for f in found if STEP.match(f.name))
+
+
+def save(folder: Path, system, learner: Learner, optimizer, learning, trained, progress) -> None:
+    """Save a checkpoint at `progress.step`, and drop those that are neither newest nor best."""
+    target = folder / f"step-{progress.step:08d}"
+    if not target.exists():
+        tensors = {
+            "model": store.state(system, learner.model, trained),
+            "objectives": learner.objectives.state_dict(),
+            "optimizer": optim.state(optimizer, learning),
+        }
+        store.save(target, system, tensors, {"trained": trained, "progress": vars(progress)})
+    provenance.write_json(folder / "best.json", {"step": progress.best_step})
+    for old in folders(folder):
+        if old.name not in (target.name, f"step-{progress.best_step:08d}"):
+            shutil.rmtree(old)
+
+
+def chosen(folder: Path, keep: str) -> Path:
+    """Return the checkpoint of a stage that goes on: its best or its last.
+
+    Raises:
+        ValueError: the stage has no checkpoint.
+    """
+    found = folders(folder)
+    if not found:
+        raise ValueError(f"{folder}: no checkpoint yet; train first")
+    best = folder / "best.json"
+    if keep == "best" and best.exists():
+        step = json.loads(best.read_text())["step"]
+        found = [f for f in found if f.name == f"step-{step:08d}"] or found
+    return found[-1]
+
+
+def load_weights(folder: Path, system, learner: Learner) -> None:
+    """Load model weights, and the heads of the objectives, for the next stage to begin from."""
+    wanted = store.state(system, learner.model, store.facts(folder)["trained"])
+    store.fill(learner.model, wanted, folder / "model.safetensors")
+    heads = load_file(folder / "objectives.safetensors")
+    learner.objectives.load_state_dict(heads, strict=False)
+
+
+def resume(folder: Path, system, learner: Learner, optimizer, learning) -> Progress:
+    """Go on from a stage's newest checkpoint, if there is one; weights, optimiser, progress.
+
+    Raises:
+        ValueError: the checkpoint was made by another preset (the differing settings are listed).
+    """
+    found = folders(folder)
+    if not found:
+        return Progress()
+    same_preset(found[-1], system.preset)
+    load_weights(found[-1], system, learner)
+    optim.restore(optimizer, learning, load_file(found[-1] / "optimizer.safetensors"))
+    return Progress(**store.facts(found[-1])["progress"])
+
+
+def same_preset(folder: Path, preset: config.Preset) -> None:
+    """Refuse to go on with another preset than the one that made the checkpoint."""
+    before, now = config.load(folder / "preset.toml").tables, preset.tables
+    differing = [
+        f"{key}: {before.get(key)} -> {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key != "preset"
+    ]
+    if differing:
+        raise ValueError(
+            f"{folder} was made with other settings ({'; '.join(differing)}); "
+            "choose another --out, or remove that folder to start again"
+        )
+
+
+def final(experiment: Path) -> Path:
+    """Return the checkpoint to decode with: a checkpoint itself, or an experiment's newest stage.
+
+    Raises:
+        ValueError: nothing to decode with.
+    """
+    experiment = Path(experiment)
+    if (experiment / "checkpoint.json").exists():
+        return experiment
+    order = experiment / "stages.json"
+    if not order.exists():
+        raise ValueError(f"{experiment} is neither an experiment nor a checkpoint of speechllm")
+    entries = json.loads(order.read_text())
+    begun = [e for e in entries if folders(experiment / e["name"])]
+    if not begun:
+        raise ValueError(f"{experiment}: no checkpoint yet; train first")
+    return chosen(experiment / begun[-1]["name"], begun[-1]["keep"])
+
+
+def write_order(experiment: Path, stages: list[Stage]) -> None:
+    """Note the stages' order and what each hands on, for `final`."""
+    entries = [{"name": s.name, "keep": s.keep, "steps": s.steps} for s in stages]
+    provenance.write_json(experiment / "stages.json", entries)

@@ -1,0 +1,67 @@
+"""Does the LLM listen? The loss on real, shuffled and silent audio, and the norm of soft tokens.
+
+A speech LLM may reach a low loss without hearing anything: from its prior over transcripts. Then it
+does as well with somebody else's audio, or with none. Soft tokens much longer than text embeddings
+drown the instruction.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from speechllm.data.batch import Batch
+
+
+@dataclass(frozen=True)
+class Health:
+    """Losses (nats a token) on real, shuffled and silent audio; mean norms of tokens."""
+
+    real: float
+    shuffled: float
+    silent: float
+    soft_norm: float
+    text_norm: float
+
+    def advice(self) -> str:
+        """Return one line where something is wrong, else nothing."""
+        if min(self.shuffled, self.silent) < self.real * 1.02 + 1e-3:
+            return (
+                "the LLM is not listening yet: loss on real audio "
+                f"{self.real:.3f}, on shuffled {self.shuffled:.3f}, on silence {self.silent:.3f}"
+            )
+        ratio = self.soft_norm / max(self.text_norm, 1e-9)
+        if ratio > 10:
+            return f"soft tokens are {ratio:.0f} times as long as text embeddings and may drown them"
+        return ""
+
+
+def shuffled(batch: Batch) -> Batch:
+    """Give each medium the content of the next one, repeated or cut to its own length."""
+    order = torch.roll(torch.arange(len(batch.media)), 1)
+    media = torch.zeros_like(batch.media)
+    for i, j in enumerate(order.tolist()):
+        wanted, there = int(batch.media_lengths[i]), int(batch.media_lengths[j])
+        repeats = -(-wanted // there)
+        other = torch.cat([batch.media[j, :there]] * repeats)
+        media[i, :wanted] = other[:wanted]
+    return replace(batch, media=media)
+
+
+def silent(batch: Batch, silence: torch.Tensor) -> Batch:
+    """Replace every frame by `silence`, a frame (F,) of the front end on zeros (or a sample)."""
+    return replace(batch, media=silence.expand_as(batch.media).contiguous())
+
+
+def silence_frame(extractor) -> torch.Tensor:
+    """Return what the front end makes of digital silence: one frame (F,), or one sample."""
+    x, n = extractor(torch.zeros(extractor.sampling_rate))
+    return x[n // 2]
+
+
+@torch.no_grad()
+def norms(result) -> tuple[float, float]:
+    """Return the mean norms of the soft tokens and of the LLM's text embeddings."""
+    tokens, lengths = result.tokens
+    valid = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+    table = result.model.llm.get_input_embeddings().weight
+    return tokens[valid].float().norm(dim=-1).mean().item(), table.float().norm(dim=-1).mean().item()

@@ -1,0 +1,84 @@
+"""Training logs: JSON lines, TensorBoard, and a progress bar or plain lines."""
+
+import json
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class Log:
+    """Writes `log.jsonl` and `tb/` of an experiment; silent in all processes but the first.
+
+    Args:
+        folder: the experiment.
+        main: whether this is the process that writes.
+    """
+
+    def __init__(self, folder: Path, main: bool = True):
+        self.path = folder / "log.jsonl"
+        self.main = main
+        self.bar = None
+        self.board = None
+        if main:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(folder / "tb"))
+
+    def rewind(self, stage: str, step: int) -> None:
+        """Drop the lines of `stage` after `step`: a resumed run writes them again."""
+        if not self.main or not self.path.exists():
+            return
+        lines = [json.loads(line) for line in self.path.read_text().splitlines() if _whole(line)]
+        kept = [v for v in lines if v["stage"] != stage or v["step"] <= step]
+        self.path.write_text("".join(json.dumps(v) + "\n" for v in kept))
+
+    def begin(self, stage: str, steps: int, step: int) -> None:
+        """Start a stage's progress bar (on a terminal only)."""
+        self.end()
+        if self.main and sys.stderr.isatty():
+            self.bar = tqdm(total=steps, initial=step, desc=stage, unit="step")
+
+    def step(self, stage: str, step: int, values: dict, show: bool) -> None:
+        """Log one step's numbers (or a validation's, nested); print them where `show` is set."""
+        if not self.main:
+            return
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+        for key, value in _flat(values):
+            self.board.add_scalar(f"{stage}/{key}", value, step)
+        if show:
+            numbers = "  ".join(f"{key} {value:.4g}" for key, value in _flat(values))
+            self.say(f"{stage} {step:6d}  {numbers}")
+
+    def advance(self, step: int) -> None:
+        """Move the progress bar."""
+        if self.bar is not None:
+            self.bar.update(step - self.bar.n)
+
+    def say(self, text: str) -> None:
+        """Print a line without breaking the bar."""
+        if self.main:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def end(self) -> None:
+        """Close the bar and write out the board."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        if self.board is not None:
+            self.board.flush()
+
+
+def _whole(line: str) -> bool:
+    """Say whether a line was written to its end."""
+    return line.startswith("{") and line.endswith("}")
+
+
+def _flat(values: dict, prefix: str = ""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float):
+            yield prefix + key, value

@@ -1,0 +1,317 @@
+"""The training loop: stages in order, optimiser steps in order, all of it resumable to the bit.
+
+What step s computes is a pure function of (preset, seed, s): batches, augmentation and dropout are
+seeded by numbers, not by state. A step takes `gradient_accumulation` batches; processes share them
+out, so that two processes with one batch each do what one process does with two.
+"""
+
+import contextlib
+import itertools
+import math
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from speechllm import config
+from speechllm.data import augment, chat, loader
+from speechllm.data.examples import Examples
+from speechllm.data.manifest import Manifest
+from speechllm.models.system import System
+from speechllm.train import checkpoint, health, optim
+from speechllm.train.log import Log
+from speechllm.train.stages import Learner, Stage, stages
+from speechllm.train.validate import validate
+
+
+@dataclass
+class Run:
+    """What all stages of a training share.
+
+    Attributes:
+        system: the preset made real.
+        manifests: by name, as stages call them.
+        out: the experiment's folder.
+        accelerator: processes, device (accelerate.Accelerator).
+        precision: "bf16" or "fp32".
+        workers: data worker processes.
+        on_error: "stop" or "skip" at a file that cannot be read.
+        log_every: steps between printed lines.
+    """
+
+    system: System
+    manifests: dict[str, Manifest]
+    out: Path
+    accelerator: object
+    precision: str = "fp32"
+    workers: int = 1
+    on_error: str = "stop"
+    log_every: int = 50
+
+    @property
+    def seed(self) -> int:
+        """The preset's seed."""
+        return self.system.preset.seed
+
+    def autocast(self):
+        """Make the precision context of a forward pass."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16)
+
+    def builder(self) -> chat.Builder:
+        """Make the one builder of ids."""
+        return chat.Builder(self.system.preset.section("chat", chat.Config), self.system.tokenizer)
+
+    def data(self, stage: Stage) -> loader.Config:
+        """Return the data settings of a stage."""
+        base = self.system.preset.section("data", loader.Config)
+        longest = stage.max_batch_s or base.max_batch_s
+        return replace(base, max_batch_s=longest, workers=self.workers, on_error=self.on_error)
+
+    def examples(self, stage: Stage, manifest: Manifest, learning: bool) -> Examples:
+        """Make the examples of a manifest, augmented and with drawn prompts where learning."""
+        preset = self.system.preset
+        table = stage.task or preset.table("task")
+        return Examples(
+            manifest=manifest,
+            task=config.part("tasks", table, f"{preset.source} [task]"),
+            builder=self.builder(),
+            extractor=self.system.extractor,
+            soft_tokens=self.system.soft_tokens,
+            augment=self.augment(stage) if learning else None,
+            seed=self.seed,
+        )
+
+    def augment(self, stage: Stage) -> augment.Config:
+        """Return the stage's augmentation."""
+        none = augment.Config()
+        return self.system.preset.section("augment", augment.Config) if stage.augment else none
+
+
+@dataclass
+class Summary:
+    """What a training took: seconds by stage, audio seconds seen, utterances that were skipped."""
+
+    seconds: float = 0.0
+    audio_s: float = 0.0
+    stages: dict = field(default_factory=dict)
+    errors: list = field(default_factory=list)
+
+    def add(self, stage: str, progress: checkpoint.Progress) -> None:
+        """Count one stage."""
+        self.seconds += progress.seconds
+        self.audio_s += progress.audio_s
+        self.stages[stage] = {"steps": progress.step, "seconds": round(progress.seconds, 1)}
+        self.errors += [e for e in progress.errors if e not in self.errors]
+
+
+def train(run: Run) -> Summary:
+    """Run all stages; those that are finished are loaded, the one that is not goes on.
+
+    Raises:
+        ValueError: bad settings or data, named; before any step where that can be known.
+        FloatingPointError: the loss is not finite; names the utterances.
+    """
+    plan = stages(run.system.preset)
+    check(run, plan)
+    log = Log(run.out, run.accelerator.is_main_process)
+    learner = Learner(run.system.build().to(run.accelerator.device))
+    trained: list[str] = []
+    summary = Summary()
+    for number, stage in enumerate(plan):
+        trained = [*trained, *stage.train]
+        job = StageRun(run, stage, number, learner, trained, log)
+        job.go()
+        summary.add(stage.name, job.progress)
+        kept = checkpoint.chosen(run.out / stage.name, stage.keep)
+        checkpoint.load_weights(kept, run.system, learner)
+        log.say(f"stage {stage.name}: done, goes on from {kept.name}")
+    log.end()
+    return summary
+
+
+def check(run: Run, plan: list[Stage]) -> None:
+    """Find what would fail later, before the first step.
+
+    Raises:
+        ValueError: a manifest that is missing, empty, or of which nothing can be used.
+    """
+    run.builder()
+    world = run.accelerator.num_processes
+    for stage in plan:
+        for name in (stage.data, stage.valid):
+            if name not in run.manifests:
+                hint = config.suggest(name, run.manifests)
+                raise ValueError(f"stage {stage.name} wants --data {name}=MANIFEST; {hint}")
+            manifest = run.data(stage).select(run.manifests[name])
+            if not len(manifest):
+                raise ValueError(f"{manifest.path}: no example has a usable length")
+            run.examples(stage, manifest, learning=False).make(0, 0)
+        if stage.gradient_accumulation % world:
+            raise ValueError(
+                f"stage {stage.name}: gradient_accumulation = {stage.gradient_accumulation} is "
+                f"no multiple of the {world} processes that share it"
+            )
+    if run.accelerator.is_main_process:
+        run.out.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_order(run.out, plan)
+
+
+class StageRun:
+    """One stage, from its newest checkpoint (or the weights that are there) to its end."""
+
+    def __init__(self, run: Run, stage: Stage, number: int, learner: Learner, trained, log: Log):
+        self.run, self.stage, self.number = run, stage, number
+        self.learner, self.trained, self.log = learner, trained, log
+        self.folder = run.out / stage.name
+        self.accelerator = run.accelerator
+        torch.manual_seed(run.seed + number)
+        self.learning = learner.begin(stage, f"stage {stage.name}")
+        learner.to(run.accelerator.device)
+        self.optimizer = optim.make(stage, self.learning)
+        parts = (self.folder, run.system, learner, self.optimizer, self.learning)
+        self.progress = checkpoint.resume(*parts)
+
+    def go(self) -> None:
+        """Train to the stage's last step."""
+        progress, stage = self.progress, self.stage
+        if progress.step >= stage.steps:
+            return
+        self.log.rewind(stage.name, progress.step)
+        number = sum(p.numel() for p in self.learning.values())
+        self.log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps")
+        self.log.begin(stage.name, stage.steps, progress.step)
+        source = self.source()
+        every = stage.valid_every or max(stage.steps // 10, 1)
+        began = time.perf_counter() - progress.seconds
+        while progress.step < stage.steps:
+            values = self.step(self.pull(source))
+            progress.step += 1
+            progress.seconds = time.perf_counter() - began
+            self.report(values)
+            if progress.step % every == 0 or progress.step == stage.steps:
+                self.validate_and_save()
+
+    def source(self):
+        """Yield this process's batches, from where the progress stands."""
+        run, stage = self.run, self.stage
+        data = run.data(stage)
+        manifest = data.select(run.manifests[stage.data])
+        sampler = data.sampler(manifest, run.seed, shuffle=True)
+        first = self.progress.step * stage.gradient_accumulation + self.accelerator.process_index
+        keys = sampler.batches(first, self.accelerator.num_processes)
+        # a loader takes keys far ahead: the last batch of the stage ends them
+        last = stage.steps * stage.gradient_accumulation
+        keys = itertools.takewhile(lambda key: key[0] < last, keys)
+        return loader.batches(run.examples(stage, manifest, learning=True), data, keys)
+
+    def pull(self, source) -> list[tuple[int, object]]:
+        """Take this process's batches of one optimiser step: (batch number, batch)."""
+        share = self.stage.gradient_accumulation // self.accelerator.num_processes
+        taken = list(itertools.islice(source, share))
+        for _, _, errors in taken:
+            self.progress.errors += errors
+        device = self.accelerator.device
+        return [(number, batch.to(device)) for number, batch, _ in taken if batch is not None]
+
+    def step(self, taken: list[tuple[int, object]]) -> dict[str, float]:
+        """Do one optimiser step; return each objective's mean loss, and the gradient's norm."""
+        stage, learner = self.stage, self.learner
+        counts = self.counts([batch for _, batch in taken])
+        sums = dict.fromkeys(stage.objectives, 0.0)
+        for number, batch in taken:
+            torch.manual_seed(hash((self.run.seed, self.number, number)) % 2**63)
+            with self.run.autocast():
+                result = learner.model(batch)
+                losses = {name: learner.objectives[name](result)[0] for name in sums}
+                loss = sum(stage.weight(k) * v / max(counts[k], 1) for k, v in losses.items())
+            self.finite(loss, batch)
+            loss.backward()
+            for name, value in losses.items():
+                sums[name] += value.item()
+        norm = self.update()
+        self.progress.audio_s += self.total([sum(batch.seconds for _, batch in taken)])[0]
+        totals = self.total(list(sums.values()))
+        means = {k: v / max(counts[k], 1) for k, v in zip(sums, totals, strict=True)}
+        loss = sum(stage.weight(k) * v for k, v in means.items())
+        return {"loss": loss, **means, "norm": norm}
+
+    def counts(self, batches: list) -> dict[str, float]:
+        """Return each objective's number of targets in this step, over all processes."""
+        names = list(self.stage.objectives)
+        own = [sum(self.learner.objectives[n].count(b) for b in batches) for n in names]
+        return dict(zip(names, self.total(own), strict=True))
+
+    def total(self, values: list[float]) -> list[float]:
+        """Sum numbers over all processes."""
+        if self.accelerator.num_processes == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        return self.accelerator.reduce(tensor, "sum").tolist()
+
+    def finite(self, loss: torch.Tensor, batch) -> None:
+        """Stop at a loss that is not a number, naming the utterances."""
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(
+                f"stage {self.stage.name}, step {self.progress.step}: the loss is {loss.item()} "
+                f"on {', '.join(batch.names)}; the last checkpoint is whole"
+            )
+
+    def update(self) -> float:
+        """Sum gradients over processes, clip, step; return the norm before clipping."""
+        parameters = [p for p in self.learning.values() if p.grad is not None]
+        if self.accelerator.num_processes > 1:
+            for p in self.learning.values():
+                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+                p.grad = self.accelerator.reduce(p.grad, "sum")
+            parameters = list(self.learning.values())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip).item()
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"stage {self.stage.name}, step {self.progress.step}: the gradient is {norm}"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = optim.learning_rate(self.stage, self.progress.step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def report(self, values: dict[str, float]) -> None:
+        """Log a step; print each `log_every`-th."""
+        step = self.progress.step
+        values["lr"] = self.optimizer.param_groups[0]["lr"]
+        values["seconds"] = round(self.progress.seconds, 2)
+        values["rtf"] = round(self.progress.audio_s / max(self.progress.seconds, 1e-9), 1)
+        self.log.step(self.stage.name, step, values, show=step % self.run.log_every == 0)
+        self.log.advance(step)
+
+    def validate_and_save(self) -> None:
+        """Validate, log, advise, and save a checkpoint."""
+        run, stage, progress = self.run, self.stage, self.progress
+        data = run.data(stage)
+        manifest = data.select(run.manifests[stage.valid])
+        sampler = data.sampler(manifest, run.seed, shuffle=False)
+        plan = enumerate(sampler.epoch(0))
+        keys = [(i, 0, indices) for i, indices in plan if self.mine(i)]
+        source = loader.batches(run.examples(stage, manifest, learning=False), data, keys)
+        batches = (batch for _, batch, _ in source if batch is not None)
+        silence = health.silence_frame(run.system.extractor)
+        parts = (batches, silence, self.accelerator, run.autocast)
+        values = validate(self.learner, stage, *parts)
+        self.log.step(stage.name, progress.step, values, show=True)
+        if "health" in values and (advice := health.Health(**values["health"]).advice()):
+            self.log.say(f"  health: {advice}")
+        if values["valid"]["loss"] < progress.best:
+            progress.best, progress.best_step = values["valid"]["loss"], progress.step
+        if self.accelerator.is_main_process:
+            parts = (self.learner, self.optimizer, self.learning, self.trained, progress)
+            checkpoint.save(self.folder, run.system, *parts)
+        self.accelerator.wait_for_everyone()
+
+    def mine(self, batch_number: int) -> bool:
+        """Say whether this process validates on that batch."""
+        return batch_number % self.accelerator.num_processes == self.accelerator.process_index
+
+

@@ -1,0 +1,150 @@
+"""Stages: what learns, from which data, with which objectives, how fast, for how long."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from speechllm import config
+from speechllm.models.system import matches
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One entry of a preset's `[[stage]]` list.
+
+    Attributes:
+        name: names the folder of its checkpoints.
+        train: patterns of parameter names that learn; `!pattern` takes some out again.
+        objectives: file in `objectives/` -> its settings (weight among them).
+        steps: optimiser steps.
+        lr: highest learning rate, after `warmup_steps` of linear warm-up.
+        schedule: "cosine" or "linear" (both to `final_lr_ratio` of lr) or "constant".
+        beta2, weight_decay, clip: AdamW's, and the largest gradient norm.
+        gradient_accumulation: batches an optimiser step, over all processes together.
+        data, valid: names of the manifests (`--data NAME=PATH`).
+        task: replaces the preset's task in this stage, e.g. `{ name = "copy" }`.
+        max_batch_s: replaces the preset's in this stage, 0 keeps it.
+        valid_every: steps between validations (and checkpoints), 0: ten a stage.
+        augment: with the preset's augmentation.
+        keep: "best" (lowest validation loss) or "last" weights go on to the next stage.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    objectives: dict
+    steps: int
+    lr: float
+    warmup_steps: int = 0
+    schedule: str = "cosine"
+    final_lr_ratio: float = 0.0
+    beta2: float = 0.98
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    gradient_accumulation: int = 1
+    data: str = "train"
+    valid: str = "valid"
+    task: dict | None = None
+    max_batch_s: float = 0.0
+    valid_every: int = 0
+    augment: bool = True
+    keep: str = "best"
+
+    def __post_init__(self):
+        choices = {"schedule": ("cosine", "linear", "constant"), "keep": ("best", "last")}
+        for field, known in choices.items():
+            if getattr(self, field) not in known:
+                raise ValueError(f"{field}: wanted one of {known}, got {getattr(self, field)!r}")
+        if self.steps < 1 or self.gradient_accumulation < 1 or self.lr <= 0:
+            raise ValueError("steps, gradient_accumulation and lr must be above 0")
+        if not self.objectives:
+            raise ValueError("objectives: wanted at least one, e.g. { language_modelling = {} }")
+
+    @property
+    def patterns(self) -> list[str]:
+        """What learns: `train` and the heads of this stage's objectives."""
+        return [*self.train, *(f"objectives.{name}.*" for name in self.objectives)]
+
+    def build_objectives(self, model, where: str) -> nn.ModuleDict:
+        """Make the objectives of this stage."""
+        made = nn.ModuleDict()
+        for name, table in self.objectives.items():
+            place = f"{where} objectives.{name}"
+            made[name] = config.part("objectives", {**table, "name": name}, place).build(model)
+        return made
+
+    def weight(self, name: str) -> float:
+        """Weight of an objective in the sum."""
+        return float(self.objectives[name].get("weight", 1.0))
+
+
+def stages(preset: config.Preset) -> list[Stage]:
+    """Read a preset's stages.
+
+    Raises:
+        ValueError: none at all, one setting wrong, two of one name.
+    """
+    tables = preset.tables.get("stage", [])
+    if not tables:
+        raise ValueError(f"{preset.source}: no [[stage]]: nothing says what to train")
+    made = [config.fill(Stage, t, f"{preset.source} [[stage]] {t.get('name')}") for t in tables]
+    if len({stage.name for stage in made}) < len(made):
+        raise ValueError(f"{preset.source}: two stages of one name")
+    return made
+
+
+class Learner(nn.Module):
+    """The model and the objectives' heads, with the names that patterns and checkpoints use."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.objectives = nn.ModuleDict()
+
+    def named(self) -> dict[str, nn.Parameter]:
+        """Parameters by name: `encoder.…`, `adapter.…`, `llm.…`, `objectives.…`."""
+        return {name.removeprefix("model."): p for name, p in self.named_parameters()}
+
+    def begin(self, stage: Stage, where: str) -> dict[str, nn.Parameter]:
+        """Make the stage's objectives, let its parameters learn, freeze all others.
+
+        A head that an earlier stage trained is kept where its shape still fits. Returns the
+        learning parameters by name.
+
+        Raises:
+            ValueError: a pattern that matches nothing.
+        """
+        made = stage.build_objectives(self.model, where)
+        for name, objective in made.items():
+            earlier = self.objectives[name].state_dict() if name in self.objectives else {}
+            state = objective.state_dict()
+            if {k: v.shape for k, v in earlier.items()} == {k: v.shape for k, v in state.items()}:
+                objective.load_state_dict(earlier)
+            self.objectives[name] = objective
+        return self._choose(stage, where)
+
+    def _choose(self, stage: Stage, where: str) -> dict[str, nn.Parameter]:
+        named = self.named()
+        for pattern in stage.train:
+            bare = pattern.removeprefix("!")
+            if not any(matches(name, [bare]) for name in named):
+                hint = config.suggest(bare, {name.split(".")[0] + ".*" for name in named})
+                raise ValueError(f"{where}: {pattern!r} in train matches no parameter; {hint}")
+        for name, parameter in named.items():
+            parameter.requires_grad_(matches(name, stage.patterns))
+        self.set_modes()
+        learning = {name: p for name, p in named.items() if p.requires_grad}
+        if not learning:
+            raise ValueError(f"{where}: nothing learns: train = {list(stage.train)}")
+        return learning
+
+    def set_modes(self) -> None:
+        """Training mode where something learns, evaluation mode (no dropout) where all is frozen."""
+        _set_mode(self, False)
+
+
+def _set_mode(module: nn.Module, inherited: bool) -> None:
+    """A module without parameters (a dropout) does as the one that holds it."""
+    parameters = list(module.parameters())
+    module.training = any(p.requires_grad for p in parameters) if parameters else inherited
+    for child in module.children():
+        _set_mode(child, module.training)

@@ -1,0 +1,71 @@
+"""Validation: every objective's loss and metrics over a manifest, and the health monitor."""
+
+import torch
+
+from speechllm.data.batch import Batch
+from speechllm.train import health
+from speechllm.train.stages import Learner, Stage
+
+HEALTH_BATCHES = 4  # batches of each validation on which audio is shuffled and silenced
+
+
+@torch.no_grad()
+def validate(learner: Learner, stage: Stage, batches, silence, accelerator, autocast) -> dict:
+    """Return {"loss", each objective's loss, its metrics, "health"}; sums over all processes.
+
+    Args:
+        learner: model and objectives.
+        stage: says which objectives, and their weights.
+        batches: this process's share of the validation batches.
+        silence: a frame of silence, from `health.silence_frame`.
+        accelerator: reduces sums over processes.
+        autocast: makes the precision context.
+    """
+    learner.eval()
+    totals: dict[str, torch.Tensor] = {}
+    listens = "language_modelling" in stage.objectives
+    for i, batch in enumerate(batches):
+        batch = batch.to(accelerator.device)
+        with autocast():
+            result = learner.model(batch)
+            for name in stage.objectives:
+                objective = learner.objectives[name]
+                _add(totals, name, *objective(result))
+                for key, pair in objective.metrics(result).items():
+                    _add(totals, f"{name}/{key}", *pair)
+            if listens and batch.media is not None and i < HEALTH_BATCHES:
+                _listen(totals, learner, batch, result, silence)
+    learner.set_modes()
+    means = _means(totals, accelerator)
+    return _report(stage, means)
+
+
+def _listen(totals, learner: Learner, batch: Batch, result, silence) -> None:
+    """Add the loss on real, shuffled and silent audio, and the norms."""
+    objective = learner.objectives["language_modelling"]
+    silence = silence.to(batch.media.device)
+    _add(totals, "health/real", *objective(result))
+    _add(totals, "health/shuffled", *objective(learner.model(health.shuffled(batch))))
+    _add(totals, "health/silent", *objective(learner.model(health.silent(batch, silence))))
+    for key, value in zip(("soft_norm", "text_norm"), health.norms(result), strict=True):
+        _add(totals, f"health/{key}", torch.tensor(value), torch.tensor(1))
+
+
+def _add(totals: dict, key: str, total: torch.Tensor, count: torch.Tensor) -> None:
+    pair = torch.stack([total.detach().double().cpu(), count.double().cpu()])
+    totals[key] = totals.get(key, 0) + pair
+
+
+def _means(totals: dict, accelerator) -> dict[str, float]:
+    keys = sorted(totals)
+    pairs = torch.stack([totals[key] for key in keys]).to(accelerator.device, torch.float64)
+    pairs = accelerator.reduce(pairs, "sum")
+    return {key: (a / max(b, 1)) for key, (a, b) in zip(keys, pairs.tolist(), strict=True)}
+
+
+def _report(stage: Stage, means: dict[str, float]) -> dict:
+    loss = sum(stage.weight(name) * means[name] for name in stage.objectives)
+    checked = {k.split("/")[1]: v for k, v in means.items() if k.startswith("health/")}
+    plain = {k: v for k, v in means.items() if not k.startswith("health/")}
+    report = {"loss": loss, **plain}
+    return {"valid": report, "health": checked} if checked else {"valid": report}
