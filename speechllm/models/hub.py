@@ -1,0 +1,142 @@
+"""Pretrained parts: safetensors only, no remote code, loud about every key that does not fit.
+
+A checkpoint is a folder or a Hub id. What may be missing or left over is named by the part that
+loads (a pretraining head, say); anything else ends in one ValueError that lists it.
+"""
+
+import contextlib
+import copy
+import functools
+import json
+import re
+import sys
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from speechllm.config import suggest
+
+PICKLE = "only safetensors are read; a checkpoint that is a pickle has to be converted first"
+
+
+def read_config(config_class, pretrained: str, changes: dict):
+    """Read a checkpoint's configuration, or make one from nothing, with `changes` in it.
+
+    Args:
+        config_class: the class of transformers, e.g. WhisperConfig.
+        pretrained: folder or Hub id; empty for the class's defaults.
+        changes: fields of `config_class`.
+
+    Raises:
+        ValueError: no checkpoint there, one of another family, a field or value that is wrong.
+    """
+    return copy.deepcopy(_read(config_class, pretrained, json.dumps(changes, sort_keys=True)))
+
+
+@functools.lru_cache(maxsize=64)
+def _read(config_class, pretrained: str, changes: str):
+    changes = json.loads(changes)
+    known = config_class().to_dict()
+    for key in changes:
+        if key not in known:
+            raise ValueError(f"{config_class.__name__} has no field {key!r}; {suggest(key, known)}")
+    found = read_fields(pretrained) if pretrained else {}
+    family = found.get("model_type", config_class.model_type)
+    if family != config_class.model_type:
+        wanted = config_class.model_type
+        raise ValueError(f"{pretrained}: wanted a {wanted} checkpoint, its config.json says {family}")
+    try:
+        return config_class.from_dict({**found, **changes})
+    except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
+        raise ValueError(f"{pretrained or 'config'}: {one_line(error)}") from None
+
+
+def read_fields(pretrained: str) -> dict:
+    """Read the config.json of a checkpoint.
+
+    Raises:
+        ValueError: no such folder, not on the Hub (or no network), no model_type in it.
+    """
+    from transformers import PretrainedConfig
+
+    if pretrained.startswith(("/", ".", "~")) and not Path(pretrained).is_dir():
+        raise ValueError(f"{pretrained}: no such folder")
+    try:
+        found, _ = PretrainedConfig.get_config_dict(pretrained)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{pretrained}: no checkpoint there: {one_line(error)}") from None
+    if "model_type" not in found:
+        raise ValueError(f"{pretrained}: no checkpoint there: no config.json with a model_type")
+    return found
+
+
+def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, **options):
+    """Load a checkpoint into `model_class`.
+
+    Args:
+        model_class: of transformers, with from_pretrained.
+        pretrained: folder or Hub id.
+        config: the configuration, as `read_config` gives it.
+        ignore: regular expressions (matched at the start) of keys that may be missing or too many.
+        rename: {regular expression: replacement} on the checkpoint's keys, or None.
+        options: further arguments of from_pretrained.
+
+    Raises:
+        ValueError: no safetensors there, keys missing, unexpected or of another shape.
+    """
+    try:
+        with _quiet():
+            model, info = model_class.from_pretrained(
+                pretrained,
+                config=config,
+                key_mapping=rename,
+                use_safetensors=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # so that all of them are listed, below
+                output_loading_info=True,
+                **options,
+            )
+    except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
+        raise ValueError(f"{pretrained}: cannot be loaded: {one_line(error)} ({PICKLE})") from None
+    wrong = {
+        "missing": info["missing_keys"],
+        "unexpected": info["unexpected_keys"],
+        "other shape": [f"{k} {tuple(a)} for {tuple(b)}" for k, a, b in info["mismatched_keys"]],
+    }
+    wrong = {what: _not_ignored(keys, ignore) for what, keys in wrong.items()}
+    lists = "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items() if keys)
+    if lists:
+        raise ValueError(f"{pretrained} does not fit {type(model).__name__} ({lists})")
+    return model
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keep transformers from reporting what we report; progress bars only on a terminal."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _not_ignored(keys, ignore) -> list[str]:
+    return sorted(key for key in keys if not any(re.match(p, key) for p in ignore))
+
+
+def _some(keys: list[str], most: int = 6) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
+
+
+def one_line(error: BaseException, most: int = 300) -> str:
+    """Say an error of somebody else's in one line."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= most else words[:most] + " ..."
