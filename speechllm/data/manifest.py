@@ -65,7 +65,7 @@ class Manifest(Sequence[dict[str, Any]]):
     def n_bytes(self) -> np.ndarray:
         """Bytes of each line, (N,) int64: what there is to read, for text without a duration."""
         sizes = np.diff(self._index.offsets)
-        return sizes if self._rows is None else sizes[self._rows]
+        return sizes if self._lines is None else sizes[self._lines]
 
     @property
     def ids(self) -> list[str]:
