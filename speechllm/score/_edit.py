@@ -8,12 +8,13 @@ remain, we walk back from the end and prefer the diagonal, then an insertion, th
 rule of sclite.
 
 **sclite** minimises 4 S + 3 (I + D), which equals 3 (S + I + D) + S. Hence whenever sclite finds as
-few errors as we do, it must find our S, D and I as well. It can find *more* errors than the
-Levenshtein distance, since it gives up to four substitutions for six insertions and deletions with
-more words correct ("a b c d e" against "d e x y z": we say 5 errors, sclite 6); this takes at least
-five errors in a row of one utterance and is rare in practice. **jiwer** has our total always, but
-takes any alignment of that cost, so that its S can be higher (then D and I are lower by half of
-that each). The tests hold all of this against both programs.
+few errors as we do, it finds our S, D and I as well; with the same rule for ties, word for word the
+same alignment. It can find *more* errors than the Levenshtein distance, as it may take four
+insertions and deletions for three substitutions, six for five: "a b c d e" against "d e x y z" is 5
+errors here, in Kaldi and in jiwer, and 6 in sclite, with two words correct. `align` with the
+weights `SCLITE` gives sclite's own alignment in each case. **jiwer** always has our total, but
+takes any alignment that reaches it, so that its S may be higher and its D and I lower by half of
+that each. The tests hold all of this against both programs.
 
 Fast because rapidfuzz (C++) does the table: with weights W for insertion and deletion and W + 1 for
 substitution, W above any number of substitutions, one distance is (S + D + I) W + S.
@@ -23,6 +24,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
+
+SCLITE = (3, 4)
+"""Weights of sclite: insertion or deletion, substitution."""
 
 Step = tuple[str, int, int]
 """("=" | "S" | "D" | "I", index in the reference, index in the hypothesis); an index that does not
@@ -42,9 +46,10 @@ def counts(ref: Sequence, hyp: Sequence) -> tuple[int, int, int, int]:
     return n - substitutions - deletions, substitutions, deletions, insertions
 
 
-def align(ref: Sequence, hyp: Sequence) -> list[Step]:
+def align(ref: Sequence, hyp: Sequence, weights: tuple[int, int] | None = None) -> list[Step]:
     """Align two sequences; the counts of the steps are those of `counts`.
 
+    `weights` (insertion or deletion, substitution) replaces the convention above, as `SCLITE` does.
     Time and memory grow with (errors x length): the best path leaves the diagonal by no more than
     the number of errors, so nothing else is filled in.
     """
@@ -52,7 +57,8 @@ def align(ref: Sequence, hyp: Sequence) -> list[Step]:
         return [("=", i, i) for i in range(len(ref))]
     tail = _common_tail(ref, hyp)
     n, m = len(ref) - tail, len(hyp) - tail
-    steps = _walk_back(_moves(ref[:n], hyp[:m]), n, m)
+    weights = weights or (min(n, m) + 1, min(n, m) + 2)
+    steps = _walk_back(_moves(ref[:n], hyp[:m], weights), n, m)
     for k, (move, i, j) in enumerate(steps):
         if move == "S" and ref[i] == hyp[j]:
             steps[k] = ("=", i, j)
@@ -67,33 +73,34 @@ def _common_tail(ref: Sequence, hyp: Sequence) -> int:
     return tail
 
 
-def _moves(ref: Sequence, hyp: Sequence) -> list[tuple[int, np.ndarray]]:
+def _moves(ref: Sequence, hyp: Sequence, weights: tuple[int, int]) -> list[tuple[int, np.ndarray]]:
     """Fill the table in a band, row by row; return (first column, moves) for each row.
 
     A row's insertions run left to right; `minimum.accumulate` on cost - column x weight does them
     in one go. Moves: 0 diagonal, 1 insertion, 2 deletion.
     """
     n, m = len(ref), len(hyp)
-    band = Levenshtein.distance(ref, hyp)
-    weight = min(n, m) + 1
+    gap, substitution = weights
+    # No path of least cost has more than cost / gap gaps; the distance bounds the cost.
+    band = Levenshtein.distance(ref, hyp) * substitution // gap
     words: dict = {}
     r = np.array([words.setdefault(w, len(words)) for w in ref], np.int64)
     h = np.array([words.setdefault(w, len(words)) for w in hyp], np.int64)
-    slope = weight * np.arange(m + 1, dtype=np.int64)
-    far = np.int64(4) * weight * (n + m + 1)
+    slope = gap * np.arange(m + 1, dtype=np.int64)
+    far = np.int64(4) * substitution * (n + m + 1)
     before = np.where(np.arange(m + 1) <= band, slope, far)
     rows = [(0, np.ones(m + 1, np.uint8))]
     for i in range(1, n + 1):
         low, high = max(0, i - band), min(m, i + band) + 1
-        delete = before[low:high] + weight
+        delete = before[low:high] + gap
         diagonal = np.full(high - low, far)
         start = max(low, 1)
         diagonal[start - low :] = before[start - 1 : high - 1]
-        diagonal[start - low :] += (h[start - 1 : high - 1] != r[i - 1]) * (weight + 1)
+        diagonal[start - low :] += (h[start - 1 : high - 1] != r[i - 1]) * substitution
         best = np.minimum(diagonal, delete)
         cost = np.minimum.accumulate(best - slope[low:high]) + slope[low:high]
         insert = np.full(high - low, far)
-        insert[1:] = cost[:-1] + weight
+        insert[1:] = cost[:-1] + gap
         moves = np.where(diagonal == cost, 0, np.where(insert == cost, 1, 2)).astype(np.uint8)
         rows.append((low, moves))
         before = np.full(m + 1, far) if high - low < m + 1 else before

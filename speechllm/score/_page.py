@@ -1,0 +1,135 @@
+"""Alignments as one coloured, self-contained HTML page: worst first, filterable, fit for print.
+
+The hypothesis runs as text; above each error stands, small, what was said. Colour never speaks
+alone: substitutions are underlined, deletions dotted, insertions doubly underlined, so that the
+page can be read in print and by the colour-blind. Layout of what is off screen is put off
+(`content-visibility`), which keeps thousands of utterances fast without any paging.
+"""
+
+from collections import Counter
+from functools import cache
+from html import escape
+from pathlib import Path
+
+LABELS = {
+    "wrong": "with errors",
+    "loop": "loop",
+    "burst": "insertion burst",
+    "cut": "cut by length",
+    "empty_hyp": "empty hypothesis",
+    "empty_ref": "empty reference",
+    "missing": "missing",
+}
+_LEGEND = (
+    '<p class="legend">Running text: what was recognised; small above it: what was said. '
+    '<ruby class="s">substituted<rt>reference</rt></ruby> '
+    '<ruby class="d">&ndash;<rt>deleted</rt></ruby> <ins>inserted</ins></p>'
+)
+
+
+@cache
+def asset(name: str) -> str:
+    """Text of a file of this folder that goes into pages, as page.css."""
+    return (Path(__file__).parent / name).read_text("utf-8")
+
+
+def document(title: str, body: str, script: str = "") -> str:
+    """Wrap a body into a whole page that needs no other file."""
+    script = f"<script>\n{script}</script>\n" if script else ""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{asset('page.css')}</style>\n"
+        f"<body>\n{body}\n{script}</body>\n</html>\n"
+    )
+
+
+def headline(value: float, name: str, interval, note: str) -> str:
+    """Write the number that matters, large, with its interval and a note beside it."""
+    low, high = interval
+    if value != value:
+        return f'<p class="headline"><b>{name}</b> <span>undefined: {escape(note)}</span></p>'
+    return (
+        f'<p class="headline"><b>{value:.2f}&thinsp;% {name}</b> '
+        f"<span>95 % between {low:.2f} and {high:.2f}; {escape(note)}</span></p>"
+    )
+
+
+def page(result, aligned: list, module) -> str:
+    """Write the page of a result; `aligned` holds (ref tokens, hyp tokens, steps) an utterance."""
+    articles = [
+        _article(k, scored, *parts, module)
+        for k, (scored, parts) in enumerate(zip(result.utterances, aligned, strict=True))
+    ]
+    articles.sort(key=lambda a: a[0])
+    kinds = Counter(flag for _, flags, _ in articles for flag in flags)
+    body = [
+        "<h1>Alignments</h1>",
+        headline(result.value, module.NAME, result.interval, f"{len(articles)} utterances"),
+        f"<pre>{escape(result.line)}</pre>",
+        _tools(kinds, len(articles)),
+        _LEGEND,
+        '<main id="alignments">',
+        *(text for _, _, text in articles),
+        "</main>",
+    ]
+    title = f"{module.NAME} {result.value:.2f} % - alignments"
+    return document(title, "\n".join(body), asset("page.js"))
+
+
+def _tools(kinds: Counter, total: int) -> str:
+    chips = "".join(
+        f'<button class="chip" value="{kind}" aria-pressed="false">{label} {kinds[kind]}</button>'
+        for kind, label in LABELS.items()
+        if kinds[kind]
+    )
+    orders = {"errors": "most errors", "rate": "highest rate", "long": "longest", "file": "as read"}
+    options = "".join(
+        f'<option value="{key}">{text} first</option>' for key, text in orders.items()
+    )
+    options = options.replace("as read first", "in the order of the file")
+    return (
+        '<div class="tools"><input id="search" type="search" placeholder="id, speaker or words" '
+        f'aria-label="filter"><select id="order" aria-label="order">{options}</select>{chips}'
+        f'<span id="shown" class="soft">{total} of {total}</span></div>'
+    )
+
+
+def _article(k: int, scored, ref, hyp, steps, module) -> tuple[tuple, tuple, str]:
+    """Lay out one utterance; return (sort key, flags, HTML)."""
+    errors = sum(kind != "=" for kind, _, _ in steps)
+    rate = errors / max(1, len(ref))
+    flags = (("wrong",) if errors else ()) + scored.faults
+    one = scored.utterance
+    facts = [f"<b>{escape(one.id)}</b>", escape(one.speaker)]
+    facts.append(f"{errors} / {len(ref)}" + (f" = {100 * rate:.0f} %" if ref else ""))
+    facts.append(f"{one.duration:.1f} s" if one.duration is not None else "")
+    facts += [f'<span class="mark">{LABELS[fault]}</span>' for fault in scored.faults]
+    head = "".join(f if f.startswith("<") else f"<span>{f}</span>" for f in facts if f)
+    html = (
+        f'<article data-k="{k}" data-e="{errors}" data-r="{rate:.4f}" data-n="{len(ref)}" '
+        f'data-f="{" ".join(flags)}"><header>{head}</header>'
+        f'<p class="a" dir="auto">{_words(ref, hyp, steps, module)}</p></article>'
+    )
+    return (-errors, -rate, k), flags, html
+
+
+def _words(ref, hyp, steps, module) -> str:
+    gap = "" if module.UNIT == "character" else " "
+    return gap.join(_word(step, ref, hyp) for step in steps) or '<span class="soft">(empty)</span>'
+
+
+def _word(step, ref, hyp) -> str:
+    kind, i, j = step
+    above = _shown(ref[i]) if kind in "SD" else ""
+    below = _shown(hyp[j]) if kind in "SI" else ""
+    if kind == "=":
+        return escape(hyp[j], quote=False)
+    if kind == "I":
+        return f"<ins>{below}</ins>"
+    return f'<ruby class="{kind.lower()}">{below or "&ndash;"}<rt>{above}</rt></ruby>'
+
+
+def _shown(token: str) -> str:
+    """Make a wrong space visible."""
+    return "&#9251;" if token == " " else escape(token, quote=False)
