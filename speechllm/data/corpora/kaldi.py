@@ -1,0 +1,142 @@
+"""A Kaldi data directory: wav.scp, text, and optionally segments, utt2spk, utt2dur.
+
+`corpus` is one directory, or a folder of them (data/ with train/, dev/, ...): one manifest each.
+Relative paths in wav.scp start at `root`, by default at the directory itself. Commands in wav.scp
+("sph2pipe ... |") are refused, since reading data must never run programs; so are archives
+("foo.ark:12"). Start and end of segments are in seconds, an end of -1 is that of the recording.
+
+    speechllm data prepare kaldi --corpus data/train --root . --out data/manifests
+
+https://kaldi-asr.org/doc/data_prep.html
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
+
+SPLITS = ()  # as the directories are called
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options: `root` is where relative paths start, `lang` goes into each row."""
+
+    corpus: str = ""
+    out: str = "data/kaldi"
+    root: str = ""
+    lang: str = ""
+    on_error: str = "stop"
+
+    def prepare(self) -> dict[str, Path]:
+        """Write `<directory>.jsonl` for each; manifests by name. Raises ValueError."""
+        found = Faults(self.on_error)
+        folder = folder_of(self.corpus, "a directory with wav.scp, or a folder of such")
+        folders = [folder] if (folder / "wav.scp").exists() else sorted(folder.glob("*/"))
+        folders = [one for one in folders if (one / "wav.scp").exists()]
+        if not folders:
+            raise ValueError(f"{folder}: neither wav.scp nor a directory with one in it")
+        return finish(self.out, {one.name: self._entries(one, found) for one in folders}, found)
+
+    def _entries(self, folder: Path, found: Faults) -> list[Entry]:
+        root = Path(self.root).expanduser().absolute() if self.root else folder
+        audio = _audio(folder / "wav.scp", root, found)
+        tables = {name: _table(folder / name, found) for name in ("text", "utt2spk", "utt2dur")}
+        if (folder / "segments").exists():
+            spans = _segments(folder / "segments", audio, found)
+        else:
+            spans = {id: ({"audio": path}, where) for id, (path, where) in audio.items()}
+        entries = []
+        for id, (span, where) in spans.items():
+            row = {"id": id} | span
+            if tables["text"] and id not in tables["text"]:
+                found.add(where, f"{id} has no line in {folder / 'text'}; add or remove it")
+                continue
+            entries.append(Entry(self._row(row, tables), where))
+        for id, (_, where) in (tables["text"] or {}).items():
+            if id not in spans:
+                found.add(where, f"{id} has no audio in wav.scp or segments; add or remove it")
+        return entries
+
+    def _row(self, row: dict[str, Any], tables: dict[str, dict[str, tuple[str, str]]]) -> dict:
+        id = row["id"]
+        for key, name in (("text", "text"), ("speaker", "utt2spk")):
+            if id in tables[name]:
+                row[key] = tables[name][id][0]
+        if id in tables["utt2dur"] and "start" not in row:
+            row["duration"] = _number(tables["utt2dur"][id][0])
+        return row | ({"lang": self.lang} if self.lang else {})
+
+
+def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
+    """Write a manifest for each data directory; see Config. Returns them by directory name."""
+    return Config(corpus=corpus, out=out, **options).prepare()
+
+
+def _table(path: Path, found: Faults) -> dict[str, tuple[str, str]]:
+    """Key to (rest of the line, place); empty if there is no such file."""
+    table: dict[str, tuple[str, str]] = {}
+    for where, line in read_lines(path) if path.exists() else []:
+        key, *rest = line.split(maxsplit=1)
+        if key in table:
+            found.add(where, f"{key} stands at {table[key][1]} already; remove one of them")
+        else:
+            table[key] = (rest[0].strip() if rest else "", where)
+    return table
+
+
+def _audio(path: Path, root: Path, found: Faults) -> dict[str, tuple[str, str]]:
+    """Recording to (absolute path, place)."""
+    audio = {}
+    for id, (target, where) in _table(path, found).items():
+        if fault := _refusal(target):
+            found.add(where, fault)
+        else:
+            audio[id] = (os.path.normpath(root / target), where)
+    return audio
+
+
+def _refusal(target: str) -> str | None:
+    if not target:
+        return "no path; wanted: <recording> <path>"
+    if target.endswith("|") or target.startswith("|"):
+        return (
+            f"a command ({target}), and commands in data are never run. FLAC, Ogg, WAV and SPHERE "
+            "are read as they are: write the file's own path. Else run it once, write its output "
+            "to a file (wav-copy scp:wav.scp ..., ffmpeg) and write that path"
+        )
+    head, colon, offset = target.rpartition(":")
+    if colon and head.endswith(".ark") and offset.isdigit():
+        return f"an archive ({target}); unpack it with wav-copy and write the paths of the files"
+    return None
+
+
+def _segments(
+    path: Path, audio: dict[str, tuple[str, str]], found: Faults
+) -> dict[str, tuple[dict[str, Any], str]]:
+    """Utterance to (audio, start, duration; place). Those of refused recordings are left out."""
+    spans = {}
+    for id, (rest, where) in _table(path, found).items():
+        fields = rest.split()
+        start, end = (_number(value) for value in fields[1:3]) if len(fields) >= 3 else (None, None)
+        if start is None or end is None:
+            found.add(where, "wanted: <utterance> <recording> <start> <end>, in seconds")
+        elif start < 0 or (end != -1 and end <= start):
+            found.add(where, f"{id} goes from {start} to {end} s; wanted 0 <= start < end")
+        elif fields[0] not in audio:
+            found.add(where, f"{id} is cut from {fields[0]}, which wav.scp does not give")
+        else:
+            span = {"audio": audio[fields[0]][0], "start": start}
+            if end != -1:
+                span["duration"] = round(end - start, 6)
+            spans[id] = (span, where)
+    return spans
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
