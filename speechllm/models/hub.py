@@ -5,9 +5,6 @@ loads (a pretraining head, say); anything else ends in one ValueError that lists
 """
 
 import contextlib
-import copy
-import functools
-import json
 import re
 import sys
 from pathlib import Path
@@ -30,12 +27,6 @@ def read_config(config_class, pretrained: str, changes: dict):
     Raises:
         ValueError: no checkpoint there, one of another family, a field or value that is wrong.
     """
-    return copy.deepcopy(_read(config_class, pretrained, json.dumps(changes, sort_keys=True)))
-
-
-@functools.lru_cache(maxsize=64)
-def _read(config_class, pretrained: str, changes: str):
-    changes = json.loads(changes)
     known = config_class().to_dict()
     for key in changes:
         if key not in known:
@@ -44,7 +35,9 @@ def _read(config_class, pretrained: str, changes: str):
     family = found.get("model_type", config_class.model_type)
     if family != config_class.model_type:
         wanted = config_class.model_type
-        raise ValueError(f"{pretrained}: wanted a {wanted} checkpoint, its config.json says {family}")
+        raise ValueError(
+            f"{pretrained}: wanted a {wanted} checkpoint, its config.json says {family}"
+        )
     try:
         return config_class.from_dict({**found, **changes})
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own

@@ -100,7 +100,10 @@ class Config:
 
     def _options(self) -> dict:
         dtype = "float32" if self.dtype == "auto" and not self.pretrained else self.dtype
-        return {"dtype": dtype, **({"attn_implementation": self.attention} if self.attention else {})}
+        return {
+            "dtype": dtype,
+            **({"attn_implementation": self.attention} if self.attention else {}),
+        }
 
 
 def load_tokenizer(place, pad_token: str = ""):

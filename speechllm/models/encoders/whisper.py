@@ -9,7 +9,9 @@ before its accuracy is trusted.
 Shapes: x (B, T, F) -> (B, L, D), L = T / 2, rounded up. Paper: arXiv 2212.04356.
 """
 
+import copy
 import dataclasses
+import functools
 
 from torch import nn
 from torch.nn import functional
@@ -43,12 +45,14 @@ class Config:
             raise ValueError(f"window must be '30s' or 'variable', got {self.window!r}")
         _layers.check(self.layers)
 
-    @property
+    @functools.cached_property
     def hf(self):
         """The configuration as transformers knows it."""
         from transformers import WhisperConfig
 
-        return read_config(WhisperConfig, self.pretrained, {"encoder_layerdrop": 0.0, **self.config})
+        return read_config(
+            WhisperConfig, self.pretrained, {"encoder_layerdrop": 0.0, **self.config}
+        )
 
     @property
     def dim(self) -> int:
@@ -65,7 +69,7 @@ class Config:
         Raises:
             ValueError: another number of bands than the checkpoint's, or no such checkpoint.
         """
-        hf = self.hf
+        hf = copy.deepcopy(self.hf)
         if in_dim != hf.num_mel_bins:
             raise ValueError(
                 f"this whisper encoder wants {hf.num_mel_bins} mel bands (front end "
@@ -118,9 +122,9 @@ class Whisper(nn.Module):
         state = functional.dropout(state, model.dropout, self.training)
         mask = valid_mask(self.config.count(lengths).clamp(min=1), x.shape[1])[:, None, None]
         mask = mask.expand(-1, 1, x.shape[1], -1)
-        hidden = [state]
+        hidden = []
         for layer in model.layers:
+            hidden += [state] if self.mix.needs_all else []
             state = layer(state, mask)
-            hidden.append(state)
         state = model.layer_norm(state)
-        return self.mix(state, [*hidden[:-1], state])
+        return self.mix(state, [*hidden, state])

@@ -1,0 +1,168 @@
+"""What wav2vec2, HuBERT and WavLM share: raw samples at 16 kHz to states at 50 Hz.
+
+The three differ in how they were trained and, inside, in their positions; transformers gives them
+one shape: strided convolutions without padding, a projection, a Transformer. What is added here is
+that padding never changes a result. Models whose first convolution is followed by a GroupNorm over
+time (the "base" sizes) are known to change with the padding of the batch; here its statistics are
+taken over each utterance's own frames, so that alone and in a batch are the same.
+
+Whether the waveform is brought to zero mean and unit variance is the front end's business:
+wave16k with normalize = true where the checkpoint's preprocessor_config.json says do_normalize.
+
+Shapes: x (B, N) -> (B, L, D), L = N / 320 less the edges.
+"""
+
+import copy
+import dataclasses
+import functools
+import typing
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from speechllm.models.encoders import _layers
+from speechllm.models.hub import load_weights, read_config
+from speechllm.models.masks import valid_mask, zero_beyond
+
+# Heads of pretraining and of recognition, and the vector of SpecAugment when that is off.
+LEFT_OVER = (
+    r"(\w+\.)?masked_spec_embed$",
+    r"(quantizer|project_hid|project_q|lm_head|final_proj|label_embs_concat|mask_emb)\b",
+)
+OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which checkpoint.
+
+    pretrained: Hub id or folder. config: fields of the checkpoint's configuration that differ, or
+    of a model from nothing without `pretrained`. SpecAugment (mask_time_prob, mask_feature_prob)
+    and layerdrop are off unless `config` asks for them, whatever the checkpoint was trained with;
+    transformers draws that SpecAugment from numpy's global generator.
+    layers: "last" or "weighted" (learned sum of all layers).
+    """
+
+    family: typing.ClassVar[str]  # the class names of transformers begin with it
+
+    pretrained: str = ""
+    config: dict = dataclasses.field(default_factory=dict)
+    layers: str = "last"
+
+    def __post_init__(self):
+        """Refuse words that mean nothing."""
+        _layers.check(self.layers)
+
+    @functools.cached_property
+    def hf(self):
+        """The configuration as transformers knows it."""
+        import transformers
+
+        config_class = getattr(transformers, f"{self.family}Config")
+        hf = read_config(config_class, self.pretrained, {**OFF, **self.config})
+        if getattr(hf, "add_adapter", False):
+            raise ValueError(
+                f"{self.pretrained or 'config'}: add_adapter = true shortens the states; use an "
+                "adapter of ours instead, with config = { add_adapter = false }"
+            )
+        return hf
+
+    @property
+    def dim(self) -> int:
+        """Width D of the states."""
+        return self.hf.hidden_size
+
+    def count(self, n):
+        """Give the number of states L for n samples; n may be a tensor of lengths."""
+        return self.counts(n)[-1]
+
+    def counts(self, n) -> list:
+        """Give the number of frames after each convolution for n samples, 0 if too short."""
+        hf, found = self.hf, []
+        for kernel, stride in zip(hf.conv_kernel, hf.conv_stride, strict=True):
+            n = ((n - kernel) // stride + 1) * (n >= kernel)
+            found.append(n)
+        return found
+
+    def build(self, in_dim: int) -> nn.Module:
+        """Make the encoder for raw samples, `in_dim` 1.
+
+        Raises:
+            ValueError: the front end gives features, or there is no such checkpoint.
+        """
+        if in_dim != 1:
+            raise ValueError(
+                f"the {self.family} encoder wants raw samples (front end wave16k), got a front end "
+                f"of dimension {in_dim}"
+            )
+        return Waveform(self, copy.deepcopy(self.hf))
+
+
+class Waveform(nn.Module):
+    """See the module docstring."""
+
+    def __init__(self, config: Config, hf):
+        super().__init__()
+        import transformers
+
+        model_class = getattr(transformers, f"{config.family}Model")
+        self.config = config
+        self.model = (
+            load_weights(model_class, config.pretrained, hf, LEFT_OVER)
+            if config.pretrained
+            else model_class(hf)
+        )
+        self.mix = _layers.Mix(config.layers, hf.num_hidden_layers)
+        first = self.model.feature_extractor.conv_layers[0]
+        self.group_norm = hf.feat_extract_norm == "group"
+        if self.group_norm:
+            first.layer_norm = UtteranceNorm.like(first.layer_norm)
+        self.receptive = _receptive(hf.conv_kernel, hf.conv_stride)
+
+    def forward(self, x, lengths):
+        """Map samples x (B, N), lengths (B,) to states (B, L, D), lengths (B,)."""
+        x = functional.pad(zero_beyond(x, lengths), (0, max(0, self.receptive - x.shape[1])))
+        counts = self.config.counts(lengths)
+        if self.group_norm:
+            self.model.feature_extractor.conv_layers[0].layer_norm.lengths = counts[0]
+        # A row without a single state would attend to nothing; it attends to itself and is unused.
+        mask = valid_mask(lengths.clamp(min=self.receptive), x.shape[1])
+        out = self.model(x, attention_mask=mask, output_hidden_states=self.mix.needs_all)
+        return self.mix(out.last_hidden_state, out.hidden_states), counts[-1]
+
+
+class UtteranceNorm(nn.GroupNorm):
+    """GroupNorm over (B, C, L) whose statistics leave out the frames beyond `lengths` (B,).
+
+    `lengths` is set before each call, because the layer stands deep inside somebody else's model.
+    """
+
+    lengths = None
+
+    @classmethod
+    def like(cls, norm: nn.GroupNorm) -> "UtteranceNorm":
+        """Make one with the very parameters of `norm`, of which each channel is a group."""
+        assert norm.num_groups == norm.num_channels, "wav2vec2 has one group a channel"
+        made = cls(norm.num_groups, norm.num_channels, norm.eps)
+        made.weight, made.bias = norm.weight, norm.bias
+        return made
+
+    def forward(self, x):
+        """Normalise x (B, C, L), each channel over the utterance's own frames."""
+        with torch.autocast(x.device.type, enabled=False):
+            mask = valid_mask(self.lengths, x.shape[2])[:, None]
+            n = self.lengths.clamp(min=1)[:, None, None]
+            wide = x.float()
+            mean = (wide * mask).sum(2, keepdim=True) / n
+            variance = ((wide - mean) * mask).square().sum(2, keepdim=True) / n
+            scale = self.weight[:, None].float() * torch.rsqrt(variance + self.eps)
+            return ((wide - mean) * scale + self.bias[:, None].float()).to(x.dtype)
+
+
+def _receptive(kernels, strides) -> int:
+    """Give the number of samples that one state needs."""
+    n = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        n = (n - 1) * stride + kernel
+    return n
