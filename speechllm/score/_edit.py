@@ -11,10 +11,10 @@ rule of sclite.
 few errors as we do, it finds our S, D and I as well; with the same rule for ties, word for word the
 same alignment. It can find *more* errors than the Levenshtein distance, as it may take four
 insertions and deletions for three substitutions, six for five: "a b c d e" against "d e x y z" is 5
-errors here, in Kaldi and in jiwer, and 6 in sclite, with two words correct. `align` with the
-weights `SCLITE` gives sclite's own alignment in each case. **jiwer** always has our total, but
-takes any alignment that reaches it, so that its S may be higher and its D and I lower by half of
-that each. The tests hold all of this against both programs.
+errors here, in Kaldi and in jiwer, and 6 in sclite, with two words correct. `sclite_counts`, and
+`align` with the weights `SCLITE`, give sclite's own result in each case. **jiwer** always has our
+total, but takes any alignment that reaches it, so that its S may be higher and its D and I lower by
+half of that each. The tests hold all of this against both programs.
 
 Fast because rapidfuzz (C++) does the table: with weights W for insertion and deletion and W + 1 for
 substitution, W above any number of substitutions, one distance is (S + D + I) W + S.
@@ -44,6 +44,15 @@ def counts(ref: Sequence, hyp: Sequence) -> tuple[int, int, int, int]:
     deletions = (errors - substitutions + n - m) // 2
     insertions = deletions - n + m
     return n - substitutions - deletions, substitutions, deletions, insertions
+
+
+def sclite_counts(ref: Sequence, hyp: Sequence) -> tuple[int, int, int, int]:
+    """Count as sclite does; another result than `counts` takes three substitutions or more."""
+    ours = counts(ref, hyp)
+    if ours[1] < 3:
+        return ours
+    kinds = [step[0] for step in align(ref, hyp, SCLITE)]
+    return tuple(kinds.count(kind) for kind in "=SDI")
 
 
 def align(ref: Sequence, hyp: Sequence, weights: tuple[int, int] | None = None) -> list[Step]:

@@ -1,9 +1,10 @@
 """Alignments as one coloured, self-contained HTML page: worst first, filterable, fit for print.
 
-The hypothesis runs as text; above each error stands, small, what was said. Colour never speaks
-alone: substitutions are underlined, deletions dotted, insertions doubly underlined, so that the
-page can be read in print and by the colour-blind. Layout of what is off screen is put off
-(`content-visibility`), which keeps thousands of utterances fast without any paging.
+The hypothesis runs as text; above a wrong word stands, small, what was said, and deleted words are
+struck out in their place. Colour never speaks alone: substitutions are underlined, deletions
+struck, insertions doubly underlined, so that the page can be read in print and by the colour-blind.
+Layout of what is off screen is put off (`content-visibility`), which keeps thousands of utterances
+fast without any paging.
 """
 
 from collections import Counter
@@ -23,7 +24,7 @@ LABELS = {
 _LEGEND = (
     '<p class="legend">Running text: what was recognised; small above it: what was said. '
     '<ruby class="s">substituted<rt>reference</rt></ruby> '
-    '<ruby class="d">&ndash;<rt>deleted</rt></ruby> <ins>inserted</ins></p>'
+    "<del>deleted</del> <ins>inserted</ins></p>"
 )
 
 
@@ -101,7 +102,8 @@ def _article(k: int, scored, ref, hyp, steps, module) -> tuple[tuple, tuple, str
     rate = errors / max(1, len(ref))
     flags = (("wrong",) if errors else ()) + scored.faults
     one = scored.utterance
-    facts = [f"<b>{escape(one.id)}</b>", escape(one.speaker)]
+    facts = [f"<b>{escape(one.id)}</b>"]
+    facts.append("" if one.id.startswith(one.speaker) else escape(one.speaker))
     facts.append(f"{errors} / {len(ref)}" + (f" = {100 * rate:.0f} %" if ref else ""))
     facts.append(f"{one.duration:.1f} s" if one.duration is not None else "")
     facts += [f'<span class="mark">{LABELS[fault]}</span>' for fault in scored.faults]
@@ -127,7 +129,9 @@ def _word(step, ref, hyp) -> str:
         return escape(hyp[j], quote=False)
     if kind == "I":
         return f"<ins>{below}</ins>"
-    return f'<ruby class="{kind.lower()}">{below or "&ndash;"}<rt>{above}</rt></ruby>'
+    if kind == "D":
+        return f"<del>{above}</del>"
+    return f'<ruby class="s">{below}<rt>{above}</rt></ruby>'
 
 
 def _shown(token: str) -> str:

@@ -58,6 +58,7 @@ class Result:
     signature: str
     context: dict
     sources: dict
+    sclite: dict[str, int] | None  # what sclite counts, where it counts otherwise
     utterances: list[Scored] = field(repr=False)
 
     def to_json(self) -> str:
@@ -75,6 +76,7 @@ class Result:
                 "signature": self.signature,
                 "context": self.context,
                 **self.sources,
+                **({"sclite": self.sclite} if self.sclite else {}),
                 "tables": self.tables,
             },
             ensure_ascii=False,
@@ -86,7 +88,11 @@ class Result:
         shown = [f"{self.counts[k]:>8} {_COUNTS[k]}" for k in _COUNTS if k in self.counts]
         parts = [self.line, "\n".join(shown)]
         parts += [tables.text(name, rows) for name, rows in self.tables.items()]
-        return "\n\n".join([*parts, f"Check with: {sclite.COMMAND}"]) + "\n"
+        check = f"Check with: {sclite.COMMAND}"
+        if self.sclite:
+            numbers = ", ".join(f"{number} {name}" for name, number in self.sclite.items())
+            check += f"\nwhich will count {numbers}; see the note on sclite in score/_edit.py."
+        return "\n\n".join([*parts, check]) + "\n"
 
 
 _COUNTS = {
@@ -190,8 +196,19 @@ def _summarise(scored, metric, module, clean, context, sources, seed) -> Result:
         signature=signature,
         context=context,
         sources=sources,
+        sclite=_as_sclite(scored, total, module),
         utterances=scored,
     )
+
+
+def _as_sclite(scored: list[Scored], total: np.ndarray, module) -> dict[str, int] | None:
+    """Count as sclite would; None where that is our total or the metric is not sclite's."""
+    if module.NAME != "WER":
+        return None
+    theirs = sum(np.array(_edit.sclite_counts(s.ref.split(), s.hyp.split())) for s in scored)
+    if (theirs == total).all():
+        return None
+    return dict(zip(module.FIELDS, theirs.tolist(), strict=True))
 
 
 def write(result: Result, out_dir: str | Path) -> None:

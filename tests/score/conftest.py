@@ -10,8 +10,8 @@ import pytest
 
 VOCABULARY = (
     "the a of and to in he was it that his i with as had she not her for be on at by which you "
-    "from they have this all so but one said were him we who when there no my what their would been "
-    "if seven eight ship stone winter river captain morning letter garden music window don't o'clock"
+    "from they have this all so but one said were him we who when there no my what their would "
+    "been if seven eight ship stone winter river captain morning letter garden music don't o'clock"
 ).split()
 
 
@@ -91,6 +91,6 @@ def spoiled(transcripts):
     words = [word for text in transcripts for word in text.split()]
     rates = (0.03, 0.15, 0.5, 0.95)
     return {
-        rate: (transcripts, [spoil(text, rate, rng, words) for text in transcripts])
+        rate: (transcripts[::2], [spoil(text, rate, rng, words) for text in transcripts[::2]])
         for rate in rates
     }

@@ -72,7 +72,7 @@ def test_sclite_has_our_split_and_our_alignment_whenever_it_has_our_total(sclite
     for refs, hyps in spoiled.values():
         pairs += zip(refs, hyps, strict=True)
     theirs, _ = sclite(*zip(*pairs, strict=True))
-    assert len(theirs) == len(pairs) > 13000
+    assert len(theirs) == len(pairs) > 8000
     more = 0
     for i, (ref, hyp) in enumerate(pairs):
         expected = theirs[f"s-{i:05d}"]
@@ -81,9 +81,8 @@ def test_sclite_has_our_split_and_our_alignment_whenever_it_has_our_total(sclite
             more += 1
             assert sum(expected[1:]) > sum(ours[1:])
             assert 4 * expected[1] + 3 * sum(expected[2:]) <= 4 * ours[1] + 3 * sum(ours[2:])
-            steps = _edit.align(ref.split(), hyp.split(), _edit.SCLITE)
-            assert tally(steps) == expected
-    assert more < len(pairs) / 200
+        assert _edit.sclite_counts(ref.split(), hyp.split()) == expected
+    assert 0 < more < len(pairs) / 50
 
 
 def test_the_case_where_sclite_counts_more(sclite):
