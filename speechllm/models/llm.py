@@ -100,10 +100,7 @@ class Config:
 
     def _options(self) -> dict:
         dtype = "float32" if self.dtype == "auto" and not self.pretrained else self.dtype
-        return {
-            "dtype": dtype,
-            **({"attn_implementation": self.attention} if self.attention else {}),
-        }
+        return {"dtype": dtype, "attn_implementation": self.attention or None}
 
 
 def load_tokenizer(place, pad_token: str = ""):
@@ -160,8 +157,9 @@ def _config_class(family: str):
         ValueError: transformers has no such family, or it is no causal language model.
     """
     from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as known
+    from transformers.models.auto import modeling_auto
 
+    known = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if family not in known:
         near = difflib.get_close_matches(family, known)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""

@@ -41,6 +41,11 @@ class SpeechLLM(nn.Module):
         """V, the number of the LLM's embeddings."""
         return self.llm.get_input_embeddings().num_embeddings
 
+    def match(self) -> None:
+        """Let soft tokens start near the norm of the LLM's embeddings, where the adapter can."""
+        if hasattr(self.adapter, "match"):
+            self.adapter.match(self.llm.get_input_embeddings().weight)
+
     def forward(self, batch: Batch) -> "Pass":
         """Start one pass over a batch."""
         return Pass(self, batch)

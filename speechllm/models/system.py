@@ -56,7 +56,9 @@ class System:
         encoder = self.encoder.build(self.extractor.dim)
         adapter = self.adapter.build(self.encoder.dim, width)
         fusion = self.preset.part("fusion", "models.fusion").build()
-        return SpeechLLM(encoder, adapter, fusion, llm, self.encoder.dim)
+        model = SpeechLLM(encoder, adapter, fusion, llm, self.encoder.dim)
+        model.match()
+        return model
 
     def kept(self, names, trained: list[str]) -> list[str]:
         """Say which of a model's state names belong into a checkpoint.

@@ -121,6 +121,8 @@ def train(run: Run) -> Summary:
     trained: list[str] = []
     summary = Summary()
     for number, stage in enumerate(plan):
+        if not learner.has_learned("adapter.", trained):
+            learner.model.match()  # the LLM's embeddings may have been trained meanwhile
         trained = [*trained, *stage.train]
         job = StageRun(run, stage, number, learner, trained, log)
         job.go()

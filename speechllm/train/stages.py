@@ -137,6 +137,10 @@ class Learner(nn.Module):
             raise ValueError(f"{where}: nothing learns: train = {list(stage.train)}")
         return learning
 
+    def has_learned(self, part: str, trained: list[str]) -> bool:
+        """Say whether any parameter of a part is among the patterns trained so far."""
+        return any(matches(name, trained) for name in self.named() if name.startswith(part))
+
     def set_modes(self) -> None:
         """Training mode where something learns, evaluation mode (no dropout) where all is frozen."""
         _set_mode(self, False)
