@@ -91,7 +91,11 @@ def _map_message(message: Any, change: Callable[[str], str]) -> Any:
 
 def _map_part(part: Any, change: Callable[[str], str]) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
-    return part | {kind: change(part[kind])} if kind in MEDIA and kind in part else part
+    return (
+        part | {kind: change(part[kind])}
+        if kind in MEDIA and isinstance(part.get(kind), str)
+        else part
+    )
 
 
 def _parts(row: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,8 @@ name without suffix may be that of an .mp3, .wav, .flac, .ogg or .opus file.
 
 import csv
 import logging
+import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,17 +75,18 @@ class Config:
         return finish(self.out, splits, found)
 
     def _entries(self, table: Path, found: Faults) -> Iterator[Entry]:
-        lines = _rows(table)
-        place, header = next(lines, ("", []))
-        columns = self._columns(header, place or str(table))
+        (place, header), *lines = list(_rows(table)) or [(str(table), [])]
+        columns = self._columns(header, place)
         folder = Path(self.audio_dir).expanduser() if self.audio_dir else table.parent
+        whole = (values for _, values in lines if len(values) == len(header))
+        stems = Counter(_stem(name) for name in {values[columns["audio"]] for values in whole})
         for where, values in lines:
             if len(values) != len(header):
                 found.add(where, f"{len(values)} columns, but the first line has {len(header)}")
                 continue
             fields = {key: values[column].strip() for key, column in columns.items()}
             try:
-                yield Entry(self._row(fields, folder.absolute()), where)
+                yield Entry(self._row(fields, folder.absolute(), stems), where)
             except ValueError as error:
                 found.add(where, str(error))
 
@@ -104,13 +107,13 @@ class Config:
                 )
         return columns
 
-    def _row(self, fields: dict[str, str], folder: Path) -> dict[str, Any]:
+    def _row(self, fields: dict[str, str], folder: Path, stems: Counter[str]) -> dict[str, Any]:
         audio = _locate(fields["audio"], folder)
         times = {key: _seconds(key, fields[key]) for key in TIMES if fields.get(key)}
         if "end" in times:
             times.setdefault("duration", round(times["end"] - times.get("start", 0.0), 6))
         # Measured in all cases: a table's times are checked against the file.
-        row = {"id": fields.get("id") or _id(fields["audio"], times), "audio": audio}
+        row = {"id": fields.get("id") or _id(fields["audio"], times, stems), "audio": audio}
         row |= {"start": times.get("start", 0.0)}
         if "duration" in times:
             row["duration"] = times["duration"]
@@ -160,10 +163,15 @@ def _locate(name: str, folder: Path) -> str:
     )
 
 
-def _id(name: str, times: dict[str, float]) -> str:
-    """The name without suffix; with the start in milliseconds where it is cut from a file."""
-    stem = str(Path(name).with_suffix("")).strip("/").replace("/", "-")
+def _id(name: str, times: dict[str, float], stems: Counter[str]) -> str:
+    """The name without suffix; with it, if another file shares it; with the start in a file."""
+    stem = _stem(name)
+    stem = stem if stems[stem] == 1 else name.strip("/").replace("/", "-")
     return f"{stem}-{round(times['start'] * 1000):08d}" if "start" in times else stem
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name.strip())[0].strip("/").replace("/", "-")
 
 
 def _seconds(key: str, text: str) -> float:

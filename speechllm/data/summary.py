@@ -1,0 +1,69 @@
+"""What a manifest holds: hours, speakers, words, characters, lengths.
+
+print(summarise("train.jsonl").text())
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechllm.data.manifest import parse
+from speechllm.data.rows import faults, seconds
+
+
+@dataclass
+class Summary:
+    """What a manifest holds; seconds by quantile of 0, 5, 50, 95, 100 %."""
+
+    n_rows: int = 0
+    hours: float = 0.0
+    speakers: Counter[str] = field(default_factory=Counter)
+    words: Counter[str] = field(default_factory=Counter)
+    characters: Counter[str] = field(default_factory=Counter)
+    quantiles_s: tuple[float, ...] = ()
+
+    def text(self) -> str:
+        """Six lines for a terminal."""
+        alphabet = "".join(sorted(self.characters))
+        shown = alphabet if len(alphabet) <= 120 else alphabet[:120] + " ..."
+        seconds = " ".join(f"{value:.2f}" for value in self.quantiles_s) or "none"
+        return (
+            f"examples    {self.n_rows}\nhours       {self.hours:.2f}\n"
+            f"speakers    {len(self.speakers)}\n"
+            f"words       {self.words.total()}, {len(self.words)} different\n"
+            f"characters  {len(self.characters)} different: {shown}\n"
+            f"seconds     {seconds} (0, 5, 50, 95, 100 %)"
+        )
+
+
+def summarise(path: str | Path) -> Summary:
+    """Count the rows of a manifest that can be read; problems are passed over."""
+    summary, durations = Summary(), []
+    with open(path, "rb") as file:
+        for row in _usable(file):
+            summary.n_rows += 1
+            durations.append(seconds(row))
+            text = row.get("text") or ""
+            summary.words.update(text.split())
+            summary.characters.update(text)
+            if row.get("speaker") is not None:
+                summary.speakers[row["speaker"]] += 1
+    heard = [value for value in durations if value > 0]
+    if heard:
+        summary.hours = sum(heard) / 3600
+        summary.quantiles_s = tuple(np.quantile(heard, [0, 0.05, 0.5, 0.95, 1]).tolist())
+    return summary
+
+
+def _usable(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            row = parse(line)
+        except ValueError:
+            continue
+        if next(faults(row), None) is None:
+            yield row

@@ -1,0 +1,97 @@
+"""Kaldi data directories: paths, segments, utt2dur; commands and archives are refused."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechllm.data.corpora import kaldi
+from speechllm.data.manifest import Manifest
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data" / "train"
+    folder.mkdir(parents=True)
+    for name, seconds in (("rec1", 4), ("rec2", 2)):
+        soundfile.write(tmp_path / "data" / f"{name}.wav", np.full(8000 * seconds, 0.1), 8000)
+    (folder / "wav.scp").write_text(f"rec1 ../rec1.wav\nrec2 {tmp_path}/data/rec2.wav\n")
+    (folder / "text").write_text("rec1 hello  there\nrec2 good bye\n")
+    (folder / "utt2spk").write_text("rec1 ann\nrec2 bob\n")
+    return folder
+
+
+def segmented(data):
+    (data / "segments").write_text("a rec1 0.5 1.25\nb rec1 2 -1\nc rec2 0 2.005\n")
+    (data / "text").write_text("a one\nb two\nc three\n")
+    (data / "utt2spk").write_text("a ann\nb ann\nc bob\n")
+
+
+def test_whole_recordings(data, tmp_path):
+    paths = kaldi.prepare(str(data), str(tmp_path / "out"), lang="en")
+    rows = Manifest(paths["train"])
+    assert rows[0] == {
+        "id": "rec1",
+        "audio": str(tmp_path / "data" / "rec1.wav"),
+        "text": "hello  there",
+        "speaker": "ann",
+        "lang": "en",
+        "start": 0.0,
+        "duration": 4.0,
+    }
+    assert rows.ids == ["rec1", "rec2"]
+
+
+def test_segments(data, tmp_path):
+    segmented(data)
+    rows = Manifest(kaldi.prepare(str(data), str(tmp_path / "out"))["train"])
+    assert [(row["id"], row["start"], row["duration"], row["text"]) for row in rows] == [
+        ("a", 0.5, 0.75, "one"),
+        ("b", 2.0, 2.0, "two"),
+        ("c", 0.0, 2.005, "three"),
+    ]
+
+
+def test_a_folder_of_directories_and_a_root(data, tmp_path):
+    (data / "wav.scp").write_text("rec1 rec1.wav\nrec2 rec2.wav\n")
+    out = str(tmp_path / "out")
+    with pytest.raises(ValueError, match="no such file"):
+        kaldi.prepare(str(tmp_path / "data"), out)
+    paths = kaldi.prepare(str(tmp_path / "data"), out, root=str(tmp_path / "data"))
+    assert list(paths) == ["train"] and len(Manifest(paths["train"])) == 2
+
+
+def test_utt2dur_spares_the_headers(data, tmp_path):
+    (data / "utt2dur").write_text("rec1 3.9\nrec2 2.0\n")
+    rows = Manifest(kaldi.prepare(str(data), str(tmp_path / "out"))["train"])
+    np.testing.assert_allclose(rows.durations, [3.9, 2.0])
+
+
+@pytest.mark.parametrize(
+    "name,line,message",
+    [
+        ("wav.scp", "rec1 sph2pipe -f wav rec1.sph |", "wav.scp:1: a command"),
+        ("wav.scp", "rec1 raw.ark:123", "wav.scp:1: an archive"),
+        ("wav.scp", "rec1", "wav.scp:1: no path"),
+        ("wav.scp", "rec1 ../none.wav", "segments:1: .*none.wav: no such file"),
+        ("segments", "a rec1 3 1", "segments:1: a goes from 3.0 to 1.0"),
+        ("segments", "a rec1 zero 1", "segments:1: wanted: <utterance>"),
+        ("segments", "a rec1", "segments:1: wanted: <utterance>"),
+        ("segments", "a rec9 0 1", "segments:1: a is cut from rec9"),
+        ("segments", "a rec1 3 9", "segments:1: ends at 9.000 s, but .* has 4.000 s"),
+        ("segments", "a rec1 5 9", "segments:1: start 5.0 s is past the end"),
+        ("text", "a", "segments:1: a has no words"),
+        ("text", "z what", "text:1: z has no audio"),
+        ("text", "b two", "text:2: b stands at .*text:1 already"),
+    ],
+)
+def test_faults_name_file_and_line(data, tmp_path, name, line, message):
+    segmented(data)
+    lines = (data / name).read_text().splitlines()
+    (data / name).write_text("\n".join([line, *lines[1:]]))
+    with pytest.raises(ValueError, match=message):
+        kaldi.prepare(str(data), str(tmp_path / "out"))
+
+
+def test_no_directory(tmp_path):
+    with pytest.raises(ValueError, match="neither wav.scp"):
+        kaldi.prepare(str(tmp_path), str(tmp_path / "out"))

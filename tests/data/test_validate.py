@@ -1,0 +1,137 @@
+"""The validator: each kind of fault is found once, with file, line, id and what to do."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechllm.data import manifest
+from speechllm.data.summary import summarise
+from speechllm.data.validate import validate
+
+RATE = 8000
+
+
+@pytest.fixture
+def folder(tmp_path):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
+    waves = {
+        "good": noise,
+        "silent": np.zeros(RATE),
+        "clipped": np.clip(noise * 50, -1, 1),
+        "nan": np.where(np.arange(RATE) == 7, np.nan, 0.1),
+        "none": np.zeros(0),
+    }
+    for name, wave in waves.items():
+        soundfile.write(tmp_path / f"{name}.wav", wave, RATE, subtype="FLOAT")
+    whole = (tmp_path / "good.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "good.flac", noise, RATE)
+    damaged = bytearray((tmp_path / "good.flac").read_bytes())
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 400] = bytes(400)
+    (tmp_path / "damaged.flac").write_bytes(damaged)
+    return tmp_path
+
+
+def check(folder, *lines, deep=False):
+    path = folder / "m.jsonl"
+    lines = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("\n".join(lines) + "\n")
+    problems = validate(path, deep=deep, workers=1)
+    assert all(problem.file == str(path) and problem.hint for problem in problems)
+    return problems
+
+
+def row(audio="good.wav", **more):
+    return {"id": "u", "audio": audio, "duration": 2.0, "text": "hello there"} | more
+
+
+def test_nothing_is_wrong(folder):
+    short = row(id="v", start=1.0, duration=1.0)
+    assert check(folder, row(), short, {"id": "w", "text": "only text"}, deep=True) == []
+
+
+@pytest.mark.parametrize(
+    "line,message,severity",
+    [
+        ('{"id": "x", ', "not JSON", "error"),
+        ("", "an empty line", "error"),
+        ("[]", "wanted a JSON object", "error"),
+        ({"text": "a"}, "no 'id'", "error"),
+        ({"id": "u", "text": "the same"}, "the id is that of line 1", "error"),
+        ({"id": "x"}, "no 'audio'", "error"),
+        (row(id="x", duration=None), "no 'duration'", "error"),
+        (row(id="x", duration=-1), "'duration' is -1", "error"),
+        (row(id="x", text="a\nb"), "U+000A", "error"),
+        (row(id="x", text=" "), "'text' is empty", "warning"),
+        (row(id="x", text="a  b"), "spaces", "warning"),
+        (row(id="x", text="caf\ufffd au lait"), "U+FFFD", "warning"),
+        (row(id="x", text="word " * 50 + "."), "characters a second", "warning"),
+        (row("lost.wav", id="x"), "no such file", "error"),
+        (row("empty.wav", id="x"), "is empty", "error"),
+        (row("none.wav", id="x"), "no samples", "error"),
+        (row(id="x", start=2.5, duration=0.5), "'start' is 2.5 s", "error"),
+        (row(id="x", start=1.5), "ends at 3.500 s", "error"),
+        (row(id="x", duration=1.0), "'duration' is 1.0 s", "warning"),
+    ],
+)
+def test_cheap_faults(folder, line, message, severity):
+    (problem,) = check(folder, row(), line, row(id="last"))
+    assert problem.line == 2 and message in problem.message and problem.severity == severity
+
+
+def test_deep_faults(folder):
+    names = ["silent.wav", "clipped.wav", "nan.wav", "cut.wav", "damaged.flac", "good.wav"]
+    lines = [row(name, id=name, duration=1.0, start=0.0) for name in names]
+    problems = check(folder, *lines, deep=True)
+    found = {problem.id: problem.message for problem in problems}
+    assert len(problems) == len(found) == 5 and "good.wav" not in found
+    assert "silence (digital zero)" in found["silent.wav"]
+    assert "are clipped" in found["clipped.wav"]
+    assert "NaN" in found["nan.wav"]
+    assert "cut.wav" in found["cut.wav"] and "damaged.flac" in found["damaged.flac"]
+    assert [problem.line for problem in problems] == [1, 2, 3, 4, 5]
+
+
+def test_messages_are_listened_to(folder):
+    parts = [{"type": "audio", "audio": "good.wav"}, {"type": "audio", "audio": "lost.wav"}]
+    (problem,) = check(folder, {"id": "u", "messages": [{"role": "user", "content": parts}]})
+    assert "lost.wav" in problem.message
+
+
+def test_empty_and_missing_manifests(folder):
+    (folder / "m.jsonl").write_text("")
+    (problem,) = validate(folder / "m.jsonl")
+    assert "manifest is empty" in problem.message
+    with pytest.raises(ValueError, match="no such manifest"):
+        validate(folder / "other.jsonl")
+
+
+def test_a_problem_prints_as_one_line(folder):
+    (problem,) = check(folder, row(id="x", start=2.5))
+    assert str(problem).startswith(f"{folder}/m.jsonl:1: error: x: 'start' is 2.5 s")
+    assert "\n" not in str(problem)
+
+
+def test_summary(folder):
+    lines = [row(id=f"u{i}", duration=float(i + 1), speaker=f"s{i % 2}") for i in range(5)]
+    manifest.write(folder / "m.jsonl", [*lines, {"id": "t", "text": "text only"}])
+    with open(folder / "m.jsonl", "a") as file:
+        file.write("not json\n")
+    summary = summarise(folder / "m.jsonl")
+    assert summary.n_rows == 6 and summary.hours == pytest.approx(15 / 3600)
+    assert summary.speakers == {"s0": 3, "s1": 2}
+    assert summary.words["hello"] == 5 and "z" not in summary.characters
+    assert summary.quantiles_s[::2] == (1.0, 3.0, 5.0)
+    assert "words       12, 4 different" in summary.text()
+
+
+def test_real_corrupt_files(real_data, tmp_path):
+    formats = real_data / "misc_audio" / "formats"
+    names = ["jfk_16k.wav", "aeneas_mono.invalid.wav", "lyra_invalid.wav", "aeneas_mono.zero.wav"]
+    rows = [row(str(formats / n), id=n, start=0.0, duration=1.0, text="ask not") for n in names]
+    manifest.write(tmp_path / "m.jsonl", rows)
+    problems = validate(tmp_path / "m.jsonl", deep=True, workers=1)
+    assert [problem.id for problem in problems] == names[1:]
