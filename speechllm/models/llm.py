@@ -129,8 +129,10 @@ def inject(model: nn.Module, lora: Lora) -> None:
         ValueError: targets that match no layer, with the names that would.
     """
     from peft import LoraConfig, inject_adapter_in_model
+    from transformers.pytorch_utils import Conv1D  # GPT-2's way to write a Linear
 
-    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    kinds = (nn.Linear, Conv1D)
+    layers = [name for name, module in model.named_modules() if isinstance(module, kinds)]
     ends = {name.rsplit(".", 1)[-1] for name in layers}
     for target in lora.targets:
         if target != "all-linear" and not any(_ends(name, target) for name in layers):

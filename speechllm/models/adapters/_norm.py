@@ -33,12 +33,12 @@ class FinalNorm(nn.Module):
         super().__init__()
         self.scale = scale
         made = {"rms": nn.RMSNorm, "layer": nn.LayerNorm}.get(kind)
-        self.norm = made(dim, eps=1e-6) if made else nn.Identity()
+        self.norm = made(dim, eps=1e-6) if made else None
         self._start(scale or 1.0)
 
     def forward(self, x):
-        """Normalise x (..., H)."""
-        return self.norm(x)
+        """Normalise x (..., H); in the weight's own precision under autocast."""
+        return x if self.norm is None else self.norm(x.to(self.norm.weight.dtype))
 
     def match(self, embeddings) -> None:
         """Start from the root mean square of text embeddings (V, H), unless a scale was asked."""
@@ -47,5 +47,5 @@ class FinalNorm(nn.Module):
                 self._start(embeddings.float().square().mean().sqrt().item())
 
     def _start(self, scale: float) -> None:
-        for weight in (p for name, p in self.norm.named_parameters() if name == "weight"):
-            nn.init.constant_(weight, scale)
+        if self.norm is not None:
+            nn.init.constant_(self.norm.weight, scale)

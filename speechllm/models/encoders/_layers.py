@@ -20,7 +20,8 @@ class Mix(nn.Module):
     """Choose from the hidden states: the last, or softmax(weights) over all, starting equal.
 
     Hidden states are those of transformers: the input of the first layer, then each layer's
-    output; n_layers + 1 in all. Paper of the weighted sum: SUPERB, arXiv 2105.01051.
+    output, n_layers + 1 in all; the last one after the final norm where the model has one.
+    Paper of the weighted sum: SUPERB, arXiv 2105.01051.
     """
 
     def __init__(self, kind: str, n_layers: int):
@@ -37,4 +38,4 @@ class Mix(nn.Module):
         if self.weights is None:
             return last
         shares = self.weights.softmax(0)
-        return sum(share * state for share, state in zip(shares, hidden, strict=True))
+        return sum(share * state for share, state in zip(shares, (*hidden[:-1], last), strict=True))

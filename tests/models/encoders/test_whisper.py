@@ -1,0 +1,86 @@
+"""The Whisper encoder against transformers' own, in both windows, and its errors."""
+
+import pytest
+import torch
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperModel
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from speechllm.models.encoders.whisper import Config
+
+TINY = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_source_positions": 50,
+    "num_mel_bins": 20,
+    "vocab_size": 100,
+    "max_target_positions": 16,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+}
+
+
+@pytest.fixture(
+    scope="module", params=[WhisperForConditionalGeneration, WhisperModel, WhisperEncoder]
+)
+def checkpoint(request, tmp_path_factory):
+    """Save a tiny Whisper, whole or in part: (folder, its encoder)."""
+    torch.manual_seed(0)
+    model = request.param(WhisperConfig(**TINY)).eval()
+    folder = tmp_path_factory.mktemp("whisper")
+    model.save_pretrained(folder)
+    return str(folder), model if request.param is WhisperEncoder else model.get_encoder()
+
+
+@torch.no_grad()
+def test_window_equals_transformers(checkpoint):
+    """With window = "30s" every state is exactly that of transformers; lengths trim."""
+    folder, reference = checkpoint
+    x = torch.randn(3, 100, 20)
+    wanted = reference(x.transpose(1, 2)).last_hidden_state
+    states, lengths = Config(pretrained=folder).build(20).eval()(x, torch.tensor([100, 37, 5]))
+    assert torch.equal(states, wanted)
+    assert lengths.tolist() == [50, 19, 3]
+    states, _ = Config(pretrained=folder).build(20).eval()(x, torch.tensor([20, 37, 5]))
+    assert torch.equal(states, wanted[:, :19])
+
+
+@torch.no_grad()
+def test_variable_window_of_full_length_equals_transformers(checkpoint):
+    """With window = "variable" and 30 s of audio nothing differs either."""
+    folder, reference = checkpoint
+    x = torch.randn(2, 100, 20)
+    wanted = reference(x.transpose(1, 2), output_hidden_states=True)
+    n = torch.tensor([100, 100])
+    for layers in ("last", "weighted"):
+        model = Config(pretrained=folder, window="variable", layers=layers).build(20).eval()
+        whole = Config(pretrained=folder, layers=layers).build(20).eval()
+        torch.testing.assert_close(model(x, n)[0], whole(x, n)[0], atol=1e-5, rtol=0)
+    mean = torch.stack(wanted.hidden_states).mean(0)
+    torch.testing.assert_close(whole(x, n)[0], mean, atol=1e-5, rtol=0)
+
+
+def test_errors(tmp_path):
+    """Each is one ValueError that says what was wanted."""
+    made = Config(config=TINY)
+    with pytest.raises(ValueError, match="wants 20 mel bands"):
+        made.build(80)
+    with pytest.raises(ValueError, match="wants 100 frames, got 30"):
+        made.build(20)(torch.randn(1, 30, 20), torch.tensor([30]))
+    with pytest.raises(ValueError, match="wants 100 frames, got 101"):
+        Config(config=TINY, window="variable").build(20)(torch.randn(1, 101, 20), torch.tensor([9]))
+    with pytest.raises(ValueError, match="'d_modle'.*did you mean 'd_model'"):
+        _ = Config(config={"d_modle": 3}).dim
+    with pytest.raises(ValueError, match="no checkpoint there"):
+        Config(pretrained=str(tmp_path)).build(80)
+    with pytest.raises(ValueError, match="no such folder"):
+        Config(pretrained=str(tmp_path / "x")).build(80)
+    for wrong in ({"window": "20s"}, {"layers": "first"}):
+        with pytest.raises(ValueError, match="must be"):
+            Config(**wrong)

@@ -1,0 +1,147 @@
+"""The LLM: from a description and from a folder, LoRA, and every error it can answer with."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from speechllm import config
+from speechllm.models.llm import Config, load_tokenizer
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+QWEN = {**LLAMA, "model_type": "qwen2"}
+GPT2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+
+
+def make(vocab_size: int = 100, **table):
+    """Fill a Config as a preset does, and build it from seed 0."""
+    made = config.fill(Config, table, "test [llm]")
+    torch.manual_seed(0)
+    return made.build(vocab_size)
+
+
+def logits(model, **more):
+    """Logits for fixed embeddings."""
+    x = torch.randn(2, 7, model.get_input_embeddings().embedding_dim, generator=_seed())
+    return model.eval()(inputs_embeds=x.to(model.dtype), **more).logits
+
+
+def _seed():
+    return torch.Generator().manual_seed(1)
+
+
+@pytest.mark.parametrize("table", [LLAMA, QWEN, GPT2], ids=lambda t: t["model_type"])
+@torch.no_grad()
+def test_from_nothing(table):
+    """Vocabulary of the tokenizer, no special ids of the family, the seed's weights."""
+    model = make(config=table)
+    assert model.config.vocab_size == 100 and model.dtype == torch.float32
+    ids = [getattr(model.config, f"{name}_token_id") for name in ("bos", "eos", "pad")]
+    assert ids == [None] * 3 and model.generation_config.eos_token_id is None
+    assert torch.equal(logits(model), logits(make(config=table)))
+    assert logits(model, logits_to_keep=torch.tensor([2, 5])).shape == (2, 2, 100)
+
+
+@torch.no_grad()
+def test_folder_dtype_and_larger_vocabulary(tmp_path):
+    """Saved and loaded is as before; more embeddings than entries are how many LLMs come."""
+    model = make(config=LLAMA)
+    model.save_pretrained(tmp_path)
+    again = make(90, pretrained=str(tmp_path), config={"attention_dropout": 0.1})
+    assert torch.equal(logits(model), logits(again)) and again.config.attention_dropout == 0.1
+    half = make(pretrained=str(tmp_path), dtype="bfloat16")
+    assert half.dtype == torch.bfloat16
+    half.save_pretrained(tmp_path / "half")
+    assert make(pretrained=str(tmp_path / "half")).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["self_attn.o_proj"], ["all-linear"]])
+def test_lora_is_in_place_and_starts_silent(targets):
+    """Same logits as without; only LoRA learns; its names are what presets' patterns expect."""
+    plain = make(config=LLAMA)
+    model = make(config=LLAMA, lora={"r": 4, "alpha": 8, "targets": targets})
+    assert type(model) is type(plain)
+    with torch.no_grad():
+        assert torch.equal(logits(model), logits(plain))
+    learns = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert learns and all("lora_" in name for name in learns)
+    found = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name in learns}
+    every = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert found == (every if targets == ["all-linear"] else {t.split(".")[-1] for t in targets})
+    logits(model).square().sum().backward()
+    assert all(p.grad is not None for n, p in model.named_parameters() if "lora_B" in n)
+
+
+def test_lora_of_a_model_without_linear_layers():
+    """GPT-2 has Conv1D layers; peft reaches them by name."""
+    model = make(config=GPT2, lora={"targets": ["c_attn"]})
+    assert any("c_attn.lora_A" in name for name, _ in model.named_parameters())
+
+
+def test_gradient_checkpointing_gives_the_same_gradients():
+    """Less memory, nothing else; the frozen LLM passes gradients to what enters it."""
+    found = []
+    for on in (False, True):
+        model = make(config=LLAMA, gradient_checkpointing=on).train().requires_grad_(False)
+        x = torch.randn(2, 7, 32, generator=_seed(), requires_grad=True)
+        model(inputs_embeds=x).logits.square().sum().backward()
+        found.append(x.grad)
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize(
+    "table,message",
+    [
+        ({}, "wanted pretrained"),
+        ({"config": {"hidden_size": 32}}, "model_type"),
+        ({"config": {**LLAMA, "model_type": "lama"}}, "did you mean llama"),
+        ({"config": {**LLAMA, "model_type": "whisper_"}}, "no causal LM of model_type"),
+        ({"config": {**LLAMA, "hiden_size": 3}}, "'hiden_size'; did you mean 'hidden_size'"),
+        ({"config": {**LLAMA, "hidden_size": "a"}}, "hidden_size.*expected int"),
+        ({"config": {**LLAMA, "num_attention_heads": 5}}, "not a multiple"),
+        ({"config": {**LLAMA, "vocab_size": 50}}, "50 embeddings.*100 entries"),
+        ({"config": LLAMA, "lora": {"targets": ["query"]}}, "no layer is called 'query'.*q_proj"),
+        ({"config": LLAMA, "lora": {"targets": ["q_proj", "vproj"]}}, "did you mean.*'v_proj'"),
+        ({"config": LLAMA, "lora": {"rank": 4}}, "'rank'"),
+        ({"config": LLAMA, "dtype": "half"}, "dtype must be one of"),
+        ({"pretrained": "/no/such/folder"}, "no such folder"),
+    ],
+)
+def test_errors(table, message):
+    """One line that says what is wrong and what would be right."""
+    with pytest.raises(ValueError, match=message) as caught:
+        make(**table)
+    assert "\n" not in str(caught.value)
+
+
+def test_loading_is_loud(tmp_path):
+    """A folder without a model; missing, unexpected and misshapen tensors; a pickle; a stump."""
+    with pytest.raises(ValueError, match="no checkpoint there"):
+        make(pretrained=str(tmp_path))
+    make(config=LLAMA).save_pretrained(tmp_path)
+    file, key = tmp_path / "model.safetensors", "model.norm.weight"
+    whole = load_file(file)
+    stump = file.read_bytes()[:2000]
+    cases = {
+        "missing: model.norm.weight; unexpected: foo": {"foo": whole[key]},
+        r"other shape: model.norm.weight \(3,\) for \(32,\)": {key: whole[key][:3].clone()},
+    }
+    for message, change in cases.items():
+        save_file({k: v for k, v in whole.items() if k != key} | change, file, {"format": "pt"})
+        with pytest.raises(ValueError, match=message):
+            make(pretrained=str(tmp_path))
+    file.write_bytes(stump)
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        make(pretrained=str(tmp_path))
+    file.unlink()
+    torch.save(whole, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="only safetensors are read"):
+        make(pretrained=str(tmp_path))
+    with pytest.raises(ValueError, match="no tokenizer could be loaded"):
+        load_tokenizer(tmp_path)
