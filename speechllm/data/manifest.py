@@ -16,19 +16,19 @@ Those three arrays are all that `_scan` makes, so that a side file can replace i
 N = number of examples.
 """
 
-import contextlib
 import difflib
 import hashlib
 import json
 import os
 import weakref
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from speechllm.data.atomic import atomic
 from speechllm.data.rows import faults, map_paths, seconds
 
 
@@ -150,26 +150,6 @@ def write(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
     return len(builder.hashes)
 
 
-@contextlib.contextmanager
-def atomic(path: str | Path) -> Iterator[IO[str]]:
-    """Open a text file that takes the place of `path` only once it is whole and on the disk.
-
-    Whatever is raised meanwhile (disk full, an interrupt), what stood there before stays.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def parse(line: bytes) -> Any:
     """The value that a line holds. Raises ValueError saying what is wrong with the JSON."""
     try:
@@ -244,12 +224,3 @@ def _hash(id: str) -> int:
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renaming itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

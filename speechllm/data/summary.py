@@ -1,6 +1,6 @@
 """What a manifest holds: hours, speakers, words, characters, lengths.
 
-print(summarise("train.jsonl").text())
+print(summary("train.jsonl"))
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from speechllm.data.rows import faults, seconds
 
 @dataclass
 class Summary:
-    """What a manifest holds; seconds by quantile of 0, 5, 50, 95, 100 %."""
+    """What a manifest holds; `quantiles_s` are those of 0, 5, 50, 95, 100 %."""
 
     n_rows: int = 0
     hours: float = 0.0
@@ -26,7 +26,7 @@ class Summary:
     characters: Counter[str] = field(default_factory=Counter)
     quantiles_s: tuple[float, ...] = ()
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Six lines for a terminal."""
         alphabet = "".join(sorted(self.characters))
         shown = alphabet if len(alphabet) <= 120 else alphabet[:120] + " ..."
@@ -40,23 +40,23 @@ class Summary:
         )
 
 
-def summarise(path: str | Path) -> Summary:
+def summary(path: str | Path) -> Summary:
     """Count the rows of a manifest that can be read; problems are passed over."""
-    summary, durations = Summary(), []
+    made, durations = Summary(), []
     with open(path, "rb") as file:
         for row in _usable(file):
-            summary.n_rows += 1
+            made.n_rows += 1
             durations.append(seconds(row))
             text = row.get("text") or ""
-            summary.words.update(text.split())
-            summary.characters.update(text)
+            made.words.update(text.split())
+            made.characters.update(text)
             if row.get("speaker") is not None:
-                summary.speakers[row["speaker"]] += 1
+                made.speakers[row["speaker"]] += 1
     heard = [value for value in durations if value > 0]
     if heard:
-        summary.hours = sum(heard) / 3600
-        summary.quantiles_s = tuple(np.quantile(heard, [0, 0.05, 0.5, 0.95, 1]).tolist())
-    return summary
+        made.hours = sum(heard) / 3600
+        made.quantiles_s = tuple(np.quantile(heard, [0, 0.05, 0.5, 0.95, 1]).tolist())
+    return made
 
 
 def _usable(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

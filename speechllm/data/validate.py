@@ -2,6 +2,7 @@
 
     problems = validate("train.jsonl")               # fields, times against headers, texts
     problems = validate("train.jsonl", deep=True)    # and every sample, decoded in processes
+    print(summary("train.jsonl"))                    # hours, speakers, words, lengths
 
 A problem is an "error" (training would stop there) or a "warning" (it would learn from it). Files
 are read in order of the lines, a window of them at a time; what is kept grows by an id a line.
@@ -24,6 +25,9 @@ from tqdm import tqdm
 import features
 from speechllm.data.manifest import parse
 from speechllm.data.rows import faults, seconds
+from speechllm.data.summary import summary
+
+__all__ = ["Problem", "summary", "validate"]
 
 # Speech of all languages measured stays well inside: 5 to 25 letters a second in alphabets, 2 to 9
 # signs in Chinese and Japanese.

@@ -7,8 +7,7 @@ import pytest
 import soundfile
 
 from speechllm.data import manifest
-from speechllm.data.summary import summarise
-from speechllm.data.validate import validate
+from speechllm.data.validate import summary, validate
 
 RATE = 8000
 
@@ -120,12 +119,12 @@ def test_summary(folder):
     manifest.write(folder / "m.jsonl", [*lines, {"id": "t", "text": "text only"}])
     with open(folder / "m.jsonl", "a") as file:
         file.write("not json\n")
-    summary = summarise(folder / "m.jsonl")
-    assert summary.n_rows == 6 and summary.hours == pytest.approx(15 / 3600)
-    assert summary.speakers == {"s0": 3, "s1": 2}
-    assert summary.words["hello"] == 5 and "z" not in summary.characters
-    assert summary.quantiles_s[::2] == (1.0, 3.0, 5.0)
-    assert "words       12, 4 different" in summary.text()
+    counted = summary(folder / "m.jsonl")
+    assert counted.n_rows == 6 and counted.hours == pytest.approx(15 / 3600)
+    assert counted.speakers == {"s0": 3, "s1": 2}
+    assert counted.words["hello"] == 5 and "z" not in counted.characters
+    assert counted.quantiles_s[::2] == (1.0, 3.0, 5.0)
+    assert "words       12, 4 different" in str(counted)
 
 
 def test_real_corrupt_files(real_data, tmp_path):

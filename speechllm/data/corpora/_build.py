@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import features
 from speechllm.data import manifest
+from speechllm.data.atomic import atomic
 from speechllm.data.rows import faults
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class Faults:
                 f"{len(self.messages)} faults; mend them, or go on without with on_error=skip:"
                 f"\n  {shown}{more}"
             )
-        with manifest.atomic(skipped) as file:
+        with atomic(skipped) as file:
             file.writelines(f"{message}\n" for message in self.messages)
         _log.warning("skipped %d, listed in %s:\n  %s%s", len(self.messages), skipped, shown, more)
 

@@ -45,7 +45,7 @@ class Recording:
 class Config:
     """Options: each recording is used in `passes` strings, apart by gap_min to gap_max seconds."""
 
-    corpus: str = ""
+    corpus: str
     out: str = "data/fsdd"
     n_dev: int = 0
     passes: int = 3

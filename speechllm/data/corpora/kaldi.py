@@ -24,7 +24,7 @@ SPLITS = ()  # as the directories are called
 class Config:
     """Options: `root` is where relative paths start, `lang` goes into each row."""
 
-    corpus: str = ""
+    corpus: str
     out: str = "data/kaldi"
     root: str = ""
     lang: str = ""

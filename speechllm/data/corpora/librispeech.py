@@ -6,7 +6,7 @@ OpenSLR first; a broken download goes on where it ended.
 
     speechllm data prepare librispeech --corpus LibriSpeech --out data/librispeech
     speechllm data prepare librispeech --corpus LibriSpeech --out data/librispeech \\
-        --splits train-clean-5 dev-clean-2 --download true
+        --splits train-clean-5 dev-clean-2 --download
 
 V. Panayotov et al., LibriSpeech: an ASR corpus based on public domain audio books, ICASSP 2015.
 """
@@ -40,7 +40,7 @@ MIRROR = "https://www.openslr.org/resources"
 class Config:
     """Options: `corpus` is the folder that holds the splits (or LibriSpeech/ with them)."""
 
-    corpus: str = ""
+    corpus: str
     out: str = "data/librispeech"
     splits: tuple[str, ...] = ()
     download: bool = False
@@ -64,7 +64,7 @@ class Config:
         if missing := [name for name in self.splits if name not in there]:
             raise ValueError(
                 f"{folder} has no {', '.join(missing)} with transcripts (*.trans.txt); "
-                f"it has {', '.join(there) or 'none'}; --download true fetches what is missing"
+                f"it has {', '.join(there) or 'none'}; --download fetches what is missing"
             )
         if not there:
             raise ValueError(f"{folder}: no <split>/<speaker>/<chapter>/*.trans.txt in it")

@@ -24,6 +24,7 @@ import soxr
 from tqdm import tqdm
 
 from speechllm.data import manifest
+from speechllm.data.atomic import atomic
 from speechllm.data.corpora import _grammar, _room
 from speechllm.data.corpora._cast import Utterance, cast, plan
 from speechllm.data.corpora._espeak import Espeak
@@ -71,7 +72,7 @@ class Config:
             manifest.write(manifests[split], rows)
         text_rows = ({"id": f"text-{i:06d}", "text": line} for i, line in enumerate(text))
         manifest.write(manifests["text"], text_rows)
-        with manifest.atomic(done) as file:
+        with atomic(done) as file:
             json.dump(_options(self), file, indent=1)
         return manifests
 

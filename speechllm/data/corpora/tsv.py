@@ -45,7 +45,7 @@ SUFFIXES = ("", ".mp3", ".wav", ".flac", ".ogg", ".opus")
 class Config:
     """Options: columns by name where the usual ones do not fit; `lang` where no column says it."""
 
-    corpus: str = ""
+    corpus: str
     out: str = "data/tsv"
     audio_column: str = ""
     text_column: str = ""
