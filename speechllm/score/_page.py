@@ -34,13 +34,13 @@ def asset(name: str) -> str:
     return (Path(__file__).parent / name).read_text("utf-8")
 
 
-def document(title: str, body: str, script: str = "") -> str:
+def document(title: str, body: str, script: str = "", css: str = "") -> str:
     """Wrap a body into a whole page that needs no other file."""
     script = f"<script>\n{script}</script>\n" if script else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{asset('page.css')}</style>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{asset('page.css')}{css}</style>\n"
         f"<body>\n{body}\n{script}</body>\n</html>\n"
     )
 

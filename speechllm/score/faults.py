@@ -4,7 +4,8 @@
 |---|---|
 | empty_ref | normalised reference is empty: all its words are insertions |
 | empty_hyp | normalised hypothesis is empty though the reference is not |
-| loop      | hypothesis repeats an n-gram four times in a row, at least twice more than the ref |
+| loop      | hypothesis repeats an n-gram four times in a row, at least twice more than the ref;
+|           | or was ended by the loop guard ("stop": "loop") |
 | burst     | alignment has a long run of insertions (`BURST` of the metric): hallucination |
 | cut       | decoding was stopped by the length bound ("stop": "length") |
 | missing   | hypothesis is not there at all and counted as deletions on request |
@@ -24,7 +25,7 @@ def find(utterance, ref: Sequence[str], hyp: Sequence[str], metric) -> tuple[str
     holds = {
         "empty_ref": not ref,
         "empty_hyp": bool(ref) and not hyp,
-        "loop": loops(ref, hyp, metric.LOOP_LENGTH),
+        "loop": utterance.stop == "loop" or loops(ref, hyp, metric.LOOP_LENGTH),
         "burst": longest_insertion(ref, hyp, metric.BURST) >= metric.BURST,
         "cut": utterance.stop == "length",
         "missing": utterance.missing,

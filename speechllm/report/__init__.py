@@ -1,0 +1,56 @@
+"""Results and pictures of experiments: RESULTS.md and one HTML page, written by nobody's hand.
+
+from speechllm import report
+report.results(["exp/mini"], out="RESULTS.md", page="report.html",
+               declared={"100h": "./run.sh --set 100h"})
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def results(
+    exp_dirs: Sequence[str | Path],
+    out: str | Path | None = None,
+    page: str | Path | None = None,
+    declared: Mapping[str, str] | None = None,
+    title: str = "Results",
+) -> str:
+    """Collect experiments and write RESULTS.md and the page of pictures.
+
+    Args:
+        exp_dirs: folders of experiments; one that holds nothing yet is listed as "not run".
+        out: file for the Markdown, or None.
+        page: file for the HTML page, or None.
+        declared: configurations that exist, name -> command; those without an experiment of that
+            folder name are listed as "not run".
+        title: of both.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        ValueError: a file of an experiment is broken (named, with line), or nothing can be written.
+    """
+    from speechllm.report import collect, markdown
+    from speechllm.report import page as pages
+    from speechllm.score import _files
+
+    declared = dict(declared or {})
+    experiments = [collect.read(folder) for folder in exp_dirs]
+    names = {e.name for e in experiments}
+    for k, experiment in enumerate(experiments):
+        if experiment.state == "not run":
+            command = declared.get(experiment.name, "")
+            experiments[k] = collect.Experiment(experiment.name, None, command=command)
+    experiments += [
+        collect.Experiment(name, None, command=command)
+        for name, command in declared.items()
+        if name not in names
+    ]
+    text = markdown.write(experiments, title)
+    if out is not None:
+        _files.save(Path(out), text)
+    if page is not None:
+        _files.save(Path(page), pages.write(experiments, title, Path(page)))
+    return text

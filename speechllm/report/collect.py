@@ -1,0 +1,147 @@
+"""What an experiment left behind: its training facts, log and scores, read as they stand.
+
+    EXP/run.json                       written by train: command, commit, seed, hardware, ...
+    EXP/log.jsonl                      one object a step or validation
+    EXP/**/score*/score.json           written by score, at most two folders deep
+    EXP/**/decode.json                 written by decode, beside or above the score
+
+Nothing is made up for what is missing: an experiment without a score says so.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Score:
+    """One scored decode: score.json, what decode wrote about it, and where it is."""
+
+    name: str
+    values: dict
+    decode: dict
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One folder; `state` is "scored", "not scored" or "not run"."""
+
+    name: str
+    folder: Path | None
+    run: dict = field(default_factory=dict)
+    scores: tuple[Score, ...] = ()
+    log: tuple[dict, ...] = ()
+    command: str = ""
+
+    @property
+    def state(self) -> str:
+        if self.scores:
+            return "scored"
+        return "not scored" if self.run or self.log else "not run"
+
+    def stages(self) -> dict[str, list[dict]]:
+        """Group the log's lines by stage, in the order in which the stages were trained."""
+        found: dict[str, list[dict]] = {}
+        for line in self.log:
+            found.setdefault(str(line.get("stage", "")), []).append(line)
+        return found
+
+
+def read(folder: str | Path) -> Experiment:
+    """Read one experiment's folder, which need not exist yet.
+
+    Raises:
+        ValueError: a file there is not what it should be, named with its line.
+    """
+    folder = Path(folder)
+    paths = sorted(
+        path
+        for pattern in ("score*/score.json", "*/score.json", "*/score*/score.json")
+        for path in folder.glob(pattern)
+    )
+    scores = tuple(_score(folder, path) for path in dict.fromkeys(paths))
+    run, log = _json(folder / "run.json"), _log(folder / "log.jsonl")
+    return Experiment(folder.name, folder, run, scores, log, run.get("command", ""))
+
+
+def _score(root: Path, path: Path) -> Score:
+    values = _json(path)
+    if "line" not in values:
+        raise ValueError(f"{path}: has no 'line'; write it anew with speechllm score")
+    decode: dict = {}
+    for folder in (path.parent, path.parent.parent):
+        if not decode and folder != root.parent:
+            decode = _json(folder / "decode.json")
+    name = "/".join(path.parent.relative_to(root).parts) or path.parent.name
+    return Score(name, values, decode, path.parent)
+
+
+def _json(path: Path) -> dict:
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not JSON: {error}; run the step that writes it again") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: wanted an object {{...}}, got {type(values).__name__}")
+    return values
+
+
+def _log(path: Path) -> tuple[dict, ...]:
+    """Read a log; a last line cut short (the run is still writing) is left out."""
+    if not path.is_file():
+        return ()
+    rows = []
+    lines = path.read_text("utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}:{number}: not JSON: {error}; remove the line") from None
+        if isinstance(row, dict):
+            rows.append(row)
+    return tuple(rows)
+
+
+def facts(experiment: Experiment) -> dict[str, str]:
+    """Write what is known about how an experiment was run, for a table; nothing is guessed."""
+    run = experiment.run
+    found = {"command": portable(run.get("command", ""))}
+    for key in ("preset", "commit", "seed", "hardware", "precision", "date"):
+        found[key] = str(run.get(key, ""))
+    versions = run.get("versions") or {"torch": run.get("torch", "")}
+    found["versions"] = ", ".join(f"{k} {v}" for k, v in versions.items() if v)
+    found["training time"] = duration(run["seconds"]) if "seconds" in run else ""
+    found["peak memory"] = f"{run['peak_memory_mb']:,} MB" if "peak_memory_mb" in run else ""
+    return {key: text for key, text in found.items() if text}
+
+
+def decode_facts(score: Score) -> dict[str, str]:
+    """Write what is known about a decode."""
+    values = score.decode
+    found = {"decoded by": portable(values.get("command", ""))}
+    if "rtfx" in values:
+        found["RTFx"] = f"{values['rtfx']:g} audio seconds a second"
+    if "peak_memory_mb" in values:
+        found["peak memory, decoding"] = f"{values['peak_memory_mb']:,} MB"
+    return {key: text for key, text in found.items() if text}
+
+
+def portable(command: str) -> str:
+    """Shorten absolute paths, which mean nothing on another machine, to their last part."""
+    return re.sub(r"(?<![\w./…-])/(?:[^\s/'\"=]+/)+(?=[^\s/'\"=])", "…/", command)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: "52 s", "7 min 12 s", "3 h 05 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,75 @@
+"""RESULTS.md: a table of all configurations, then each result line with how it was come by."""
+
+from speechllm.report import collect
+from speechllm.report.collect import Experiment, Score
+
+NOTE = (
+    "Written by `speechllm report` from the files of the experiments; not edited by hand.\n"
+    "What nobody has run yet says so."
+)
+
+
+def write(experiments: list[Experiment], title: str) -> str:
+    """Write the file."""
+    rows = [row for experiment in experiments for row in summary(experiment)]
+    parts = [f"# {title}", NOTE, _table(HEADS, rows)]
+    parts += [_section(e) for e in experiments if e.state != "not run"]
+    return "\n\n".join(parts) + "\n"
+
+
+HEADS = ("configuration", "set", "metric", "%", "95 %", "training", "commit")
+
+
+def summary(experiment: Experiment) -> list[tuple[str, ...]]:
+    """Make the rows of one experiment for the table on top."""
+    run = experiment.run
+    spent = collect.duration(run["seconds"]) if "seconds" in run else ""
+    commit = str(run.get("commit", ""))
+    if not experiment.scores:
+        how = (
+            f": `{experiment.command}`"
+            if experiment.state == "not run" and experiment.command
+            else ""
+        )
+        return [(experiment.name, experiment.state + how, "", "", "", spent, commit)]
+    return [(experiment.name, *numbers(score), spent, commit) for score in experiment.scores]
+
+
+def numbers(score: Score) -> tuple[str, str, str, str]:
+    """Set name, metric, value and interval of a score."""
+    value, (low, high) = score.values.get("value"), score.values.get("ci95") or (None, None)
+    span = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+    shown = "undefined" if value is None else f"{value:.2f}"
+    return set_name(score), str(score.values.get("metric", "")).upper(), shown, span
+
+
+def set_name(score: Score) -> str:
+    """Name what was decoded: "test" for EXP/decode_test/score."""
+    parts = [p for p in score.name.split("/") if not p.startswith("score")] or [score.name]
+    return "/".join(parts).removeprefix("decode_") or score.name
+
+
+def _section(experiment: Experiment) -> str:
+    parts = [f"## {experiment.name}"]
+    for score in experiment.scores:
+        parts += [f"{set_name(score)}:", f"    {score.values['line']}"]
+        if details := collect.decode_facts(score):
+            parts.append(_facts(details))
+    if not experiment.scores:
+        parts.append("Trained, not scored.")
+    if details := collect.facts(experiment):
+        parts.append("Training:\n\n" + _facts(details))
+    return "\n\n".join(parts)
+
+
+def _facts(details: dict[str, str]) -> str:
+    code = ("command", "decoded by")
+    rows = [(k, f"`{v}`" if k in code else v) for k, v in details.items()]
+    return _table(("", ""), rows)
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    right = {"%", "95 %", "training"}
+    rule = ["---:" if head in right else "---" for head in heads]
+    cells = [heads, rule, *([text.replace("|", "\\|") for text in row] for row in rows)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in cells)

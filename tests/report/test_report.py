@@ -1,0 +1,127 @@
+"""Reports: only what was run, each with how; broken files named; pictures that are pictures."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from speechllm import report
+from speechllm.report import collect, svg
+from speechllm.score import run
+
+FACTS = {
+    "command": "speechllm train mini --data train=/home/me/data/train.jsonl --out exp/mini",
+    "commit": "abc1234",
+    "hardware": "A | B, 2 cores",
+    "versions": {"torch": "2.9"},
+    "seed": 3,
+    "seconds": 432.4,
+    "peak_memory_mb": 1234,
+}
+
+
+def log_lines():
+    for stage, steps in (("adapter", 40), ("lora", 20)):
+        for step in range(1, steps + 1):
+            yield {"stage": stage, "step": step, "loss": 4 / step}
+        health = {"real": 1.0, "shuffled": 3.0, "silent": 2.5, "soft_norm": 1.2, "text_norm": 1.1}
+        yield {"stage": stage, "step": steps, "valid": {"loss": 0.5}, "health": health}
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    folder = tmp_path / "mini"
+    (folder / "decode_test").mkdir(parents=True)
+    rows = [{"id": f"{s}-1", "speaker": s, "ref": "a b <c>", "hyp": "a", "duration": 2}
+            for s in "xyz"]  # fmt: skip
+    hyp = folder / "decode_test/hyp.jsonl"
+    hyp.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run.score_file(hyp, "wer", "none", folder / "decode_test/score", {"seed": 3})
+    (folder / "decode_test/decode.json").write_text('{"rtfx": 12.5, "command": "speechllm decode"}')
+    (folder / "run.json").write_text(json.dumps(FACTS))
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log_lines()))
+    return folder
+
+
+def test_results_say_how_each_number_was_come_by(experiment, tmp_path):
+    text = report.results([experiment], out=tmp_path / "RESULTS.md")
+    assert text == (tmp_path / "RESULTS.md").read_text()
+    assert "    %WER 66.67 [ 6 / 9, 0 ins, 6 del, 0 sub ] ci95=[66.67, 66.67] norm=none:1" in text
+    assert "| mini | test | WER | 66.67 | 66.67 to 66.67 | 7 min 12 s | abc1234 |" in text
+    for fact in ("…/train.jsonl", "A \\| B, 2 cores", "| seed | 3 |", "1,234 MB", "12.5 audio"):
+        assert fact in text
+    assert "/home/me" not in text
+
+
+def test_what_was_not_run_says_so(experiment, tmp_path):
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    (trained / "run.json").write_text(json.dumps(FACTS))
+    declared = {"mini": "./run.sh", "full": "./run.sh --full", "planned": "./run.sh --planned"}
+    folders = [experiment, trained, tmp_path / "planned", tmp_path / "empty"]
+    text = report.results(folders, page=tmp_path / "r.html", declared=declared)
+    assert "| full | not run: `./run.sh --full` |  |  |  |  |  |" in text
+    assert "| planned | not run: `./run.sh --planned` |" in text and "| empty | not run |" in text
+    assert "| trained | not scored |" in text and "Trained, not scored." in text
+    assert text.count("./run.sh") == 2 and text.count("## ") == 2
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<section>") == 2 and "not run: ./run.sh --full" in page
+
+
+def test_page_stands_alone_and_its_pictures_are_well_formed(experiment, tmp_path):
+    report.results([experiment], page=tmp_path / "out.html", title="A <title>")
+    page = (tmp_path / "out.html").read_text()
+    assert "<title>A &lt;title&gt;</title>" in page
+    assert not re.search(r'(src|href)="(http|//)|@import|url\(', page)
+    assert 'href="mini/decode_test/score/alignments.html"' in page
+    charts = re.findall(r"<svg.*?</svg>", page, re.S)
+    assert len(charts) == 3 + 2 + 4  # duration, words, speaker; two stages; two of health each
+    for chart in charts:
+        ElementTree.fromstring(chart)
+
+
+def test_scores_are_found_where_recipes_put_them(tmp_path):
+    score = {"line": "%WER 1.00 [ ]", "value": 1.0, "ci95": [0.5, 1.5], "metric": "wer"}
+    for place in ("score", "score_dev", "decode_test/score", "decode_a"):
+        folder = tmp_path / "exp" / place
+        folder.mkdir(parents=True)
+        (folder / "score.json").write_text(json.dumps(score))
+    found = collect.read(tmp_path / "exp")
+    names = [s.name for s in found.scores]
+    assert sorted(names) == ["decode_a", "decode_test/score", "score", "score_dev"]
+    assert found.state == "scored" and "| a | WER | 1.00 |" in report.results([tmp_path / "exp"])
+
+
+def test_broken_files_are_named(tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match="run.json: not JSON"):
+        report.results([tmp_path])
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(ValueError, match="run.json: wanted an object"):
+        report.results([tmp_path])
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "log.jsonl").write_text('{"stage": "a", "step": 1, "loss": 1}\n{"sta\n{}\n')
+    with pytest.raises(ValueError, match="log.jsonl:2: not JSON"):
+        report.results([tmp_path])
+    (tmp_path / "log.jsonl").write_text('{"stage": "a", "step": 1, "loss": NaN}\n{"sta')
+    assert "Trained, not scored" in report.results([tmp_path], page=tmp_path / "p.html")
+
+
+def test_ticks_span_the_values_and_are_round():
+    assert svg.ticks(0, 1) == [0, 0.25, 0.5, 0.75, 1]
+    assert svg.ticks(0, 1500) == [0, 500, 1000, 1500]
+    assert svg.ticks(3, 3) and svg.ticks(0, 0)[-1] > 0
+    for low, high in ((0, 0.07), (-2, 9), (0, 123456), (5, 5.001)):
+        values = svg.ticks(low, high)
+        assert values[0] <= low and values[-1] >= high and len(values) <= 7
+
+
+def test_thin_keeps_the_mean():
+    x, y = svg.thin(range(1000), [v % 2 for v in range(1000)], 100)
+    assert len(x) == 100 and set(y) == {0.5}
+
+
+def test_paths_and_durations():
+    assert collect.portable("a --x=/home/me/b.txt /c/d /e f/g") == "a --x=…/b.txt …/d /e f/g"
+    assert [collect.duration(s) for s in (52.4, 432, 11100)] == ["52 s", "7 min 12 s", "3 h 05 min"]
