@@ -1,10 +1,11 @@
 """Let `import torchaudio` survive on a PyTorch without CUDA.
 
-The wheels of torchaudio on PyPI link the CUDA libraries, so on a CPU-only PyTorch the import dies with
-OSError and takes every audio model of transformers with it. Its Python parts (compliance.kaldi, functional,
-transforms) need none of that, and torchaudio itself knows how to run without its extension: `_load_lib` may
-answer False. `install()` puts a finder on `sys.meta_path` that makes it do so when the only trouble is an
-absent CUDA library. Nothing is imported by it, neither torch nor torchaudio.
+The wheels of torchaudio on PyPI link the CUDA libraries, so on a CPU-only PyTorch the import dies
+with OSError and takes every audio model of transformers with it. Its Python parts
+(compliance.kaldi, functional, transforms) need none of that, and torchaudio itself knows how to run
+without its extension: `_load_lib` may answer False. `install()` puts a finder on `sys.meta_path`
+that makes it do so when the only trouble is an absent CUDA library. Nothing is imported by it,
+neither torch nor torchaudio.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class _Finder(MetaPathFinder):
 
 
 def install() -> None:
-    """Put the finder in place, once; a `torchaudio._extension.utils` already there is wrapped too."""
+    """Put the finder in place, once; the module is wrapped also when it is loaded already."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
     if TARGET in sys.modules:  # left behind by an import of torchaudio that failed before us
@@ -59,7 +60,7 @@ def status() -> str:
         return f"torchaudio: does not import: {error}"
     if _absent:
         names = ", ".join(sorted(_absent))
-        return f"torchaudio {torchaudio.__version__}: Python parts only ({names} absent: CPU-only PyTorch)"
+        return f"torchaudio {torchaudio.__version__}: Python parts only, {names} absent"
     return f"torchaudio {torchaudio.__version__}: complete"
 
 

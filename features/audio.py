@@ -4,8 +4,9 @@
     wave, rate = load("a.wav", sampling_rate=None, mono=False)    # (C, N) at the file's own rate
     wave, rate = load("a.opus", start_s=1.5, duration_s=2.0)      # that part only, found by seeking
 
-WAV of all widths, FLAC, Ogg, Opus, MP3, AIFF, SPHERE and what else libsndfile reads. What it does not (AAC, MP4,
-WebM, raw) is answered with the ffmpeg command that converts it. Every failure is a one-line ValueError.
+WAV of all widths, FLAC, Ogg, Opus, MP3, AIFF, SPHERE and what else libsndfile reads. What it does
+not (AAC, MP4, WebM, raw) is answered with the ffmpeg command that converts it. Every failure is a
+one-line ValueError.
 """
 
 from __future__ import annotations
@@ -17,12 +18,30 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
-BLOCK = 1 << 22  # values decoded at a time: a header that lies cannot make us allocate what it claims
-OVERSHOOT_S = 0.010  # a wanted end may lie this far past the file's: times are written with two decimals
+from features.resampling import resample
+
+BLOCK = (
+    1 << 22
+)  # values decoded at a time: a header that lies cannot make us allocate what it claims
+OVERSHOOT_S = (
+    0.010  # a wanted end may lie this far past the file's: times are written with two decimals
+)
 MP3_SLACK = 3 * 1152  # an MP3 header counts the encoder's padding; that many samples may be missing
-FOREIGN = {".aac", ".m4a", ".mp4", ".m4v", ".mov", ".webm", ".mkv", ".wma", ".amr", ".3gp", ".ac3", ".avi"}
+FOREIGN = {
+    ".aac",
+    ".m4a",
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".webm",
+    ".mkv",
+    ".wma",
+    ".amr",
+    ".3gp",
+    ".ac3",
+    ".avi",
+}
 RAW = {".raw", ".pcm"}
 
 
@@ -59,9 +78,10 @@ def load(
 ) -> tuple[np.ndarray, int]:
     """Samples of a file, or of `duration_s` seconds of it from `start_s` on, and their rate.
 
-    Returns float32 (N,), the mean of the channels, or (C, N) with mono=False. `sampling_rate` None keeps the file's.
-    `path` may be a binary file object. Raises ValueError (one line: what, where, what to do) when the file is missing,
-    empty, corrupt or cut off, holds no samples, NaN or infinity, or is too short for what was wanted.
+    Returns float32 (N,), the mean of the channels, or (C, N) with mono=False. `sampling_rate` None
+    keeps the file's. `path` may be a binary file object. Raises ValueError (one line: what, where,
+    what to do) when the file is missing, empty, corrupt or cut off, holds no samples, NaN or
+    infinity, or is too short for what was wanted.
     """
     with _open(path) as file:
         start, count = _range(path, file, start_s, duration_s)
@@ -69,33 +89,16 @@ def load(
         rate = file.samplerate
     if not np.isfinite(wave.sum()):
         bad = int(np.flatnonzero(~np.isfinite(wave).all(axis=0))[0]) + start
-        raise ValueError(f"{_name(path)}: NaN or infinity at sample {bad}; the recording is damaged, make it anew")
+        raise ValueError(
+            f"{_name(path)}: NaN or infinity at sample {bad}; it is damaged, record it anew"
+        )
     target = sampling_rate or rate
     wave = resample(wave, rate, target)
     if not wave.shape[1]:
-        raise ValueError(f"{_name(path)}: nothing is left of {count} samples at {target} Hz; remove it from the list")
+        raise ValueError(
+            f"{_name(path)}: no sample is left of {count} at {target} Hz; remove it from the list"
+        )
     return (wave[0] if mono else wave), target
-
-
-def resampled_length(n_samples: int, rate: float, target: float) -> int:
-    """Samples after resampling from `rate` to `target`: n * target / rate, halves up."""
-    if float(rate).is_integer() and float(target).is_integer():
-        return (2 * n_samples * int(target) + int(rate)) // (2 * int(rate))
-    return int(n_samples * target / rate + 0.5)
-
-
-def resample(wave: np.ndarray, rate: float, target: float) -> np.ndarray:
-    """Wave (..., N) at `rate` to (..., resampled_length(N)) at `target`, float32, by soxr's HQ filter."""
-    if rate == target:
-        return wave
-    if not target > 0:
-        raise ValueError(f"wanted a sampling rate of {target} Hz; it must be above 0")
-    n = resampled_length(wave.shape[-1], rate, target)
-    flat = np.ascontiguousarray(wave.reshape(-1, wave.shape[-1]).T, dtype=np.float32)
-    out = soxr.resample(flat, rate, target).T[:, :n]
-    if out.shape[1] < n:  # soxr rounds as we do; this guards the length that others have counted on
-        out = np.pad(out, ((0, 0), (0, n - out.shape[1])))
-    return np.ascontiguousarray(out).reshape(*wave.shape[:-1], n)
 
 
 def _open(path) -> soundfile.SoundFile:
@@ -107,14 +110,18 @@ def _open(path) -> soundfile.SoundFile:
         return soundfile.SoundFile(path)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         reason = str(error).split(": ", 1)[-1].strip().rstrip(".")
-        raise ValueError(f"{name}: libsndfile cannot read it ({reason}); {_advice(path, name)}") from None
+        raise ValueError(
+            f"{name}: libsndfile cannot read it ({reason}); {_advice(path, name)}"
+        ) from None
 
 
 def _refuse_absent(path: Path, name: str) -> None:
     if path.is_dir():
         raise ValueError(f"{name}: is a folder; wanted a sound file, give one that is in it")
     if not path.exists():
-        raise ValueError(f"{name}: no such file; check the path (relative ones start at {Path.cwd()})")
+        raise ValueError(
+            f"{name}: no such file; check the path (relative ones start at {Path.cwd()})"
+        )
     if not os.access(path, os.R_OK):
         raise ValueError(f"{name}: may not be read; change its permissions")
     if path.stat().st_size == 0:
@@ -140,7 +147,11 @@ def _is_foreign(path) -> bool:
         return False
     with open(path, "rb") as file:
         head = file.read(12)
-    return head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or head[:2] in (b"\xff\xf1", b"\xff\xf9")
+    return (
+        head[4:8] == b"ftyp"
+        or head[:4] == b"\x1a\x45\xdf\xa3"
+        or head[:2] in (b"\xff\xf1", b"\xff\xf9")
+    )
 
 
 def _range(path, file, start_s: float, duration_s: float | None) -> tuple[int, int]:
@@ -152,7 +163,9 @@ def _range(path, file, start_s: float, duration_s: float | None) -> tuple[int, i
     if not (math.isfinite(start_s) and start_s >= 0):
         raise ValueError(f"{name}: wanted a start at {start_s} s; it must be a number from 0 on")
     if duration_s is not None and not (math.isfinite(duration_s) and duration_s > 0):
-        raise ValueError(f"{name}: wanted a duration of {duration_s} s; it must be a number above 0")
+        raise ValueError(
+            f"{name}: wanted a duration of {duration_s} s; it must be a number above 0"
+        )
     start = round(start_s * rate)
     if start >= total:
         raise ValueError(f"{name}: wanted a start at {start_s:g} s, {has}; correct the start")
@@ -160,7 +173,9 @@ def _range(path, file, start_s: float, duration_s: float | None) -> tuple[int, i
         return start, total - start
     count = max(1, round(duration_s * rate))
     if start + count > total + max(1, round(OVERSHOOT_S * rate)):
-        raise ValueError(f"{name}: wanted {start_s:g} to {start_s + duration_s:g} s, {has}; correct the duration")
+        raise ValueError(
+            f"{name}: wanted {start_s:g} to {start_s + duration_s:g} s, {has}; correct the duration"
+        )
     return start, min(count, total - start)
 
 
@@ -202,12 +217,14 @@ def _mix(block: np.ndarray) -> np.ndarray:
 
 
 def _promised(log: str) -> str:
-    """What libsndfile's log says of a WAV or AIFF whose header promises more data than there are; "" if fine."""
+    """What libsndfile logged of a header (WAV, AIFF) that promises too much; "" if it does not."""
     for line in log.splitlines():
         words = line.replace("(", " ").replace(")", " ").split()
         if words[:1] in (["data"], ["SSND"]) and "should" in words:
             promised, there = int(words[2]), int(words[-1])
-            if there < promised < 0x7FFFFFFF - 4096:  # a stream's header holds a huge length: nobody knew it
+            if (
+                there < promised < 0x7FFFFFFF - 4096
+            ):  # a stream's header holds a huge length: nobody knew it
                 return f"its header promises {promised} bytes of samples, {there} are there"
     return ""
 
@@ -221,4 +238,6 @@ def _cut_off(path, file, reason: str) -> str:
 
 
 def _name(path) -> str:
-    return str(path) if isinstance(path, (str, os.PathLike)) else str(getattr(path, "name", "<bytes>"))
+    return (
+        str(path) if isinstance(path, (str, os.PathLike)) else str(getattr(path, "name", "<bytes>"))
+    )

@@ -1,10 +1,11 @@
-"""Augmentation: pure functions on waves (N,) and features (T, F); every chance is drawn from the generator given.
+"""Augmentation: pure functions on waves (N,) and features (T, F), chance from a generator.
 
-Waves are float32 numpy and stay so; features may be numpy or torch and come back as they came. No input is changed
-in place. Only `speed_perturb` changes a length, to `speed_length(n, factor)`. In evaluation, call none of them.
+Waves are float32 numpy and stay so; features may be numpy or torch and come back as they came. No
+input is changed in place. Only `speed_perturb` changes a length, to `speed_length(n, factor)`. In
+evaluation, call none of them.
 
-Sources: SpecAugment: Park et al., 2019; speed: Ko et al., 2015; reverberation: Ko et al., 2017; VTLN-like warp of the
-mel axis: Jaitly & Hinton, 2013.
+Sources: SpecAugment: Park et al., 2019; speed: Ko et al., 2015; reverberation: Ko et al., 2017;
+VTLN-like warp of the mel axis: Jaitly & Hinton, 2013.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from features import mel, quantize
-from features.audio import resample, resampled_length
+from features.resampling import resample, resampled_length
 
 
 def spec_augment(
@@ -25,9 +26,10 @@ def spec_augment(
     time_ratio: float = 0.2,
     fill: str = "mean",
 ):
-    """Features (T, F) with bands of mel bins and stretches of frames masked by their mean or by zero.
+    """Features (T, F) with bands of bins and stretches of frames masked by the mean or zero.
 
-    A band is 0..freq_width bins wide; a stretch 0..time_width frames, and never more than time_ratio * T.
+    A band is 0..freq_width bins wide; a stretch 0..time_width frames, and never more than
+    time_ratio * T.
     """
     if fill not in ("mean", "zero"):
         raise ValueError(f"fill={fill!r}: wanted 'mean' or 'zero'")
@@ -44,7 +46,7 @@ def spec_augment(
 
 
 def time_warp(x, rng: np.random.Generator, width: int = 40):
-    """Features (T, F) with one frame moved by up to `width` frames and the rest stretched to fit, linearly.
+    """Features (T, F) with one frame moved by up to `width` and the rest stretched to fit.
 
     Unchanged when T <= 2 * width.
     """
@@ -57,11 +59,13 @@ def time_warp(x, rng: np.random.Generator, width: int = 40):
     return _interpolate(x, at, axis=0)
 
 
-def warp_mel(x, factor: float, low_freq: float = 20.0, high_freq: float = 8000.0, scale: str = "htk"):
-    """Log-mel (T, F) of the same speech from a vocal tract `factor` times as long (> 1: formants lie lower).
+def warp_mel(
+    x, factor: float, low_freq: float = 20.0, high_freq: float = 8000.0, scale: str = "htk"
+):
+    """Log-mel (T, F) as from a vocal tract `factor` times as long (> 1: lower formants).
 
-    Each bin takes the value that lies `factor` times as high in Hz, by linear interpolation between bins: a cheap
-    VTLN for corpora of few speakers; 0.9 to 1.1 is usual.
+    Each bin takes the value that lies `factor` times as high in Hz, by linear interpolation between
+    bins: a cheap VTLN for corpora of few speakers; 0.9 to 1.1 is usual.
     """
     if not 0.5 <= factor <= 2.0:
         raise ValueError(f"factor={factor}: wanted a warp between 0.5 and 2.0, usually 0.9 to 1.1")
@@ -81,7 +85,9 @@ def speed_length(n_samples: int, factor: float) -> int:
 def speed_perturb(wave: np.ndarray, factor: float) -> np.ndarray:
     """Wave (N,) played `factor` times as fast, pitch and all: (speed_length(N, factor),)."""
     if not 0.25 <= factor <= 4.0:
-        raise ValueError(f"factor={factor}: wanted a speed between 0.25 and 4.0, usually 0.9, 1.0 or 1.1")
+        raise ValueError(
+            f"factor={factor}: wanted a speed between 0.25 and 4.0, usually 0.9, 1.0 or 1.1"
+        )
     return resample(wave, float(factor), 1.0)
 
 
@@ -90,14 +96,19 @@ def gain(wave: np.ndarray, gain_db: float) -> np.ndarray:
     return wave * np.float32(10.0 ** (gain_db / 20.0))
 
 
-def add_noise(wave: np.ndarray, noise: np.ndarray, snr_db: float, rng: np.random.Generator) -> np.ndarray:
-    """Wave (N,) with a random part of `noise` (M,) added at exactly `snr_db` dB, mean power against mean power.
+def add_noise(
+    wave: np.ndarray, noise: np.ndarray, snr_db: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Wave (N,) with a random part of `noise` (M,) added at `snr_db` dB, power against power.
 
-    Shorter noise is repeated from a random start. Where the wave or the part of the noise is silent no ratio exists,
-    and the wave comes back as it is. Raises ValueError for noise without samples or all zero.
+    Shorter noise is repeated from a random start. Where the wave or the part of the noise is silent
+    no ratio exists, and the wave comes back as it is. Raises ValueError for noise without samples
+    or all zero.
     """
     if not len(noise) or not np.any(noise):
-        raise ValueError(f"noise of {len(noise)} samples is silent or empty; take it out of the noise list")
+        raise ValueError(
+            f"noise of {len(noise)} samples is silent or empty; take it out of the noise list"
+        )
     part = _part(noise, len(wave), rng)
     power, noise_power = _power(wave), _power(part)
     if power == 0.0 or noise_power == 0.0:
@@ -106,12 +117,14 @@ def add_noise(wave: np.ndarray, noise: np.ndarray, snr_db: float, rng: np.random
 
 
 def reverberate(wave: np.ndarray, impulse_response: np.ndarray) -> np.ndarray:
-    """Wave (N,) as heard in a room: convolved, direct sound kept in its place, loudness kept, cut to (N,).
+    """Wave (N,) as heard in a room: direct sound in its old place, same power, cut to (N,).
 
     Raises ValueError for an impulse response without samples or all zero.
     """
     if not len(impulse_response) or not np.any(impulse_response):
-        raise ValueError(f"impulse response of {len(impulse_response)} samples is silent or empty; take another")
+        raise ValueError(
+            f"impulse response of {len(impulse_response)} samples is silent or empty; take another"
+        )
     direct = int(np.abs(impulse_response).argmax())
     n_fft = 1 << (len(wave) + len(impulse_response)).bit_length()
     wet = np.fft.irfft(np.fft.rfft(wave, n_fft) * np.fft.rfft(impulse_response, n_fft), n_fft)
@@ -120,8 +133,10 @@ def reverberate(wave: np.ndarray, impulse_response: np.ndarray) -> np.ndarray:
     return (wet * np.sqrt(_power(wave) / power) if power else wet).astype(np.float32)
 
 
-def telephone(wave: np.ndarray, sampling_rate: int = 16000, low_hz=300.0, high_hz=3400.0) -> np.ndarray:
-    """Wave (N,) as a telephone carries it: 8 kHz, 300 to 3400 Hz, mu-law; back at its own rate and length."""
+def telephone(
+    wave: np.ndarray, sampling_rate: int = 16000, low_hz=300.0, high_hz=3400.0
+) -> np.ndarray:
+    """Wave (N,) as a telephone carries it: 8 kHz, 300 to 3400 Hz, mu-law; same rate and length."""
     narrow = resample(wave, sampling_rate, 8000)
     spectrum = np.fft.rfft(narrow)
     hz = np.fft.rfftfreq(len(narrow), 1 / 8000) if len(narrow) else np.zeros(0)

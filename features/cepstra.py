@@ -1,7 +1,8 @@
 """From log-mel to cepstra: the cosine transform and the lifter, float64 numpy.
 
-DCT-II, orthonormal, row 0 at sqrt(1 / N) (Kaldi, scipy norm="ortho"; HTK has sqrt(2 / N) there). The lifter is
-1 + L / 2 sin(pi n / L) with n from 0 (Kaldi, HTK). Source: Kaldi feat/mel-computations.cc, feat/feature-mfcc.cc.
+DCT-II, orthonormal, row 0 at sqrt(1 / N) (Kaldi, scipy norm="ortho"; HTK has sqrt(2 / N) there).
+The lifter is 1 + L / 2 sin(pi n / L) with n from 0 (Kaldi, HTK). Source: Kaldi
+feat/mel-computations.cc, feat/feature-mfcc.cc.
 """
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 def dct_matrix(num_ceps: int, num_mel_bins: int) -> np.ndarray:
     """DCT-II (num_ceps, num_mel_bins): cepstra = matrix @ log_mel."""
     n = np.arange(num_mel_bins) + 0.5
-    rows = np.sqrt(2.0 / num_mel_bins) * np.cos(np.pi / num_mel_bins * np.outer(np.arange(num_ceps), n))
+    rows = np.sqrt(2.0 / num_mel_bins) * np.cos(
+        np.pi / num_mel_bins * np.outer(np.arange(num_ceps), n)
+    )
     rows[0] = np.sqrt(1.0 / num_mel_bins)
     return rows
 

@@ -1,11 +1,11 @@
 """The extractor: a preset with its options, called on waves.
 
     x, n = fe(wave)               (N,)             -> (T, dim) float32, T
-    x, n = fe(waves, lengths)     (B, N), (B,)     -> (B, T, dim) float32, (B,) int64; zeros beyond each n
+    x, n = fe(waves, lengths)     (B, N), (B,)     -> (B, T, dim), (B,) int64; zeros beyond each n
     wave16k                       (N,)             -> (N,), N
 
-A batch is computed utterance by utterance: on a CPU that is the faster way (the working set stays in cache, and
-no frame of padding is computed), and it makes batch = single true to the last bit.
+A batch is computed utterance by utterance: on a CPU that is the faster way (the working set stays
+in cache, and no frame of padding is computed), and it makes batch = single true to the last bit.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from features import presets
+from features.options import Spectral, Wave
 from features.spectral import Pipeline
 
 
@@ -26,12 +27,12 @@ def get(name: str, **options) -> Extractor:
 
 
 class Extractor:
-    """A front end with fixed options: `count`, `dim`, `frame_rate_hz`, `sampling_rate`, and the call itself."""
+    """A front end with fixed options; call it on waves."""
 
-    def __init__(self, name: str, options: presets.Wave | presets.Spectral):
+    def __init__(self, name: str, options: Wave | Spectral):
         self.name = name
         self._options = options
-        self._pipeline = _Raw(options) if isinstance(options, presets.Wave) else Pipeline(options)
+        self._pipeline = _Raw(options) if isinstance(options, Wave) else Pipeline(options)
 
     def __repr__(self):
         return f"features.get({self.name!r}, **{self.options()})"
@@ -63,17 +64,21 @@ class Extractor:
     def __call__(self, wave, lengths=None):
         """Features of one wave (N,), or of a batch (B, N) with `lengths` (B,) in samples.
 
-        `wave` is numpy or torch, float, in [-1, 1]. Raises ValueError for integers, more than one channel, NaN or
-        infinity, lengths that do not fit, and waves longer than the window of `pad_to_s`.
+        `wave` is numpy or torch, float, in [-1, 1]. Raises ValueError for integers, more than one
+        channel, NaN or infinity, lengths that do not fit, and waves longer than the window of
+        `pad_to_s`.
         """
         wave = _tensor(wave)
         if lengths is None:
             _refuse_channels(wave)
             return self._one(wave), self.count(len(wave))
         lengths = _lengths(lengths, wave)
-        items = [self._one(row[:n], f"item {i} of the batch") for i, (row, n) in enumerate(zip(wave, lengths))]
+        items = [
+            self._one(row[:n], f"item {i} of the batch")
+            for i, (row, n) in enumerate(zip(wave, lengths, strict=True))
+        ]
         x = wave.new_zeros(len(items), max(map(len, items)), *items[0].shape[1:])
-        for row, item in zip(x, items):
+        for row, item in zip(x, items, strict=True):
             row[: len(item)] = item
         return x, torch.tensor([self.count(n) for n in lengths], device=wave.device)
 
@@ -81,7 +86,9 @@ class Extractor:
         # the sum is finite exactly when every sample is: one cheap pass
         if len(wave) and not torch.isfinite(wave.sum()):
             bad = int((~torch.isfinite(wave)).nonzero()[0])
-            raise ValueError(f"{where} holds {wave[bad]} at sample {bad} of {len(wave)}; drop or repair the recording")
+            raise ValueError(
+                f"{where} holds {wave[bad]} at sample {bad} of {len(wave)}; drop or repair it"
+            )
         try:
             return self._pipeline(wave.contiguous())
         except ValueError as error:
@@ -91,7 +98,7 @@ class Extractor:
 class _Raw:
     """The wave as it is, or with zero mean and unit variance."""
 
-    def __init__(self, options: presets.Wave):
+    def __init__(self, options: Wave):
         self.normalize = options.normalize
 
     def __call__(self, wave: torch.Tensor) -> torch.Tensor:
@@ -106,11 +113,14 @@ def _tensor(wave) -> torch.Tensor:
     if not isinstance(wave, torch.Tensor):
         wave = np.asarray(wave)
         if wave.dtype == object:
-            raise ValueError("wanted a float array (N,) or (B, N), got rows of unequal length; pad them, give lengths")
+            raise ValueError(
+                "wanted floats (N,) or (B, N), got rows of unequal length; pad them, give lengths"
+            )
         wave = torch.from_numpy(np.require(wave, requirements=("C", "W")))
     if not wave.is_floating_point():
         raise ValueError(
-            f"wanted float samples in [-1, 1], got {wave.dtype}; are they PCM? divide 16-bit ones by 32768"
+            f"wanted float samples in [-1, 1], got {wave.dtype}; "
+            "are they PCM? divide 16-bit ones by 32768"
         )
     if wave.requires_grad:
         raise ValueError("this extractor has no gradient; give it wave.detach()")
@@ -121,7 +131,8 @@ def _refuse_channels(wave: torch.Tensor) -> None:
     if wave.ndim != 1:
         shape = tuple(wave.shape)
         raise ValueError(
-            f"wanted one wave (N,), got shape {shape}; are the rows channels? take one or their mean; "
+            f"wanted one wave (N,), got shape {shape}; "
+            "are the rows channels? take one or their mean; "
             "are they a batch? give lengths as well"
         )
 
@@ -130,8 +141,11 @@ def _lengths(lengths, wave: torch.Tensor) -> list[int]:
     lengths = [int(n) for n in lengths]
     if wave.ndim != 2 or len(lengths) != len(wave) or not lengths:
         raise ValueError(
-            f"wanted waves (B, N) with B lengths, got shape {tuple(wave.shape)} and {len(lengths)} lengths"
+            f"wanted waves (B, N) with B lengths, got shape {tuple(wave.shape)} "
+            f"and {len(lengths)} lengths"
         )
     if min(lengths) < 0 or max(lengths) > wave.shape[1]:
-        raise ValueError(f"lengths must lie in 0..{wave.shape[1]} samples, got {min(lengths)} to {max(lengths)}")
+        raise ValueError(
+            f"lengths must lie in 0..{wave.shape[1]} samples, got {min(lengths)} to {max(lengths)}"
+        )
     return lengths

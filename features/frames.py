@@ -1,10 +1,11 @@
 """Frame arithmetic: which samples make which frame. Plain integers, no tensors.
 
-These few functions are the only place that knows it; the offline extractor, the streaming one, the collate of a
-trainer (through `Extractor.count`) and the tests all ask here. Three ways to treat the ends of a signal:
+These few functions are the only place that knows it; the offline extractor, the streaming one, the
+collate of a trainer (through `Extractor.count`) and the tests all ask here. Three ways to treat the
+ends of a signal:
 
-    snip_edges=True                 Kaldi: only frames that fit              1 + (n - length) // shift
-    snip_edges=False                Kaldi: one frame a shift, edges mirrored (n + shift // 2) // shift
+    snip_edges=True    Kaldi: only frames that fit                 1 + (n - length) // shift
+    snip_edges=False   Kaldi: a frame a shift, edges mirrored      (n + shift // 2) // shift
     center=True (drop_last=True)    librosa, torch.stft (Whisper): frame t is centred on t * shift
 
 Source: Kaldi feat/feature-window.cc (NumFrames, FirstSampleOfFrame); librosa.util.frame.
@@ -32,13 +33,13 @@ def first_sample(frame, length, shift, snip_edges=True, center=False) -> int:
 
 
 def mirror(index, n_samples):
-    """Position that stands for `index` when the edge is repeated: 2 1 0 | 0 1 2 | 2 1 0 (Kaldi)."""
+    """Position that stands for `index`, edge repeated: 2 1 0 | 0 1 2 | 2 1 0 (Kaldi)."""
     index = index % (2 * n_samples)
     return _fold(index, 2 * n_samples - 1 - index)
 
 
 def reflect(index, n_samples):
-    """Position that stands for `index` when the edge is not repeated: 2 1 | 0 1 2 | 1 0 (librosa, torch.stft)."""
+    """Position that stands for `index`, edge not repeated: 2 1 | 0 1 2 | 1 0 (torch.stft)."""
     if n_samples == 1:
         return index * 0
     period = 2 * (n_samples - 1)

@@ -1,8 +1,8 @@
 """Mel scales and triangular filter banks, float64 numpy.
 
-Two scales: `htk` (1127 ln(1 + f / 700), also Kaldi's) and `slaney` (linear to 1 kHz, logarithmic above). Triangles
-are straight lines over mel (Kaldi) or over Hz (librosa, torchaudio.transforms, Whisper); the two differ by 0.003 in
-mean log-mel. `slaney` norm gives every triangle the same area.
+Two scales: `htk` (1127 ln(1 + f / 700), also Kaldi's) and `slaney` (linear to 1 kHz, logarithmic
+above). Triangles are straight lines over mel (Kaldi) or over Hz (librosa, torchaudio.transforms,
+Whisper); the two differ by 0.003 in mean log-mel. `slaney` norm gives every triangle the same area.
 Sources: Kaldi feat/mel-computations.cc; Slaney, Auditory Toolbox, 1998; librosa.filters.mel.
 """
 
@@ -26,12 +26,16 @@ def mel_to_hz(mel, scale: str = "htk"):
     mel = np.asarray(mel, dtype=np.float64)
     if scale == "htk":
         return 700.0 * np.expm1(mel / 1127.0)
-    above = SLANEY_KNEE_HZ * np.exp(SLANEY_STEP * (np.maximum(mel, SLANEY_KNEE_MEL) - SLANEY_KNEE_MEL))
+    above = SLANEY_KNEE_HZ * np.exp(
+        SLANEY_STEP * (np.maximum(mel, SLANEY_KNEE_MEL) - SLANEY_KNEE_MEL)
+    )
     return np.where(mel < SLANEY_KNEE_MEL, mel * 200.0 / 3.0, above)
 
 
-def mel_edges(num_mel_bins: int, low_freq: float, high_freq: float, scale: str = "htk") -> np.ndarray:
-    """Corners of the triangles in mel (num_mel_bins + 2,): bin b rises from b to b + 1 and falls to b + 2."""
+def mel_edges(
+    num_mel_bins: int, low_freq: float, high_freq: float, scale: str = "htk"
+) -> np.ndarray:
+    """Corners of the triangles in mel (num_mel_bins + 2,): bin b has b, b + 1 and b + 2."""
     return np.linspace(hz_to_mel(low_freq, scale), hz_to_mel(high_freq, scale), num_mel_bins + 2)
 
 
@@ -55,8 +59,12 @@ def mel_filters(
     if triangles == "hz":
         corners = mel_to_hz(corners, scale)
     left, middle, right = (corners[i : i + num_mel_bins, None] for i in range(3))
-    bank = np.maximum(0.0, np.minimum((at - left) / (middle - left), (right - at) / (right - middle)))
-    _refuse_empty(bank, mel_to_hz(mel_edges(num_mel_bins, low_freq, high_freq, scale), scale), n_fft)
+    bank = np.maximum(
+        0.0, np.minimum((at - left) / (middle - left), (right - at) / (right - middle))
+    )
+    _refuse_empty(
+        bank, mel_to_hz(mel_edges(num_mel_bins, low_freq, high_freq, scale), scale), n_fft
+    )
     if norm == "slaney":
         width = mel_to_hz(mel_edges(num_mel_bins, low_freq, high_freq, scale), scale)
         bank *= (2.0 / (width[2:] - width[:-2]))[:, None]
@@ -68,12 +76,15 @@ def _refuse_empty(bank: np.ndarray, corners_hz: np.ndarray, n_fft: int) -> None:
     if len(empty):
         low, high = corners_hz[empty[0]], corners_hz[empty[0] + 2]
         raise ValueError(
-            f"num_mel_bins={len(bank)} is too many for n_fft={n_fft}: filter {empty[0]} ({low:.0f} to {high:.0f} Hz) "
+            f"num_mel_bins={len(bank)} is too many for n_fft={n_fft}: "
+            f"filter {empty[0]} ({low:.0f} to {high:.0f} Hz) "
             f"holds no FFT bin ({len(empty)} such); use fewer mel bins or a larger n_fft"
         )
 
 
-def vtln_warp(hz, factor: float, low_freq: float, high_freq: float, low_knee=100.0, high_knee=-500.0):
+def vtln_warp(
+    hz, factor: float, low_freq: float, high_freq: float, low_knee=100.0, high_knee=-500.0
+):
     """Kaldi's piecewise linear warp of frequencies: hz / factor in the middle, both ends fixed.
 
     A negative `high_knee` counts down from `high_freq`. Source: Kaldi MelBanks::VtlnWarpFreq.

@@ -1,167 +1,21 @@
 """Presets: each front end is one row of options.
 
-Options carry the field's own names (Kaldi's where it has one). A row is a frozen dataclass; `options(name, **changes)`
-gives it with changes, checked. To add a front end, add a row.
-
-| preset | follows |
-|---|---|
-| kaldi_fbank40/80 | Kaldi compute-fbank-feats, kaldi-native-fbank 1.23, torchaudio.compliance.kaldi 2.11, dither 0 |
-| kaldi_mfcc13 | Kaldi compute-mfcc-feats with use_energy false, as in its recipes and in torchaudio |
-| whisper80/128 | openai/whisper; transformers 5.23 WhisperFeatureExtractor (128: large-v3) |
-| wave16k | the wave itself; normalize=True is transformers' Wav2Vec2FeatureExtractor |
-| mfcc_textbook | 25 ms Hamming, 10 ms shift, FFT, mel, log, DCT (Davis & Mermelstein, 1980; Young, HTK book) |
+Options carry the field's own names (Kaldi's where it has one). A row is a frozen dataclass;
+`options(name, **changes)` gives it with changes, checked. To add a front end, add a row.
 """
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 
-from features import frames
+from features.options import Spectral, Wave
 
-INT16 = 32768.0  # Kaldi reads samples as 16-bit integers; ours lie in [-1, 1]
-EPSILON = 1.1920928955078125e-07  # numeric_limits<float>::epsilon(), Kaldi's floor under the logarithm
-
-
-@dataclass(frozen=True)
-class Wave:
-    """Raw samples; `normalize` makes each utterance zero-mean and unit-variance (wav2vec 2.0)."""
-
-    sampling_rate: int = 16000
-    normalize: bool = False
-
-    dim = 1
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Output steps a second: the samples themselves."""
-        return float(self.sampling_rate)
-
-    def count(self, n_samples: int) -> int:
-        """Number of output steps for `n_samples`."""
-        return int(n_samples)
-
-    def check(self) -> None:
-        """Refuse values that mean nothing."""
-        _wanted(self.sampling_rate > 0, "sampling_rate", self.sampling_rate, "above 0 Hz")
-
-
-@dataclass(frozen=True)
-class Spectral:
-    """Everything between frames and (T, dim): spectrum, mel, logarithm, cepstra. Defaults are Kaldi's fbank80."""
-
-    sampling_rate: int = 16000
-    frame_length_ms: float = 25.0
-    frame_shift_ms: float = 10.0
-    n_fft: int = 0  # 0: the next power of two above the frame
-    snip_edges: bool = True
-    center: bool = False  # frames centred on multiples of the shift, edges reflected (librosa, Whisper)
-    drop_last: bool = False  # with center: leave out the last frame (Whisper)
-    pad_to_s: float = 0.0  # zeros after the wave up to this many seconds (Whisper: 30)
-    window: str = "povey"
-    periodic: bool = False
-    scale: float = INT16
-    dither: float = 0.0  # standard deviation of added noise, in units of `scale` (Kaldi's own default is 1.0)
-    remove_dc_offset: bool = True
-    preemphasis: float = 0.97
-    power: float = 2.0  # 2: power spectrum, 1: magnitude
-    num_mel_bins: int = 80  # 0: the spectrum itself
-    mel_scale: str = "htk"
-    mel_triangles: str = "mel"
-    mel_norm: str = ""
-    low_freq: float = 20.0
-    high_freq: float = 0.0  # 0: half the sampling rate; negative: that much below it
-    log: str = "ln"
-    floor: float = EPSILON
-    top_db: float = 0.0  # >0: nothing lies further than this below the utterance's maximum
-    offset: float = 0.0
-    divisor: float = 1.0  # last of all: (x + offset) / divisor
-    num_ceps: int = 0  # 0: no cosine transform
-    cepstral_lifter: float = 0.0
-    use_energy: bool = False  # cepstra: log energy in place of c0; otherwise: one more column, the first
-    raw_energy: bool = True  # energy before preemphasis and window
-
-    @property
-    def frame_length(self) -> int:
-        """Samples in a frame (Kaldi truncates)."""
-        return int(self.sampling_rate * 0.001 * self.frame_length_ms + 1e-9)
-
-    @property
-    def frame_shift(self) -> int:
-        """Samples from one frame to the next."""
-        return int(self.sampling_rate * 0.001 * self.frame_shift_ms + 1e-9)
-
-    @property
-    def fft_length(self) -> int:
-        """Points of the FFT."""
-        return self.n_fft or 1 << (self.frame_length - 1).bit_length()
-
-    @property
-    def top_freq(self) -> float:
-        """The upper edge of the mel bank in Hz."""
-        return self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
-
-    @property
-    def pad_to(self) -> int:
-        """Samples after zero padding; 0 for none."""
-        return round(self.pad_to_s * self.sampling_rate)
-
-    @property
-    def dim(self) -> int:
-        """Width of the output."""
-        if self.num_ceps:
-            return self.num_ceps
-        return (self.num_mel_bins or self.fft_length // 2 + 1) + self.use_energy
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Frames a second."""
-        return self.sampling_rate / self.frame_shift
-
-    def count(self, n_samples: int) -> int:
-        """Number of frames for `n_samples` (those of the wave; padding by `pad_to_s` not counted)."""
-        return frames.num_frames(
-            int(n_samples), self.frame_length, self.frame_shift, self.snip_edges, self.center, self.drop_last
-        )
-
-    def first_sample(self, frame: int) -> int:
-        """First sample of `frame`."""
-        return frames.first_sample(frame, self.frame_length, self.frame_shift, self.snip_edges, self.center)
-
-    def check(self) -> None:
-        """Refuse values that mean nothing, each with what was wanted."""
-        half = self.sampling_rate / 2
-        _wanted(self.sampling_rate > 0, "sampling_rate", self.sampling_rate, "above 0 Hz")
-        _wanted(self.frame_length >= 2, "frame_length_ms", self.frame_length_ms, "at least two samples")
-        _wanted(self.frame_shift >= 1, "frame_shift_ms", self.frame_shift_ms, "at least one sample")
-        _wanted(self.fft_length >= self.frame_length, "n_fft", self.n_fft, f"at least {self.frame_length}")
-        _wanted(self.fft_length % 2 == 0, "n_fft", self.fft_length, "even")
-        _wanted(0 <= self.preemphasis <= 1, "preemphasis", self.preemphasis, "in [0, 1]")
-        _wanted(self.power in (1, 2), "power", self.power, "1 (magnitude) or 2 (power)")
-        _wanted(self.num_mel_bins >= 0, "num_mel_bins", self.num_mel_bins, "at least 0")
-        _wanted(0 < self.top_freq <= half, "high_freq", self.high_freq, f"at most {half:g} Hz, half the rate")
-        _wanted(0 <= self.low_freq < self.top_freq, "low_freq", self.low_freq, f"below {self.top_freq:g} Hz")
-        _wanted(self.num_ceps <= self.num_mel_bins, "num_ceps", self.num_ceps, f"at most {self.num_mel_bins}")
-        _wanted(self.dither >= 0, "dither", self.dither, "at least 0")
-        _wanted(self.pad_to_s >= 0, "pad_to_s", self.pad_to_s, "at least 0")
-        _wanted(self.divisor != 0, "divisor", self.divisor, "not 0")
-        _wanted(self.floor > 0 or self.log == "none", "floor", self.floor, "above 0 under a logarithm")
-        for name, words in _CHOICES.items():
-            _wanted(getattr(self, name) in words, name, getattr(self, name), f"one of {', '.join(map(repr, words))}")
-
-
-_CHOICES = {
-    "window": ("povey", "hann", "hamming", "blackman", "rectangular"),
-    "mel_scale": ("htk", "slaney"),
-    "mel_triangles": ("mel", "hz"),
-    "mel_norm": ("", "slaney"),
-    "log": ("ln", "log10", "none"),
-}
 _KALDI = Spectral()
 _WHISPER = Spectral(
-    n_fft=400, center=True, drop_last=True, window="hann", periodic=True, scale=1.0, remove_dc_offset=False,
-    preemphasis=0.0, mel_scale="slaney", mel_triangles="hz", mel_norm="slaney", low_freq=0.0, log="log10",
-    floor=1e-10, top_db=80.0, offset=4.0, divisor=4.0,
+    n_fft=400, center=True, drop_last=True, window="hann", periodic=True, scale=1.0,
+    remove_dc_offset=False, preemphasis=0.0, mel_scale="slaney", mel_triangles="hz",
+    mel_norm="slaney", low_freq=0.0, log="log10", floor=1e-10, top_db=80.0, offset=4.0, divisor=4.0,
 )  # fmt: skip
 PRESETS = {
     "kaldi_fbank80": _KALDI,
@@ -171,17 +25,29 @@ PRESETS = {
     "whisper128": replace(_WHISPER, num_mel_bins=128),
     "wave16k": Wave(),
     "mfcc_textbook": Spectral(
-        window="hamming", scale=1.0, remove_dc_offset=False, mel_triangles="hz", low_freq=0.0, num_mel_bins=26,
-        floor=1e-10, num_ceps=13,
+        window="hamming", scale=1.0, remove_dc_offset=False, mel_triangles="hz", low_freq=0.0,
+        num_mel_bins=26, floor=1e-10, num_ceps=13,
     ),
 }  # fmt: skip
+ABOUT = {  # what each follows; the tests hold it against that
+    "kaldi_fbank80": "Kaldi compute-fbank-feats; kaldi-native-fbank 1.23, torchaudio 2.11",
+    "kaldi_fbank40": "the same with 40 bins",
+    "kaldi_mfcc13": "Kaldi compute-mfcc-feats with use_energy false, as in its recipes",
+    "whisper80": "openai/whisper; transformers 5.23 WhisperFeatureExtractor",
+    "whisper128": "the same for large-v3",
+    "wave16k": "the wave itself; normalize: transformers 5.23 Wav2Vec2FeatureExtractor",
+    "mfcc_textbook": "25 ms Hamming, FFT, mel, log, DCT (Davis & Mermelstein 1980; HTK book)",
+}
 _ELSEWHERE = {  # what other libraries call our options
     "sample_frequency": "sampling_rate", "sample_rate": "sampling_rate", "sr": "sampling_rate",
-    "frame_length": "frame_length_ms", "frame_shift": "frame_shift_ms", "win_length": "frame_length_ms",
-    "hop_length": "frame_shift_ms", "window_type": "window", "preemphasis_coefficient": "preemphasis",
+    "frame_length": "frame_length_ms", "frame_shift": "frame_shift_ms",
+    "win_length": "frame_length_ms",
+    "hop_length": "frame_shift_ms", "window_type": "window",
+    "preemphasis_coefficient": "preemphasis",
     "preemph_coeff": "preemphasis", "n_mels": "num_mel_bins", "num_bins": "num_mel_bins",
     "feature_size": "num_mel_bins", "n_mfcc": "num_ceps", "f_min": "low_freq", "fmin": "low_freq",
-    "f_max": "high_freq", "fmax": "high_freq", "chunk_length": "pad_to_s", "do_normalize": "normalize",
+    "f_max": "high_freq", "fmax": "high_freq", "chunk_length": "pad_to_s",
+    "do_normalize": "normalize",
 }  # fmt: skip
 
 
@@ -193,16 +59,25 @@ def names() -> list[str]:
 def options(name: str, **changes) -> Wave | Spectral:
     """Options of preset `name` with `changes`.
 
-    Raises ValueError for an unknown preset or option (with the near ones), a wrong type or a senseless value.
+    Raises ValueError for an unknown preset or option (with the near ones), a wrong type or a
+    senseless value.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}{_near(name, PRESETS)}; presets are: {', '.join(PRESETS)}")
+        raise ValueError(
+            f"unknown preset {name!r}{_near(name, PRESETS)}; presets are: {', '.join(PRESETS)}"
+        )
     row = PRESETS[name]
     types = {field.name: type(getattr(row, field.name)) for field in fields(row)}
     for key, value in changes.items():
         if key not in types:
-            meant = f", did you mean {_ELSEWHERE[key]!r}?" if _ELSEWHERE.get(key) in types else _near(key, types)
-            raise ValueError(f"{name} has no option {key!r}{meant}; its options are: {', '.join(types)}")
+            meant = (
+                f", did you mean {_ELSEWHERE[key]!r}?"
+                if _ELSEWHERE.get(key) in types
+                else _near(key, types)
+            )
+            raise ValueError(
+                f"{name} has no option {key!r}{meant}; its options are: {', '.join(types)}"
+            )
         changes[key] = _typed(name, key, value, types[key])
     row = replace(row, **changes)
     row.check()
@@ -218,15 +93,12 @@ def _typed(name: str, key: str, value, kind: type):
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
-        raise ValueError(f"{name}: {key} wants {kind.__name__}, got {value!r}; give it as {kind.__name__}")
+        raise ValueError(
+            f"{name}: {key} wants {kind.__name__}, got {value!r}; give it as {kind.__name__}"
+        )
     return value
 
 
 def _near(word: str, words) -> str:
     near = difflib.get_close_matches(str(word), list(words), n=2, cutoff=0.5)
     return f", did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-def _wanted(good: bool, name: str, value, wanted: str) -> None:
-    if not good:
-        raise ValueError(f"{name}={value!r}: it must be {wanted}; change this option")

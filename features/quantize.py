@@ -1,7 +1,8 @@
 """Mu-law: 8 bits a sample, as telephones code it.
 
-Continuous companding (mu = 255) and 256 levels, as torchaudio's mu_law_encoding does; for a full-scale sine this gives
-a signal-to-noise ratio near 38 dB, and nearly the same down to -40 dB. Source: ITU-T G.711; Smith, 1957.
+Continuous companding (mu = 255) and 256 levels, as torchaudio's mu_law_encoding does; for a
+full-scale sine this gives a signal-to-noise ratio near 38 dB, and nearly the same down to -40 dB.
+Source: ITU-T G.711; Smith, 1957.
 """
 
 import numpy as np

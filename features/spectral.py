@@ -1,11 +1,13 @@
-"""The chain from samples to (T, dim) in torch, made for caches: chunks of frames through reused buffers.
+"""The chain from samples to (T, dim) in torch: chunks of frames through reused buffers.
 
-A frame of Kaldi's fbank80 costs 0.6 us of FFT; done naively, the rest costs ten times that in memory traffic: fresh
-temporaries, |X|^2 through complex numbers, a dense mel matrix. Here a chunk of 256 frames goes through all steps while
-it lies in the L2 cache. The complex spectrum is squared in place as pairs of reals and multiplied with a mel matrix
-whose rows are doubled, which adds re^2 + im^2 inside the product; the matrix is cut into bands, since low mel bins
-need few FFT bins. Padding, reflection and mirroring are never materialised: only the first and the last chunk see them.
-The int16 scale of Kaldi is a power of two and folded into the window, so it changes no bit of the result.
+A frame of Kaldi's fbank80 costs 0.6 us of FFT; done naively, the rest costs ten times that in
+memory traffic: fresh temporaries, |X|^2 through complex numbers, a dense mel matrix. Here a chunk
+of 256 frames goes through all steps while it lies in the L2 cache. The complex spectrum is squared
+in place as pairs of reals and multiplied with a mel matrix whose rows are doubled, which adds re^2
++ im^2 inside the product; the matrix is cut into bands, since low mel bins need few FFT bins.
+Padding, reflection and mirroring are never materialised: only the first and the last chunk see
+them. The int16 scale of Kaldi is a power of two and folded into the window, so it changes no bit of
+the result.
 
 tests/features/reference.py is the same chain in plain float64 numpy: the specification.
 """
@@ -13,25 +15,36 @@ tests/features/reference.py is the same chain in plain float64 numpy: the specif
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 from features import cepstra, frames, mel, windows
-from features.presets import Spectral
+from features.options import Spectral
 
 CHUNK = {"cpu": 256}  # frames at a time; other devices like large chunks
-BAND_CUTS = (0.4, 0.6, 0.8)  # of the mel bins; rounded to 16, the width that matrix products like (measured)
+BAND_CUTS = (
+    0.4,
+    0.6,
+    0.8,
+)  # of the mel bins; rounded to 16, the width that matrix products like (measured)
 
 
 class Pipeline:
-    """wave (N,) float32 -> (T, dim) float32 on the same device. Holds constants only, so threads may share it."""
+    """wave (N,) float32 -> (T, dim) float32, same device. Only constants: threads may share it."""
 
     def __init__(self, options: Spectral):
         self.o = options
-        self.window = _float(windows.window(options.window, options.frame_length, options.periodic) * options.scale)
+        self.window = _float(
+            windows.window(options.window, options.frame_length, options.periodic) * options.scale
+        )
         self.bands = _bands(options) if options.num_mel_bins else None
-        rows = cepstra.dct_matrix(options.num_ceps, options.num_mel_bins) if options.num_ceps else np.zeros((1, 1))
+        rows = (
+            cepstra.dct_matrix(options.num_ceps, options.num_mel_bins)
+            if options.num_ceps
+            else np.zeros((1, 1))
+        )
         self.dct = _float((rows * cepstra.lifter(len(rows), options.cepstral_lifter)[:, None]).T)
         self.silence = self._silence() if options.pad_to else None
 
@@ -42,7 +55,9 @@ class Pipeline:
         x = wave.new_empty(n_frames, o.dim)
         if o.dither and len(wave):
             wave = wave + torch.randn_like(wave) * (o.dither / o.scale)
-        busy = n_frames  # frames that see at least one sample; the rest of a padded window is silence
+        busy = (
+            n_frames  # frames that see at least one sample; the rest of a padded window is silence
+        )
         if o.pad_to:
             busy = min(n_frames, max(0, math.ceil((len(wave) - o.first_sample(0)) / o.frame_shift)))
             x[busy:] = self.silence.to(x.device)
@@ -57,13 +72,13 @@ class Pipeline:
             return n_samples
         if n_samples > self.o.pad_to:
             raise ValueError(
-                f"{n_samples} samples ({n_samples / self.o.sampling_rate:.2f} s) do not fit into the window of "
-                f"pad_to_s={self.o.pad_to_s:g} s; cut the recording into shorter pieces"
+                f"{n_samples} samples ({n_samples / self.o.sampling_rate:.2f} s) do not fit into "
+                f"the window of pad_to_s={self.o.pad_to_s:g} s; cut it into shorter pieces"
             )
         return self.o.pad_to
 
     def _samples(self, wave: torch.Tensor, n_samples: int, start: int, stop: int) -> torch.Tensor:
-        """Samples of frames [start, stop): a view inside the wave, a copy where it reaches beyond an edge."""
+        """Samples of frames [start, stop): a view inside the wave, a copy beyond its edges."""
         first = self.o.first_sample(start)
         end = self.o.first_sample(stop - 1) + self.o.frame_length
         if first >= 0 and end <= len(wave):
@@ -92,7 +107,9 @@ class Pipeline:
             energy = _log_energy(inside, 1.0)
         self._spectrum(torch.fft.rfft(ready), energy, out)
 
-    def _spectrum(self, spectrum: torch.Tensor, energy: torch.Tensor | None, out: torch.Tensor) -> None:
+    def _spectrum(
+        self, spectrum: torch.Tensor, energy: torch.Tensor | None, out: torch.Tensor
+    ) -> None:
         """Spectrum (n, F) complex to the rows of `out`: mel, logarithm, cepstra, energy."""
         o = self.o
         squares = torch.view_as_real(spectrum).flatten(1)
@@ -118,7 +135,9 @@ class Pipeline:
         o = self.o
         if o.top_db and x.numel():
             # over the whole utterance, in the unit of `log`: 10 dB are 1 in log10 and ln 10 in ln
-            x = x.clamp_(min=float(x.max()) - o.top_db / 10.0 * (1.0 if o.log == "log10" else math.log(10.0)))
+            x = x.clamp_(
+                min=float(x.max()) - o.top_db / 10.0 * (1.0 if o.log == "log10" else math.log(10.0))
+            )
         if o.offset or o.divisor != 1.0:
             x = x.add_(o.offset).div_(o.divisor)
         return x
@@ -131,7 +150,7 @@ class Pipeline:
 
 
 class _Buffers:
-    """Memory of one chunk: `plain` (rows, frame_length) and `ready` (rows, fft_length), its tail zero for good."""
+    """Memory of one chunk: `plain` (rows, frame_length), `ready` (rows, fft_length), tail 0."""
 
     def __init__(self, o: Spectral, rows: int, like: torch.Tensor):
         self.rows = max(rows, 1)
@@ -146,7 +165,7 @@ def _log_energy(framed: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 def _bands(o: Spectral) -> list[tuple[int, int, int, int, torch.Tensor]]:
-    """Mel bank as (first column, end column, first bin, end bin, matrix): pieces that skip the zeros."""
+    """Mel bank in pieces that skip its zeros: (column, end column, mel bin, end bin, matrix)."""
     bank = mel.mel_filters(
         o.num_mel_bins, o.fft_length, o.sampling_rate, o.low_freq, o.top_freq,
         o.mel_scale, o.mel_triangles, o.mel_norm,
@@ -156,7 +175,7 @@ def _bands(o: Spectral) -> list[tuple[int, int, int, int, torch.Tensor]]:
     cuts = {0, o.num_mel_bins, *(16 * round(o.num_mel_bins * part / 16) for part in BAND_CUTS)}
     cuts = sorted(cut for cut in cuts if cut <= o.num_mel_bins)
     bands = []
-    for begin, end in zip(cuts, cuts[1:]):
+    for begin, end in pairwise(cuts):
         used = np.flatnonzero(bank[begin:end].any(axis=0))
         low, high = int(used[0]) & ~1, int(used[-1]) + 1
         bands.append((low, high, begin, end, _float(bank[begin:end, low:high].T)))

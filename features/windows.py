@@ -1,8 +1,9 @@
 """Analysis windows, float64 numpy (length,).
 
-Symmetric windows end on the value they begin with (Kaldi); periodic ones are the symmetric window of one more
-sample without its last (librosa, torch.stft, Whisper). Povey's is Hann to the power of 0.85: it goes to zero at
-the edges and is close to Hamming in between (Kaldi feat/feature-window.cc).
+Symmetric windows end on the value they begin with (Kaldi); periodic ones are the symmetric window
+of one more sample without its last (librosa, torch.stft, Whisper). Povey's is Hann to the power of
+0.85: it goes to zero at the edges and is close to Hamming in between (Kaldi
+feat/feature-window.cc).
 """
 
 import numpy as np

@@ -1,0 +1,150 @@
+"""The `features` command: extract, plot, presets.
+
+Torch is imported only when there is something to compute, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from features import presets
+
+ABOUT = "Audio front end: sound files to features, pictures of the steps, table of presets."
+EXAMPLES = """\
+examples:
+  features presets                                              what there is
+  features presets whisper80                                    all options of one preset
+  features extract corpus/ --out fbank --jobs 4                 a folder, with its subfolders
+  features extract dev.jsonl --preset whisper80 --out mel       a manifest (JSON Lines)
+  features extract a.flac --out fbank --option num_mel_bins=40  any option of the preset, as often
+  as wanted
+  features plot a.flac steps.png --start 1.5 --duration 2       waveform, spectrogram, mel, cepstra
+
+A manifest has a line {"id", "audio", "start", "duration"} an utterance; only id and audio must be.
+Each file becomes <out>/<name>.npy, float32 (frames, dim). Run the same line again to go on where it
+stopped.
+"""
+
+
+def main(argv=None) -> int:
+    """Run the command; 0 when all went well, 1 when some files failed, 2 for a wrong wish."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except ValueError as error:
+        print(f"features: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nfeatures: stopped; run the same line again to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("features", description=ABOUT, epilog=EXAMPLES,
+                                     formatter_class=layout)  # fmt: skip
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    extract = commands.add_parser(
+        "extract", help="sound to .npy files", epilog=EXAMPLES, formatter_class=layout
+    )
+    extract.add_argument("source", help="sound file, folder, or manifest (.jsonl)")
+    extract.add_argument(
+        "--out", required=True, help="folder for the .npy files (made when absent)"
+    )
+    extract.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    extract.set_defaults(run=_extract)
+    plot = commands.add_parser(
+        "plot", help="draw the steps on one sound", epilog=EXAMPLES, formatter_class=layout
+    )
+    plot.add_argument("source", help="sound file")
+    plot.add_argument("out", help="picture to write: .png, .pdf, .svg")
+    plot.add_argument("--start", type=float, default=0.0, metavar="S", help="from this second on")
+    plot.add_argument("--duration", type=float, default=None, metavar="S", help="that many seconds")
+    plot.set_defaults(run=_plot)
+    for command, default in ((extract, "kaldi_fbank80"), (plot, "mfcc_textbook")):
+        command.add_argument(
+            "--preset", default=default, help=f"one of `features presets` (default {default})"
+        )
+        command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                             help="a preset's option, e.g. num_mel_bins=40; repeatable")  # fmt: skip
+    table = commands.add_parser("presets", help="table of presets, or all options of one")
+    table.add_argument("name", nargs="?", help="a preset, to see all its options")
+    table.set_defaults(run=_presets)
+    return parser
+
+
+def _extract(args) -> int:
+    from features import extract
+
+    options = _options(args.preset, args.option)
+    tally = extract.extract(
+        extract.find(args.source), args.out, args.preset, options, args.jobs, _progress
+    )
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    for error in tally.errors:
+        print(f"features: {error}", file=sys.stderr)
+    print(
+        f"{args.out}: {tally.done} written, {tally.skipped} there already, "
+        f"{len(tally.errors)} failed; "
+        f"{tally.audio_s:.1f} s of sound in {tally.seconds:.1f} s ({tally.speed:.0f} x real time)"
+    )
+    return 1 if tally.errors else 0
+
+
+def _progress(tally) -> None:
+    if not sys.stderr.isatty():
+        return
+    gone = tally.done + tally.skipped + len(tally.errors)
+    bar = "#" * (30 * gone // tally.total)
+    left_s = tally.seconds / max(gone - tally.skipped, 1) * (tally.total - gone)
+    line = f"[{bar:30}] {gone}/{tally.total}  {tally.speed:.0f} x real time  {left_s:.0f} s left"
+    failed = f"  {len(tally.errors)} failed" if tally.errors else ""
+    print(f"\r{line}{failed} ", end="", file=sys.stderr, flush=True)
+
+
+def _plot(args) -> int:
+    from features.plot import plot
+
+    options = _options(args.preset, args.option)
+    plot(Path(args.source), args.out, args.preset, args.start, args.duration, **options)
+    print(args.out)
+    return 0
+
+
+def _presets(args) -> int:
+    if args.name:
+        for name, value in presets.plain(presets.options(args.name)).items():
+            print(f"{name:18} {value!r}")
+        return 0
+    print(f"{'preset':15} {'Hz':>6} {'dim':>4} {'steps/s':>8}  what")
+    for name in presets.names():
+        row = presets.options(name)
+        about = presets.ABOUT[name]
+        print(f"{name:15} {row.sampling_rate:6} {row.dim:4} {row.frame_rate_hz:8g}  {about}")
+    return 0
+
+
+def _options(preset: str, pairs: list[str]) -> dict:
+    """`name=value` words to typed options of the preset."""
+    defaults = presets.plain(presets.options(preset))
+    chosen = {}
+    for pair in pairs:
+        name, given, text = pair.partition("=")
+        if not given:
+            raise ValueError(f"--option {pair!r}: wanted NAME=VALUE, e.g. num_mel_bins=40")
+        chosen[name] = _value(name, text, type(defaults.get(name, "")))
+    presets.options(preset, **chosen)
+    return chosen
+
+
+def _value(name: str, text: str, kind: type):
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    try:
+        return words[text.lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError):
+        raise ValueError(
+            f"--option {name}={text!r}: wanted {kind.__name__}; correct the value"
+        ) from None
