@@ -62,8 +62,13 @@ def align(ref: Sequence, hyp: Sequence, weights: tuple[int, int] | None = None) 
     Time and memory grow with (errors x length): the best path leaves the diagonal by no more than
     the number of errors, so nothing else is filled in.
     """
-    if ref == hyp:
-        return [("=", i, i) for i in range(len(ref))]
+    _, substitutions, deletions, insertions = counts(ref, hyp)
+    if not deletions and not insertions and (not substitutions or weights is None):
+        return [
+            ("=" if a == b else "S", i, i) for i, (a, b) in enumerate(zip(ref, hyp, strict=True))
+        ]
+    if not substitutions and not (deletions and insertions):
+        return _subsequence(ref, hyp)
     tail = _common_tail(ref, hyp)
     n, m = len(ref) - tail, len(hyp) - tail
     weights = weights or (min(n, m) + 1, min(n, m) + 2)
@@ -72,6 +77,18 @@ def align(ref: Sequence, hyp: Sequence, weights: tuple[int, int] | None = None) 
         if move == "S" and ref[i] == hyp[j]:
             steps[k] = ("=", i, j)
     return steps + [("=", n + k, m + k) for k in range(tail)]
+
+
+def _subsequence(ref: Sequence, hyp: Sequence) -> list[Step]:
+    """Align where one text is the other with gaps: from the end, equal words belong together."""
+    steps: list[Step] = []
+    i, j = len(ref), len(hyp)
+    longer = "D" if i > j else "I"
+    while i or j:
+        same = i and j and ref[i - 1] == hyp[j - 1]
+        i, j = i - (same or longer == "D"), j - (same or longer == "I")
+        steps.append(("=" if same else longer, i, j))
+    return steps[::-1]
 
 
 def _common_tail(ref: Sequence, hyp: Sequence) -> int:

@@ -52,7 +52,7 @@ def read(
     lost = [u.id for u in found.values() if u.ref is None]
     if lost:
         raise ValueError(
-            f"{path}: no 'ref' for {_some(lost)}; decode a manifest with text, or give the manifest"
+            f"{path}: no 'ref' for {some(lost)}; decode a manifest with text, or give the manifest"
         )
     if not found:
         raise ValueError(f"{path}: holds no utterance; was anything decoded?")
@@ -63,11 +63,11 @@ def _join(path, found: dict, manifest, wanted: dict, missing: str) -> dict[str, 
     """Put the hypotheses in the manifest's order and fill in what they lack."""
     foreign = [name for name in found if name not in wanted]
     if foreign:
-        raise ValueError(f"{path}: not in {manifest}: {_some(foreign)}; is it the right manifest?")
+        raise ValueError(f"{path}: not in {manifest}: {some(foreign)}; is it the right manifest?")
     absent = [name for name in wanted if name not in found]
     if absent and missing == "error":
         raise ValueError(
-            f"{path}: no hypothesis for {_some(absent)} of {manifest}; resume the decoding, or ask "
+            f"{path}: no hypothesis for {some(absent)} of {manifest}; resume the decoding, or ask "
             "for missing='delete' to count them as deletions"
         )
     joined = {}
@@ -90,7 +90,7 @@ def _unique(path: str | Path, make) -> dict[str, Utterance]:
         first.setdefault(one.id, number)
     if twice:
         raise ValueError(
-            f"{path}: duplicate ids: {_some(twice)}; each utterance may be there once, remove one"
+            f"{path}: duplicate ids: {some(twice)}; each utterance may be there once, remove one"
         )
     return found
 
@@ -159,7 +159,7 @@ def _text(row: dict, key: str, where: str, default: str | None = ""):
     return _needed(row, key, where)
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
     """Name the first few of many."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{len(names)}: {', '.join(names[:SHOWN])}{more}"
