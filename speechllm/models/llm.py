@@ -146,6 +146,9 @@ def inject(model: nn.Module, lora: Lora) -> None:
         task_type="CAUSAL_LM",
     )
     inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:  # as peft does for its own models: bfloat16 would round updates away
+            parameter.data = parameter.data.float()
 
 
 def _ends(name: str, target: str) -> bool:

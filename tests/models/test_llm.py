@@ -78,6 +78,14 @@ def test_lora_is_in_place_and_starts_silent(targets):
     assert all(p.grad is not None for n, p in model.named_parameters() if "lora_B" in n)
 
 
+def test_lora_learns_in_full_precision():
+    """Whatever the LLM's own; logits stay in the LLM's precision."""
+    model = make(config=LLAMA, dtype="bfloat16", lora={"r": 4})
+    assert {p.dtype for n, p in model.named_parameters() if "lora_" in n} == {torch.float32}
+    assert logits(model).dtype == torch.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 def test_lora_of_a_model_without_linear_layers():
     """GPT-2 has Conv1D layers; peft reaches them by name."""
     model = make(config=GPT2, lora={"targets": ["c_attn"]})

@@ -151,13 +151,12 @@ class UtteranceNorm(nn.GroupNorm):
     def forward(self, x):
         """Normalise x (B, C, L), each channel over the utterance's own frames."""
         with torch.autocast(x.device.type, enabled=False):
-            mask = valid_mask(self.lengths, x.shape[2])[:, None]
             n = self.lengths.clamp(min=1)[:, None, None]
+            share = valid_mask(self.lengths, x.shape[2])[:, :, None] / n
             wide = x.float()
-            mean = (wide * mask).sum(2, keepdim=True) / n
-            variance = ((wide - mean) * mask).square().sum(2, keepdim=True) / n
-            scale = self.weight[:, None].float() * torch.rsqrt(variance + self.eps)
-            return ((wide - mean) * scale + self.bias[:, None].float()).to(x.dtype)
+            centred = wide - wide @ share
+            scale = torch.rsqrt(centred.square() @ share + self.eps) * self.weight[:, None].float()
+            return torch.addcmul(self.bias[:, None].float(), centred, scale).to(x.dtype)
 
 
 def _receptive(kernels, strides) -> int:
