@@ -23,7 +23,9 @@ class _Bound(StoppingCriteria):
         self.bounds = bounds
 
     def __call__(self, input_ids: torch.Tensor, scores, **_) -> torch.Tensor:
-        return self.bounds[: len(input_ids)] <= input_ids.shape[1]
+        # beam search asks for several candidates a row
+        bounds = self.bounds.repeat_interleave(len(input_ids) // len(self.bounds))
+        return bounds <= input_ids.shape[1]
 
 
 class _Loop(StoppingCriteria):
@@ -58,14 +60,14 @@ def generate(
         max_repeats: repetitions of one n-gram at which a row is ended as a loop, 0: no guard.
     """
     device = result.batch.ids.device
-    rows = torch.tensor(bounds, device=device).repeat_interleave(num_beams)
-    criteria = [_Bound(rows)] + ([_Loop(max_repeats)] if max_repeats else [])
+    criteria: list = [_Bound(torch.tensor(bounds, device=device))] + ([_Loop(max_repeats)] if max_repeats else [])
     settings = GenerationConfig(
         do_sample=False,
         num_beams=num_beams,
         max_new_tokens=max(bounds),
         eos_token_id=stop,
         pad_token_id=pad,
+        suppress_tokens=[pad],  # padding is never an answer; it marks rows that have ended
     )
     out = result.model.llm.generate(
         inputs_embeds=result.embeddings,
@@ -78,8 +80,9 @@ def generate(
 
 
 def _answer(ids: list[int], bound: int, stop: int, pad: int) -> Answer:
+    ids = ids[:bound]  # beam search closes a row at its bound itself
     if stop in ids:
         return Answer(ids[: ids.index(stop)], "eos")
     while ids and ids[-1] == pad:
         ids.pop()
-    return Answer(ids[:bound], "length" if len(ids) >= bound else "loop")
+    return Answer(ids, "length" if len(ids) == bound else "loop")

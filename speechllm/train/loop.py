@@ -118,6 +118,8 @@ def train(run: Run) -> Summary:
     check(run, plan)
     log = Log(run.out, run.accelerator.is_main_process)
     learner = Learner(run.system.build().to(run.accelerator.device))
+    for stage in plan:
+        learner.check(stage, f"stage {stage.name}")
     trained: list[str] = []
     summary = Summary()
     for number, stage in enumerate(plan):

@@ -111,7 +111,7 @@ class Learner(nn.Module):
         learning parameters by name.
 
         Raises:
-            ValueError: a pattern that matches nothing.
+            ValueError: nothing learns.
         """
         made = stage.build_objectives(self.model, where)
         for name, objective in made.items():
@@ -122,13 +122,22 @@ class Learner(nn.Module):
             self.objectives[name] = objective
         return self._choose(stage, where)
 
-    def _choose(self, stage: Stage, where: str) -> dict[str, nn.Parameter]:
+    def check(self, stage: Stage, where: str) -> None:
+        """Refuse patterns that match nothing, before any step.
+
+        Raises:
+            ValueError: the pattern, and what there is.
+        """
         named = self.named()
         for pattern in stage.train:
             bare = pattern.removeprefix("!")
             if not any(matches(name, [bare]) for name in named):
                 hint = config.suggest(bare, {name.split(".")[0] + ".*" for name in named})
                 raise ValueError(f"{where}: {pattern!r} in train matches no parameter; {hint}")
+        stage.build_objectives(self.model, where)
+
+    def _choose(self, stage: Stage, where: str) -> dict[str, nn.Parameter]:
+        named = self.named()
         for name, parameter in named.items():
             parameter.requires_grad_(matches(name, stage.patterns))
         self.set_modes()

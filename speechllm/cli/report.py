@@ -1,0 +1,32 @@
+"""`speechllm report`: RESULTS.md and a page of pictures, from what experiments left behind."""
+
+import argparse
+from pathlib import Path
+
+EPILOG = """Nothing is written there that was not run; what is declared and was not says "not run".
+
+example:
+  speechllm report exp/mini exp/100h --out RESULTS.md --page exp/report.html \\
+      --declared "960h=run.sh --size 960" """
+
+
+def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    """Describe the options."""
+    parser.epilog = EPILOG
+    parser.add_argument("experiments", type=Path, nargs="+", help="folders of experiments")
+    parser.add_argument("--out", type=Path, help="write the Markdown there instead of printing it")
+    parser.add_argument("--page", type=Path, help="write an HTML page with curves and tables")
+    parser.add_argument("--title", default="Results")
+    parser.add_argument("--declared", action="append", default=[], metavar="NAME=COMMAND",
+                        help="a configuration that exists, whether or not anybody ran it")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Report."""
+    from speechllm import report
+
+    declared = dict(pair.split("=", 1) for pair in args.declared)
+    found = [folder for folder in args.experiments if folder.is_dir()]
+    text = report.results(found, args.out, args.page, declared=declared, title=args.title)
+    print(text if args.out is None else f"{args.out}: written")

@@ -1,0 +1,243 @@
+"""Model-wide promises: batched = single = any order, saved and loaded = before, loud loading."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from speechllm import config
+from speechllm.data import chat
+from speechllm.data.collate import collate
+from speechllm.models import generation, store
+from speechllm.models.llm import load_tokenizer
+from speechllm.models.system import System, matches
+from speechllm.train.stages import stages
+
+TRANSFORMER = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,
+conv_dim=[8,8],conv_kernel=[10,8],conv_stride=[80,4],num_feat_extract_layers=2,
+num_conv_pos_embeddings=4,num_conv_pos_embedding_groups=2"""
+STABLE = 'do_stable_layer_norm=true,feat_extract_norm="layer"'
+WHISPER = """d_model=16,encoder_layers=1,encoder_attention_heads=2,encoder_ffn_dim=32,
+num_mel_bins=80,max_source_positions=1500"""
+WAVE, MEL = "frontend={name='wave16k'}", "frontend={name='whisper80'}"
+ENCODERS = {
+    "conformer": [],
+    "whisper": [MEL, f"encoder={{name='whisper',window='variable',config={{{WHISPER}}}}}"],
+    "whisper 30 s": [
+        "frontend={name='whisper80',pad_to_s=30.0}",
+        f"encoder={{name='whisper',window='30s',config={{{WHISPER}}}}}",
+    ],
+    **{
+        f"{name} {norm}": [WAVE, f"encoder={{name='{name}',config={{{TRANSFORMER},{extra}}}}}"]
+        for name in ("wav2vec2", "hubert", "wavlm")
+        for norm, extra in (("layer", STABLE), ("group", 'feat_extract_norm="group"'))
+    },
+}
+ADAPTERS = {
+    "linear": "adapter={name='linear',stack=2,hidden=8}",
+    "conv": "adapter={name='conv'}",
+}
+
+
+def one_line(text):
+    return text.replace("\n", "")
+
+
+@pytest.fixture(params=ENCODERS)
+def encoder(request):
+    return [one_line(change) for change in ENCODERS[request.param]]
+
+
+@pytest.fixture
+def make(make_run, tmp_path):
+    """Return a function that makes (run, model in evaluation mode) of the tiny preset, changed."""
+
+    def build(*changes):
+        run = make_run(tmp_path, *changes)
+        return run, run.system.build().eval()
+
+    return build
+
+
+def examples_of(run, answer=True):
+    made = run.examples(stages(run.system.preset)[1], run.manifests["train"], learning=False)
+    made.answer = answer
+    return [made.make(0, i) for i in range(5)]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@torch.no_grad()
+def test_alone_is_as_in_any_batch_in_any_order(make, encoder, adapter):
+    run, model = make(*encoder, ADAPTERS[adapter])
+    for layer in model.modules():  # LoRA starts at zero: let it do something
+        if hasattr(layer, "lora_B"):
+            torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
+    pad = run.system.tokenizer.pad_token_id
+    examples = examples_of(run)
+    assert len({e.lengths[0] for e in examples}) > 1, "lengths must differ for this to be a test"
+    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1]):
+        batch = collate([examples[i] for i in order], pad)
+        together = model(batch)
+        for place, i in enumerate(order):
+            alone = model(collate([examples[i]], pad))
+            wanted = batch.labels[place][together.columns + 1] >= 0
+            torch.testing.assert_close(
+                together.logits[place][wanted], alone.logits[0], rtol=0, atol=1e-4
+            )
+
+
+@torch.no_grad()
+def test_generated_alone_is_as_generated_in_a_batch(make):
+    run, model = make()
+    pad, builder = run.system.tokenizer.pad_token_id, run.builder()
+    examples = examples_of(run, answer=False)
+    bounds = [4, 9, 6, 12, 5]
+    for beams in (1, 3):
+        together = generation.generate(
+            model(collate(examples, pad)), bounds, builder.stop, pad, beams
+        )
+        for example, bound, answer in zip(examples, bounds, together, strict=True):
+            result = model(collate([example], pad))
+            assert generation.generate(result, [bound], builder.stop, pad, beams) == [answer]
+            assert len(answer.ids) <= bound
+
+
+@torch.no_grad()
+def test_a_loop_is_cut(make):
+    run, model = make()
+    pad, builder = run.system.tokenizer.pad_token_id, run.builder()
+    prompt = collate(examples_of(run, answer=False)[:1], pad)
+    table = torch.zeros_like(model.llm.get_input_embeddings().weight)
+    model.llm.get_input_embeddings().weight.copy_(table)  # all logits are 0: the first id, for ever
+    answer = generation.generate(model(prompt), [60], builder.stop, pad)[0]
+    assert (len(answer.ids), answer.stop) == (10, "loop")
+    answer = generation.generate(model(prompt), [60], builder.stop, pad, max_repeats=0)[0]
+    assert (len(answer.ids), answer.stop) == (60, "length")
+
+
+def test_loops_of_several_tokens_and_honest_repetition():
+    guard = generation._Loop(repeats=3)
+    rows = [[9, 1, 2, 1, 2, 1, 2], [1, 2, 3, 1, 2, 3, 1], [4, 4, 5, 6, 4, 4, 4], [1, 2, 3, 4, 5, 6, 7]]
+    assert guard(torch.tensor(rows), None).tolist() == [True, False, True, False]
+
+
+def test_logits_stand_only_where_they_are_wanted(make):
+    run, model = make()
+    batch = collate(examples_of(run), run.system.tokenizer.pad_token_id)
+    result = model(batch)
+    assert result.logits.shape[1] == len(result.columns) < batch.ids.shape[1] - 1
+    whole = model.llm(
+        inputs_embeds=result.embeddings,
+        attention_mask=batch.segments,
+        position_ids=batch.positions,
+    ).logits
+    torch.testing.assert_close(result.logits, whole[:, result.columns])
+
+
+@pytest.fixture
+def saved(make, tmp_path):
+    run, model = make()
+    trained = ["*"]
+    tensors = {"model": store.state(run.system, model, trained)}
+    store.save(tmp_path / "m", run.system, tensors, {"trained": trained})
+    return run, model, tmp_path / "m"
+
+
+@torch.no_grad()
+def test_saved_and_loaded_is_as_before(saved):
+    run, model, folder = saved
+    system, again = store.load(folder)
+    batch = collate(examples_of(run), run.system.tokenizer.pad_token_id)
+    assert torch.equal(model(batch).logits, again(batch).logits)
+    assert system.preset.tables == {**run.system.preset.tables, "preset": "tiny"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.pop("adapter.linear1.bias"), "missing: adapter.linear1.bias"),
+        (lambda t: t.update(more=torch.zeros(1)), "unexpected: more"),
+        (
+            lambda t: t.update({"adapter.linear1.bias": torch.zeros(3)}),
+            r"other shape: adapter.linear1.bias \(3,\) for \(32,\)",
+        ),
+    ],
+)
+def test_keys_that_do_not_fit_are_listed(saved, change, says):
+    folder = saved[2]
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=says):
+        store.load(folder)
+
+
+def test_a_truncated_file_and_no_checkpoint_at_all(saved, tmp_path):
+    file = saved[2] / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(ValueError, match="cannot be read"):
+        store.load(saved[2])
+    with pytest.raises(ValueError, match="is not a checkpoint of speechllm"):
+        store.load(tmp_path / "nothing")
+
+
+def test_pretrained_parts_are_borrowed_and_come_back(make_run, tiny, tmp_path):
+    """Frozen pretrained weights are not copied; LoRA and adapter are, and all comes back."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = load_tokenizer(tiny / "bpe")
+    llm = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2,
+        )
+    )  # fmt: skip
+    llm.save_pretrained(tmp_path / "llm")
+    tokenizer.save_pretrained(tmp_path / "llm")
+    preset = config.load(tiny / "tiny.toml", [f"llm.pretrained={tmp_path / 'llm'}", "llm.config={}"])
+    system = System(preset, tokenizer)
+    model = system.build()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_()
+    kept = store.state(system, model, ["adapter.*", "*lora_*"])
+    assert {k.split(".")[0] for k in kept} == {"encoder", "adapter", "llm"}
+    assert all("lora_" in k for k in kept if k.startswith("llm."))
+    store.save(tmp_path / "m", system, {"model": kept}, {"trained": ["adapter.*", "*lora_*"]})
+    _, again = store.load(tmp_path / "m")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    shutil.rmtree(tmp_path / "llm")
+    with pytest.raises(ValueError, match="llm"):
+        store.load(tmp_path / "m")
+
+
+def test_patterns():
+    assert matches("llm.a.lora_A", ["llm.*"])
+    assert not matches("llm.a.lora_A", ["llm.*", "!*lora_*"])
+    assert not matches("encoder.x", ["llm.*"])
+
+
+def test_soft_tokens_start_at_the_norm_of_text(make):
+    from speechllm.train.health import norms
+
+    run, model = make()
+    batch = collate(examples_of(run), run.system.tokenizer.pad_token_id)
+    soft, text = norms(model(batch))
+    assert soft == pytest.approx(text, rel=0.2)
+
+
+def test_the_one_length_function_is_the_real_length(make, encoder):
+    run, model = make(*encoder)
+    batch = collate(examples_of(run), run.system.tokenizer.pad_token_id)
+    lengths = model(batch).tokens[1].tolist()
+    assert lengths == batch.slots[:, 2].tolist()
+
+
+def test_chat_of_a_saved_model_is_that_of_training(saved):
+    system = store.system_of(saved[2])
+    assert system.preset.section("chat", chat.Config) == chat.Config(
+        user="{}<unk>", assistant="{}</s>"
+    )

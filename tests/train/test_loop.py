@@ -1,0 +1,247 @@
+"""The promises of training: resumed = uninterrupted, NaN stops, one process = two."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from speechllm.models import store
+from speechllm.train import checkpoint, loop
+from speechllm.train.stages import stages
+
+
+def weights(folder):
+    """Return all tensors of an experiment's final checkpoint, with heads and optimiser."""
+    final = checkpoint.final(folder)
+    files = sorted(final.glob("*.safetensors"))
+    return {f"{f.stem}/{k}": v for f in files for k, v in load_file(f).items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture
+def uninterrupted(make_run, whole):
+    """An experiment run from start to end in one go (once a session)."""
+    if not (whole / "done").exists():
+        loop.train(make_run(whole))
+        (whole / "done").touch()
+    return whole
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("at", [1, 4, 6, 8, 11])
+def test_killed_at_a_step_and_resumed_ends_the_same(make_run, uninterrupted, tmp_path, monkeypatch, at):
+    done, step = [0], loop.StageRun.step
+
+    def dying(self, taken):
+        done[0] += 1
+        if done[0] == at:
+            raise Killed
+        return step(self, taken)
+
+    monkeypatch.setattr(loop.StageRun, "step", dying)
+    with pytest.raises(Killed):
+        loop.train(make_run(tmp_path))
+    monkeypatch.setattr(loop.StageRun, "step", step)
+    loop.train(make_run(tmp_path))
+    assert same(weights(tmp_path), weights(uninterrupted))
+
+
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_killed_in_the_middle_of_a_save(make_run, uninterrupted, tmp_path, monkeypatch, at):
+    done, save_file = [0], store.save_file
+
+    def dying(tensors, path):
+        done[0] += 1
+        save_file(tensors, path)
+        if done[0] == at * 3 - 1:  # three files a save; the second is cut short
+            path.write_bytes(path.read_bytes()[:100])
+            raise Killed
+
+    monkeypatch.setattr(store, "save_file", dying)
+    with pytest.raises(Killed):
+        loop.train(make_run(tmp_path))
+    monkeypatch.setattr(store, "save_file", save_file)
+    loop.train(make_run(tmp_path))
+    assert same(weights(tmp_path), weights(uninterrupted))
+
+
+def test_a_finished_run_trains_nothing_more(make_run, uninterrupted, tmp_path, monkeypatch):
+    shutil.copytree(uninterrupted, tmp_path / "copy")
+    monkeypatch.setattr(loop.StageRun, "step", None)
+    loop.train(make_run(tmp_path / "copy"))
+    assert same(weights(tmp_path / "copy"), weights(uninterrupted))
+
+
+def test_the_log_of_a_resumed_run_has_each_step_once(make_run, tmp_path, monkeypatch):
+    step = loop.StageRun.step
+
+    def dying(self, taken):
+        if self.progress.step == 5:
+            raise Killed
+        return step(self, taken)
+
+    monkeypatch.setattr(loop.StageRun, "step", dying)
+    with pytest.raises(Killed):
+        loop.train(make_run(tmp_path))
+    monkeypatch.setattr(loop.StageRun, "step", step)
+    loop.train(make_run(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    steps = [(v["stage"], v["step"]) for v in lines if "loss" in v]
+    assert steps == [(s, n) for s in ("encoder", "tune") for n in range(1, 7)]
+    assert [v["step"] for v in lines if "health" in v] == [3, 6]
+
+
+def test_what_is_frozen_stays_and_what_learns_moves(uninterrupted, make_run):
+    first = checkpoint.chosen(uninterrupted / "encoder", "best")
+    last = checkpoint.chosen(uninterrupted / "tune", "best")
+    a, b = load_file(first / "model.safetensors"), load_file(last / "model.safetensors")
+    moved = {k.split(".")[0] + (".lora" if "lora_" in k else "") for k in a if not torch.equal(a[k], b[k])}
+    assert moved == {"adapter", "llm.lora"}
+
+
+def test_a_loss_that_is_not_a_number_names_the_utterances(make_run, tmp_path, monkeypatch):
+    from speechllm.objectives.ctc import CTC
+
+    forward = CTC.forward
+
+    def broken(self, result):
+        total, count = forward(self, result)
+        return total * (float("nan") if "train3" in result.batch.names else 1.0), count
+
+    monkeypatch.setattr(CTC, "forward", broken)
+    with pytest.raises(FloatingPointError, match=r"stage encoder, step \d: the loss is nan on .*train3"):
+        loop.train(make_run(tmp_path))
+
+
+def test_another_preset_is_refused_and_the_difference_named(make_run, uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / "copy")
+    with pytest.raises(ValueError, match=r"made with other settings \(adapter: .*'stack': 3"):
+        loop.train(make_run(tmp_path / "copy", "adapter.stack=3"))
+
+
+def test_a_full_disk_keeps_what_there_is(make_run, tmp_path, monkeypatch):
+    done, save_file = [0], store.save_file
+
+    def full(tensors, path):
+        done[0] += 1
+        if done[0] > 4:
+            raise OSError(28, "No space left on device")
+        save_file(tensors, path)
+
+    monkeypatch.setattr(store, "save_file", full)
+    with pytest.raises(OSError, match="the disk is full: free some space and resume"):
+        loop.train(make_run(tmp_path))
+    assert [f.name for f in checkpoint.folders(tmp_path / "encoder")] == ["step-00000003"]
+    assert not list(tmp_path.glob("**/.*tmp"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["stage.tune.train=['adapter.*','encodr.*']"], "'encodr.\\*' in train matches no parameter"),
+        (["stage.tune.data=speech"], "wants --data speech=MANIFEST"),
+        (["stage.tune.schedule=wavy"], "schedule: wanted one of"),
+        (["stage.tune.objectives={ctcc={}}"], "did you mean 'ctc'"),
+        (["stage.tune.name=encoder"], "two stages of one name"),
+        (["llm.lora.targets=['q']"], "no layer is called 'q'"),
+        (["frontend.num_mel_bin=3"], "did you mean"),
+    ],
+)
+def test_wrong_settings_are_named_before_any_step(make_run, tmp_path, monkeypatch, changes, says):
+    monkeypatch.setattr(loop.StageRun, "step", None)
+    with pytest.raises(ValueError, match=says):
+        loop.train(make_run(tmp_path, *changes))
+
+
+def test_the_objectives_are_weighted_means_over_targets(make_run, tmp_path, monkeypatch):
+    """The step's loss and gradient are those of the plain formula over the union of its batches."""
+    seen = {}
+
+    def watch(self):
+        seen["grads"] = {n: p.grad.clone() for n, p in self.learning.items() if p.grad is not None}
+        raise Killed
+
+    monkeypatch.setattr(loop.StageRun, "update", watch)
+    run = make_run(tmp_path, "encoder.dropout=0.0", "augment={}")
+    with pytest.raises(Killed):
+        loop.train(run)
+    stage = stages(run.system.preset)[0]
+    learner = loop.Learner(run.system.build())
+    torch.manual_seed(run.seed)
+    learning = learner.begin(stage, "x")
+    data = run.data(stage)
+    sampler = data.sampler(run.manifests["train"], run.seed, True)
+    keys = list(__import__("itertools").islice(sampler.batches(), 2))
+    examples = run.examples(stage, run.manifests["train"], True)
+    batches = [b for _, b, _ in loop.loader.batches(examples, data, keys)]
+    pairs = [learner.objectives["ctc"](learner.model(batch)) for batch in batches]
+    loss = sum(total for total, _ in pairs) / sum(int(count) for _, count in pairs)
+    loss.backward()
+    for name, grad in seen["grads"].items():
+        torch.testing.assert_close(grad, learning[name].grad, rtol=1e-4, atol=1e-6)
+
+
+SCRIPT = "import sys; from speechllm.cli import main; sys.exit(main())"
+
+
+def command(tiny, out, *more):
+    data = [f"--data={name}={tiny}/{name}.jsonl" for name in ("train", "valid")]
+    return ["train", str(tiny / "tiny.toml"), "--tokenizer", str(tiny / "bpe"), *data,
+            "--out", str(out), "--workers", "0", "--device", "cpu", *more]  # fmt: skip
+
+
+def test_sigkill_and_the_same_command_again(tiny, uninterrupted, tmp_path):
+    """The real signal, at whatever moment it comes, then the command line resumes."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", SCRIPT, *command(tiny, tmp_path / "exp")]
+    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True)
+    while not checkpoint.folders(tmp_path / "exp" / "encoder") and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert same(weights(tmp_path / "exp"), weights(uninterrupted))
+    facts = json.loads((tmp_path / "exp" / "run.json").read_text())
+    assert facts["preset"] == "tiny" and facts["seed"] == 7 and facts["seconds"] > 0
+
+
+def test_two_processes_do_what_one_does(tiny, uninterrupted, tmp_path):
+    """Same losses to 1e-5 and same weights to 1e-5: only the order of float sums differs."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+              "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+              "--num_cpu_threads_per_process", "1", "--main_process_port", "0",
+              "-m", "speechllm"]  # fmt: skip
+    words = [*launch, *command(tiny, tmp_path / "exp")]
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    losses = []
+    for folder in (tmp_path / "exp", uninterrupted):
+        lines = [json.loads(v) for v in (folder / "log.jsonl").read_text().splitlines()]
+        losses.append([v.get("loss", v.get("valid", {}).get("loss")) for v in lines])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    one, two = weights(uninterrupted), weights(tmp_path / "exp")
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
