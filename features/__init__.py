@@ -22,8 +22,8 @@ _HOME = {
     "get": "extractor",
     "Extractor": "extractor",
     "names": "presets",
-    "plot": "plot",
-    "draw": "plot",
+    "plot": "picture",
+    "draw": "picture",
 }
 __all__ = sorted(_HOME)
 

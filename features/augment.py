@@ -138,10 +138,11 @@ def telephone(
 ) -> np.ndarray:
     """Wave (N,) as a telephone carries it: 8 kHz, 300 to 3400 Hz, mu-law; same rate and length."""
     narrow = resample(wave, sampling_rate, 8000)
-    spectrum = np.fft.rfft(narrow)
-    hz = np.fft.rfftfreq(len(narrow), 1 / 8000) if len(narrow) else np.zeros(0)
-    spectrum *= _ramp(hz, low_hz - 100, low_hz) * (1.0 - _ramp(hz, high_hz, high_hz + 300))
-    narrow = np.fft.irfft(spectrum, len(narrow)) if len(narrow) else narrow
+    if not len(narrow):
+        return wave.copy()
+    hz = np.fft.rfftfreq(len(narrow), 1 / 8000)
+    band = _ramp(hz, low_hz - 100, low_hz) * (1.0 - _ramp(hz, high_hz, high_hz + 300))
+    narrow = np.fft.irfft(np.fft.rfft(narrow) * band, len(narrow))
     coded = quantize.mulaw_decode(quantize.mulaw_encode(narrow))
     wide = resample(coded, 8000, sampling_rate)
     return np.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)]

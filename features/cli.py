@@ -18,13 +18,12 @@ examples:
   features presets whisper80                                    all options of one preset
   features extract corpus/ --out fbank --jobs 4                 a folder, with its subfolders
   features extract dev.jsonl --preset whisper80 --out mel       a manifest (JSON Lines)
-  features extract a.flac --out fbank --option num_mel_bins=40  any option of the preset, as often
-  as wanted
+  features extract a.flac --out fbank --option num_mel_bins=40  any option, as often as wanted
   features plot a.flac steps.png --start 1.5 --duration 2       waveform, spectrogram, mel, cepstra
 
 A manifest has a line {"id", "audio", "start", "duration"} an utterance; only id and audio must be.
-Each file becomes <out>/<name>.npy, float32 (frames, dim). Run the same line again to go on where it
-stopped.
+Each file becomes <out>/<name>.npy, float32 (frames, dim). Run the same line again to go on where
+it stopped.
 """
 
 
@@ -68,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
             "--preset", default=default, help=f"one of `features presets` (default {default})"
         )
         command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
-                             help="a preset's option, e.g. num_mel_bins=40; repeatable")  # fmt: skip
+                             help="a preset's option, as num_mel_bins=40; repeatable")  # fmt: skip
     table = commands.add_parser("presets", help="table of presets, or all options of one")
     table.add_argument("name", nargs="?", help="a preset, to see all its options")
     table.set_defaults(run=_presets)
@@ -106,7 +105,7 @@ def _progress(tally) -> None:
 
 
 def _plot(args) -> int:
-    from features.plot import plot
+    from features.picture import plot
 
     options = _options(args.preset, args.option)
     plot(Path(args.source), args.out, args.preset, args.start, args.duration, **options)

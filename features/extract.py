@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -64,7 +65,12 @@ def find(source) -> list[Item]:
         items = list(_manifest(source))
     elif source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        items = [Item(str(p.relative_to(source).with_suffix("")), str(p)) for p in files]
+        stems = Counter(p.with_suffix("") for p in files)
+        # a.flac and a.mp3 side by side keep their suffixes: a.flac.npy, a.mp3.npy
+        names = [p if stems[p.with_suffix("")] > 1 else p.with_suffix("") for p in files]
+        items = [
+            Item(str(n.relative_to(source)), str(p)) for n, p in zip(names, files, strict=True)
+        ]
     else:
         items = [Item(source.stem, str(source))]
     if not items:
@@ -93,8 +99,8 @@ def extract(
     _claim(out, {"preset": preset, "options": options})
     todo = [item for item in items if not _target(out, item).exists()]
     tally = Tally(total=len(items), skipped=len(items) - len(todo))
-    started = time.perf_counter()
     with _workers(jobs, preset, options) as run:
+        started = time.perf_counter()
         results = run(_store, [(item, _target(out, item)) for item in todo])
         for item, (audio_s, error) in zip(todo, results, strict=True):
             tally.done += not error

@@ -116,7 +116,8 @@ def _tensor(wave) -> torch.Tensor:
             raise ValueError(
                 "wanted floats (N,) or (B, N), got rows of unequal length; pad them, give lengths"
             )
-        wave = torch.from_numpy(np.require(wave, requirements=("C", "W")))
+        kind = np.float32 if wave.dtype.kind == "f" else None  # also from the other byte order
+        wave = torch.from_numpy(np.require(wave, kind, ("C", "W")))
     if not wave.is_floating_point():
         raise ValueError(
             f"wanted float samples in [-1, 1], got {wave.dtype}; "

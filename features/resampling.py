@@ -15,10 +15,10 @@ def resampled_length(n_samples: int, rate: float, target: float) -> int:
 
 def resample(wave: np.ndarray, rate: float, target: float) -> np.ndarray:
     """Wave (..., N) at `rate` to (..., resampled_length(N)) at `target`; float32, soxr HQ."""
-    if rate == target:
-        return wave
     if not target > 0:
         raise ValueError(f"wanted a sampling rate of {target} Hz; it must be above 0")
+    if rate == target or not wave.shape[-1]:
+        return wave
     n = resampled_length(wave.shape[-1], rate, target)
     flat = np.ascontiguousarray(wave.reshape(-1, wave.shape[-1]).T, dtype=np.float32)
     out = soxr.resample(flat, rate, target).T[:, :n]

@@ -59,7 +59,11 @@ class Pipeline:
             n_frames  # frames that see at least one sample; the rest of a padded window is silence
         )
         if o.pad_to:
-            busy = min(n_frames, max(0, math.ceil((len(wave) - o.first_sample(0)) / o.frame_shift)))
+            busy = (
+                min(n_frames, -((o.first_sample(0) - len(wave)) // o.frame_shift))
+                if len(wave)
+                else 0
+            )
             x[busy:] = self.silence.to(x.device)
         work = _Buffers(o, min(busy, CHUNK.get(wave.device.type, 8192)), wave)
         for start in range(0, busy, work.rows):

@@ -1,0 +1,126 @@
+"""The specification: the chain from samples to features in plain float64, a frame at a time.
+
+Slow and obvious. It shares no code with the package: only the names of the options.
+"""
+
+import numpy as np
+
+
+def features(wave, **o):
+    """Wave (N,) in [-1, 1] to (T, dim), with the options of `Spectral` as keywords."""
+    length = int(o["sampling_rate"] * o["frame_length_ms"] / 1000)
+    shift = int(o["sampling_rate"] * o["frame_shift_ms"] / 1000)
+    n_fft = o["n_fft"] or 2 ** int(np.ceil(np.log2(length)))
+    wave = np.asarray(wave, dtype=np.float64) * o["scale"]
+    if o["pad_to_s"]:
+        padded = round(o["pad_to_s"] * o["sampling_rate"])
+        wave = np.concatenate([wave, np.zeros(padded - len(wave))])
+    bank = mel_bank(n_fft, o) if o["num_mel_bins"] else None
+    rows = [row(frame, n_fft, bank, o) for frame in cut(wave, length, shift, o)]
+    x = np.array(rows).reshape(len(rows), -1)
+    if o["top_db"] and len(x):
+        x = np.maximum(x, x.max() - o["top_db"] / 10)
+    return (x + o["offset"]) / o["divisor"]
+
+
+def cut(wave, length, shift, o):
+    """Frames of a wave, by Kaldi's or librosa's rule for the ends."""
+    n = len(wave)
+    if n == 0:
+        return
+    if o["center"]:
+        starts = [t * shift - length // 2 for t in range(n // shift + (not o["drop_last"]))]
+    elif o["snip_edges"]:
+        starts = range(0, n - length + 1, shift)
+    else:
+        starts = [t * shift + shift // 2 - length // 2 for t in range((n + shift // 2) // shift)]
+    for start in starts:
+        yield np.array([wave[inside(i, n, o["center"])] for i in range(start, start + length)])
+
+
+def inside(i, n, skip_edge):
+    """Walk back and forth until the index lies in the signal (Kaldi repeats the edge sample)."""
+    while not 0 <= i < n:
+        if n == 1:
+            return 0
+        if skip_edge:
+            i = -i if i < 0 else 2 * (n - 1) - i
+        else:
+            i = -i - 1 if i < 0 else 2 * n - 1 - i
+    return i
+
+
+def row(frame, n_fft, bank, o):
+    """One frame to one row of features."""
+    if o["remove_dc_offset"]:
+        frame = frame - frame.mean()
+    energy = (frame**2).sum()
+    emphasised = frame.copy()
+    for i in range(len(frame)):
+        emphasised[i] = frame[i] - o["preemphasis"] * frame[max(i - 1, 0)]
+    windowed = emphasised * window(len(frame), o)
+    if not o["raw_energy"]:
+        energy = (windowed**2).sum()
+    x = np.abs(np.fft.rfft(windowed, n_fft)) ** o["power"]
+    if bank is not None:
+        x = bank @ x
+    if o["log"] != "none":
+        x = {"ln": np.log, "log10": np.log10}[o["log"]](np.maximum(x, o["floor"]))
+    log_energy = np.log(max(energy, np.finfo(np.float32).eps))
+    if o["num_ceps"]:
+        x = np.array([cepstrum(x, k, o["cepstral_lifter"]) for k in range(o["num_ceps"])])
+        return np.concatenate([[log_energy], x[1:]]) if o["use_energy"] else x
+    return np.concatenate([[log_energy], x]) if o["use_energy"] else x
+
+
+def window(length, o):
+    """The window, sample by sample."""
+    steps = length if o["periodic"] else length - 1
+    cosine = [np.cos(2 * np.pi * i / steps) for i in range(length)]
+    shapes = {
+        "rectangular": lambda c: 1.0,
+        "hann": lambda c: 0.5 - 0.5 * c,
+        "hamming": lambda c: 0.54 - 0.46 * c,
+        "povey": lambda c: max(0.5 - 0.5 * c, 0.0) ** 0.85,
+        "blackman": lambda c: 0.42 - 0.5 * c + 0.08 * (2 * c * c - 1),
+    }
+    return np.array([shapes[o["window"]](c) for c in cosine])
+
+
+def mel_bank(n_fft, o):
+    """Triangles, one weight at a time."""
+    to_mel, to_hz = SCALES[o["mel_scale"]]
+    top = o["high_freq"] if o["high_freq"] > 0 else o["sampling_rate"] / 2 + o["high_freq"]
+    mels = np.linspace(to_mel(o["low_freq"]), to_mel(top), o["num_mel_bins"] + 2)
+    bank = np.zeros((o["num_mel_bins"], n_fft // 2 + 1))
+    for b in range(o["num_mel_bins"]):
+        left, middle, right = mels[b : b + 3]
+        area = 2 / (to_hz(right) - to_hz(left)) if o["mel_norm"] == "slaney" else 1.0
+        if o["mel_triangles"] == "hz":
+            left, middle, right = to_hz(left), to_hz(middle), to_hz(right)
+        for k in range(n_fft // 2 + 1):
+            hz = k * o["sampling_rate"] / n_fft
+            at = to_mel(hz) if o["mel_triangles"] == "mel" else hz
+            rise, fall = (at - left) / (middle - left), (right - at) / (right - middle)
+            bank[b, k] = area * max(0.0, min(rise, fall))
+    return bank
+
+
+def cepstrum(log_mel, k, lifter):
+    """DCT-II, orthonormal, coefficient k, liftered."""
+    n = len(log_mel)
+    scale = np.sqrt((1 if k == 0 else 2) / n)
+    value = scale * sum(v * np.cos(np.pi * k * (i + 0.5) / n) for i, v in enumerate(log_mel))
+    return value * (1 + lifter / 2 * np.sin(np.pi * k / lifter) if lifter else 1.0)
+
+
+SCALES = {
+    "htk": (
+        lambda hz: 1127 * np.log(1 + hz / 700),
+        lambda mel: 700 * (np.exp(mel / 1127) - 1),
+    ),
+    "slaney": (
+        lambda hz: hz * 3 / 200 if hz < 1000 else 15 + 27 * np.log(hz / 1000) / np.log(6.4),
+        lambda mel: mel * 200 / 3 if mel < 15 else 1000 * np.exp((mel - 15) * np.log(6.4) / 27),
+    ),
+}

@@ -1,0 +1,150 @@
+"""The extractor: lengths known beforehand, batch = single, what it refuses."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import features
+
+NAMES = features.names()
+ALL = [(name, {}) for name in NAMES] + [
+    ("kaldi_fbank80", {"snip_edges": False}),
+    ("kaldi_fbank80", {"sampling_rate": 8000}),
+    ("whisper80", {"sampling_rate": 8000, "n_fft": 256, "frame_length_ms": 32.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), ALL)
+def test_count_is_real(name, options):
+    fe = features.get(name, **options)
+    noise = np.random.default_rng(0).standard_normal(2000).astype(np.float32)
+    steps = [*range(0, 500), *range(500, 2001, 7), 2000]
+    for n in steps if name != "wave16k" else range(0, 2001, 100):
+        x, frames = fe(noise[:n])
+        assert frames == fe.count(n) == len(x), n
+        assert x.dtype == torch.float32
+        assert x.shape == ((frames,) if name == "wave16k" else (frames, fe.dim))
+
+
+def test_count_for_all_lengths():
+    """Every length 0..2000, all in one batch."""
+    for name in ("kaldi_fbank40", "whisper80"):
+        fe = features.get(name)
+        waves = torch.zeros(2001, 2000)
+        x, n = fe(waves, range(2001))
+        assert n.tolist() == [fe.count(i) for i in range(2001)] and x.shape[1] == n.max()
+
+
+@pytest.mark.parametrize(("name", "options"), [*ALL, ("whisper80", {"pad_to_s": 0.5})])
+def test_batch_is_single_to_the_last_bit(name, options):
+    fe = features.get(name, **options)
+    rng = np.random.default_rng(1)
+    lengths = [7999, 1, 400, 0, 3210, 8000, 399]
+    waves = rng.standard_normal((len(lengths), 8000)).astype(
+        np.float32
+    )  # noise beyond the lengths too
+    x, n = fe(waves, lengths)
+    assert n.dtype == torch.int64 and len(x) == len(n) == len(lengths)
+    for row, frames, wave, length in zip(x, n, waves, lengths, strict=True):
+        alone, frames_alone = fe(wave[:length])
+        assert frames == frames_alone
+        assert torch.equal(row[: len(alone)], alone)
+        assert not row[len(alone) :].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_and_pickle_give_it_back(name):
+    fe = features.get(name)
+    wave = np.random.default_rng(2).standard_normal(4000).astype(np.float32)
+    again = features.get(fe.name, **fe.options())
+    thawed = pickle.loads(pickle.dumps(fe))
+    for other in (again, thawed):
+        assert torch.equal(other(wave)[0], fe(wave)[0]) and other.options() == fe.options()
+
+
+def test_input_is_left_alone_and_may_be_read_only_strided_or_double():
+    wave = np.random.default_rng(3).standard_normal(8000)
+    fe = features.get("kaldi_fbank40")
+    x, _ = fe(wave.astype(np.float32))
+    frozen = wave.astype(np.float32)
+    frozen.flags.writeable = False
+    strided = np.repeat(wave, 2)[::2]
+    for same in (wave, frozen, strided, torch.from_numpy(wave), wave.astype(">f4")):
+        assert torch.equal(fe(same)[0], x)
+    assert features.get("wave16k")(frozen)[0].shape == (8000,)
+
+
+def test_dither_is_noise_of_the_size_asked_for():
+    fe = features.get("kaldi_fbank40", dither=1.0)
+    torch.manual_seed(0)
+    x, _ = fe(np.zeros(16000, dtype=np.float32))
+    exact = features.get("kaldi_fbank40")
+    noise = torch.randn(16000) / 32768
+    assert abs(float(x.mean() - exact(noise)[0].mean())) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("wave", "lengths", "said"),
+    [
+        (np.zeros((2, 8000), np.float32), None, "channels"),
+        (np.zeros(8000, np.int16), None, "divide 16-bit ones by 32768"),
+        (np.array([0.0, np.nan, 0.0], np.float32), None, "nan at sample 1 of 3"),
+        (
+            np.array([[0.0, 0.0], [0.0, np.inf]], np.float32),
+            [2, 2],
+            "item 1 of the batch holds inf",
+        ),
+        (np.zeros((2, 80), np.float32), [80], "B lengths"),
+        (np.zeros((2, 80), np.float32), [80, 81], "0..80"),
+        (np.zeros(80, np.float32), [80], "B lengths"),
+        (torch.zeros(800, requires_grad=True), None, "gradient"),
+        (np.array([np.zeros(3), np.zeros(4)], dtype=object), None, "unequal length"),
+    ],
+)
+def test_bad_waves(wave, lengths, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        features.get("kaldi_fbank80")(wave, lengths)
+    assert "\n" not in str(caught.value)
+
+
+def test_infinity_after_the_length_does_not_matter():
+    waves = np.zeros((1, 800), np.float32)
+    waves[0, 700] = np.inf
+    assert features.get("kaldi_fbank80")(waves, [700])[1].tolist() == [2]
+
+
+def test_longer_than_the_window():
+    fe = features.get("whisper80", pad_to_s=1.0)
+    with pytest.raises(ValueError, match=r"16001 samples \(1.00 s\) .* pad_to_s=1 s"):
+        fe(np.zeros(16001, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("kaldi_fbank8", {}, "did you mean 'kaldi_fbank80'"),
+        ("nonsense", {}, "presets are: kaldi_fbank80"),
+        ("kaldi_fbank80", {"num_mel_bin": 40}, "did you mean 'num_mel_bins'"),
+        ("kaldi_fbank80", {"n_mels": 40}, "did you mean 'num_mel_bins'"),
+        ("wave16k", {"do_normalize": True}, "did you mean 'normalize'"),
+        ("wave16k", {"num_mel_bins": 40}, "its options are: sampling_rate, normalize"),
+        ("kaldi_fbank80", {"num_mel_bins": 40.0}, "num_mel_bins wants int"),
+        ("kaldi_fbank80", {"snip_edges": 1}, "snip_edges wants bool"),
+        ("kaldi_fbank80", {"num_mel_bins": 300}, "too many for n_fft=512"),
+        ("kaldi_fbank80", {"low_freq": 9000}, "low_freq"),
+        ("kaldi_fbank80", {"high_freq": 9000}, "at most 8000 Hz"),
+        ("kaldi_fbank80", {"preemphasis": 1.5}, r"in \[0, 1\]"),
+        ("kaldi_fbank80", {"window": "povy"}, "one of 'povey'"),
+        ("kaldi_fbank80", {"n_fft": 256}, "at least 400"),
+        ("kaldi_fbank80", {"n_fft": 513}, "even"),
+        ("kaldi_mfcc13", {"num_ceps": 24}, "at most 23"),
+        ("kaldi_fbank80", {"frame_shift_ms": 0.0}, "at least one sample"),
+        ("kaldi_fbank80", {"sampling_rate": 0}, "above 0 Hz"),
+    ],
+)
+def test_bad_options(name, options, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        features.get(name, **options)
+    assert "\n" not in str(caught.value)

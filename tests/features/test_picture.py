@@ -1,0 +1,44 @@
+"""Pictures: every preset, short sound and long, axes in s, Hz and dB."""
+
+import numpy as np
+import pytest
+import soundfile
+
+import features
+
+
+@pytest.mark.parametrize("preset", features.names())
+def test_draws_every_preset(preset):
+    wave = np.random.default_rng(0).standard_normal(4000).astype(np.float32) * 0.1
+    figure = features.draw(wave, 8000 if preset.startswith("kaldi_mfcc") else 16000, preset=preset)
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert any("(Hz)" in label for label in labels) and any("dB" in label for label in labels)
+    assert "time (s)" in [axes.get_xlabel() for axes in figure.axes]
+
+
+def test_picture_file(tmp_path):
+    soundfile.write(
+        tmp_path / "a$b_c.wav", np.random.default_rng(0).standard_normal(44100) * 0.1, 44100
+    )
+    features.plot(tmp_path / "a$b_c.wav", tmp_path / "a.png", start_s=0.25, duration_s=0.5)
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_hour_does_not_make_a_giant():
+    figure = features.draw(np.zeros(8000 * 300, np.float32), 8000, preset="kaldi_fbank40")
+    assert all(image.get_size()[1] <= 4000 for axes in figure.axes for image in axes.images)
+
+
+def test_too_short_and_two_channels():
+    with pytest.raises(ValueError, match="less than one frame"):
+        features.draw(np.zeros(100, np.float32), 16000)
+    with pytest.raises(ValueError, match="one channel"):
+        features.draw(np.zeros((2, 1600), np.float32), 16000)
+
+
+def test_without_matplotlib(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ValueError, match="pip install matplotlib"):
+        features.draw(np.zeros(1600, np.float32), 16000)
