@@ -24,6 +24,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
                         "(speechllm data tokenizer makes one)")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE",
                         help="change a setting of the preset; stages: stage.NAME.key=value")
+    parser.add_argument("--until", metavar="STAGE", default="", help="stop after this stage")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
                         help="auto: bf16 on a GPU that has it, else fp32")
     parser.add_argument("--workers", type=int, default=1, help="processes that read audio")
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         on_error=args.on_error,
         log_every=args.log_every,
     )
-    summary = loop.train(job)
+    summary = loop.train(job, until=args.until)
     if accelerator.is_main_process:
         digests = {name: manifest.digest() for name, manifest in job.manifests.items()}
         facts = provenance.facts(

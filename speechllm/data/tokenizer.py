@@ -31,7 +31,7 @@ def train(texts: Iterable[str], vocab_size: int, out: Path) -> int:
         vocab_size=vocab_size, special_tokens=list(SPECIALS.values()), show_progress=False
     )
     texts = list(texts)
-    alphabet = set("".join(texts)) | {"▁"}
+    alphabet = set("".join(texts)) - {" "} | {"▁"}
     if vocab_size < len(alphabet) + len(SPECIALS):
         raise ValueError(
             f"vocabulary of {vocab_size}: the text alone has {len(alphabet)} different characters "

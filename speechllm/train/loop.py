@@ -107,8 +107,8 @@ class Summary:
         self.errors += [e for e in progress.errors if e not in self.errors]
 
 
-def train(run: Run) -> Summary:
-    """Run all stages; those that are finished are loaded, the one that is not goes on.
+def train(run: Run, until: str = "") -> Summary:
+    """Run all stages, or those up to `until`; finished ones are loaded, an unfinished one goes on.
 
     Raises:
         ValueError: bad settings or data, named; before any step where that can be known.
@@ -116,13 +116,14 @@ def train(run: Run) -> Summary:
     """
     plan = stages(run.system.preset)
     check(run, plan)
+    last = _position(plan, until)
     log = Log(run.out, run.accelerator.is_main_process)
     learner = Learner(run.system.build().to(run.accelerator.device))
     for stage in plan:
         learner.check(stage, f"stage {stage.name}")
     trained: list[str] = []
     summary = Summary()
-    for number, stage in enumerate(plan):
+    for number, stage in enumerate(plan[:last]):
         if not learner.has_learned("adapter.", trained):
             learner.model.match()  # the LLM's embeddings may have been trained meanwhile
         trained = [*trained, *stage.train]
@@ -134,6 +135,18 @@ def train(run: Run) -> Summary:
         log.say(f"stage {stage.name}: done, goes on from {kept.name}")
     log.end()
     return summary
+
+
+def _position(plan: list[Stage], until: str) -> int:
+    """Return how many stages there are up to `until`.
+
+    Raises:
+        ValueError: no stage of that name.
+    """
+    names = [stage.name for stage in plan]
+    if until and until not in names:
+        raise ValueError(f"--until {until}: no such stage; {config.suggest(until, names)}")
+    return names.index(until) + 1 if until else len(plan)
 
 
 def check(run: Run, plan: list[Stage]) -> None:

@@ -1,0 +1,30 @@
+# Two commands, each doing all of its own set-up in .venv:
+#   make demo   train the embedded default from nothing and print its word error rate
+#   make test   run the tests (DATA=DIR adds those on real data)
+PYTHON ?= python3
+DATA ?=
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: demo test install lint clean
+
+demo: $(READY)
+	egs/mini/asr/run.sh
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest -n 2 $(if $(DATA),--data $(DATA))
+
+install: $(READY)
+
+lint: $(READY)
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "speechllm needs Python 3.11 or newer; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) exp

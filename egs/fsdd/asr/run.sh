@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Real spoken digits (Free Spoken Digit Dataset): isolated, as strings, and with the speaker left out.
+#
+#   run.sh --corpus DIR [--splits "official loso_george ..."] [--out DIR] [--stage N] [--stop-stage M]
+#
+# DIR holds recordings/*.wav (git clone https://github.com/Jakobovski/free-spoken-digit-dataset).
+# Split `official`: takes 0 to 4 are the test; `loso_NAME`: everything of that speaker is the test.
+# Stages: 0 look for the corpus, 1 manifests, 2 tokenizer, 3 train up to the adapter, 4 adapter and
+# LoRA, 5 decode, 6 score and report.
+set -euo pipefail
+
+corpus=
+out=exp/fsdd
+preset=fsdd
+seed=0
+splits="official loso_george loso_jackson loso_lucas loso_nicolas loso_theo loso_yweweler"
+train_options=
+report=
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=egs/options.sh
+. "$here/../../options.sh"
+data=$out/data
+
+train() {
+  # shellcheck disable=SC2086  # several words are wanted
+  speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out/$1" --set seed="$seed" \
+    --data train="$data/$1/both.jsonl" --data valid="$data/$1/dev_both.jsonl" $train_options "${@:2}"
+}
+
+if begin 0 "look for the corpus"; then
+  [ -d "$corpus/recordings" ] || die "--corpus DIR must hold recordings/; got '$corpus'"
+fi
+if begin 1 "manifests"; then
+  speechllm data prepare fsdd --corpus "$corpus" --out "$data" --n-dev 3 --seed "$seed"
+  for s in $splits; do
+    cat "$data/$s/train.jsonl" "$data/$s/strings_train.jsonl" > "$data/$s/both.jsonl"
+    cat "$data/$s/dev.jsonl" "$data/$s/strings_dev.jsonl" > "$data/$s/dev_both.jsonl"
+  done
+fi
+if begin 2 "tokenizer"; then
+  speechllm data tokenizer "$data"/*/both.jsonl --vocab-size 20 --out "$data/tokenizer"
+fi
+if begin 3 "train encoder, LLM and adapter"; then for s in $splits; do train "$s" --until align; done; fi
+if begin 4 "tune adapter and LoRA"; then for s in $splits; do train "$s"; done; fi
+if begin 5 "decode"; then
+  for s in $splits; do
+    for t in test strings_test; do speechllm decode "$out/$s" "$data/$s/$t.jsonl"; done
+  done
+fi
+if begin 6 "score and report"; then
+  for s in $splits; do
+    speechllm score "$out/$s/decode_test" --metric accuracy --manifest "$data/$s/test.jsonl"
+    speechllm score "$out/$s/decode_strings_test" --manifest "$data/$s/strings_test.jsonl"
+  done
+  speechllm report $(for s in $splits; do echo "$out/$s"; done) --title "Free Spoken Digit Dataset" \
+    --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+fi

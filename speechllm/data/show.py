@@ -1,0 +1,67 @@
+"""Show an example as the model gets it: every token with its kind and label, and its picture."""
+
+import features
+from speechllm.data import chat
+from speechllm.data.batch import IGNORE, Kind
+from speechllm.data.examples import Examples
+from speechllm.data.manifest import Manifest
+
+
+def show(system, path, id: str, plot=None) -> str:
+    """Describe one example, token by token; draw its spectrogram into `plot` if given.
+
+    Args:
+        system: preset, tokenizer, front end (anything with the attributes of models.system.System).
+        path: the manifest.
+        id: which example.
+        plot: a PNG to write.
+
+    Raises:
+        ValueError: no such id (the near ones are named), audio that cannot be read.
+    """
+    manifest, preset = Manifest(path), system.preset
+    examples = Examples(
+        manifest=manifest,
+        task=preset.part("task", "tasks"),
+        builder=chat.Builder(preset.section("chat", chat.Config), system.tokenizer),
+        extractor=system.extractor,
+        soft_tokens=system.soft_tokens,
+    )
+    example = examples.make(0, manifest.find(id))
+    lines = [f"{key:<10}{value}" for key, value in example.row.items()]
+    for x, n, (start, count) in zip(
+        example.media, example.lengths, example.encoded.slots, strict=True
+    ):
+        shape = tuple(x.shape)
+        lines.append(f"media     {shape} of {n} frames -> {count} soft tokens at {start}")
+    lines += ["", *_table(system.tokenizer, example.encoded)]
+    if plot is not None and "audio" in example.row:
+        _draw(example.row, system.extractor.sampling_rate, plot)
+        lines += ["", f"drawn: {plot}"]
+    return "\n".join(lines)
+
+
+def _table(tokenizer, encoded: chat.Encoded) -> list[str]:
+    """One line a position; a slot is one line however long it is."""
+    rows = ["position      id  kind    label  token"]
+    inside = {start + i for start, count in encoded.slots for i in range(1, count)}
+    ends = {start: count for start, count in encoded.slots}
+    for at, (i, kind, label) in enumerate(
+        zip(encoded.ids, encoded.kinds, encoded.labels, strict=True)
+    ):
+        if at in inside:
+            continue
+        token = tokenizer.convert_ids_to_tokens(i)
+        wanted = "-" if label == IGNORE else str(label)
+        if kind is Kind.SLOT:
+            i, token = "", f"({ends[at]} soft tokens, to {at + ends[at] - 1})"
+        rows.append(f"{at:8d}  {i:>6}  {kind.name.lower():<6}  {wanted:>5}  {token}")
+    return rows
+
+
+def _draw(row: dict, rate: int, plot) -> None:
+    wave, rate = features.load(
+        row["audio"], sampling_rate=rate, start_s=row["start"], duration_s=row["duration"]
+    )
+    figure = features.draw(wave, rate, title=f"{row['id']}: {row.get('text', '')}")
+    figure.savefig(plot)

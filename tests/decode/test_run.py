@@ -1,0 +1,92 @@
+"""Decoding: one line at a time, an interrupted decode goes on, bounds follow the duration."""
+
+import json
+
+import pytest
+
+from speechllm.data.manifest import Manifest, write
+from speechllm.decode import run as decoding
+from speechllm.decode.run import Options, decode, finished
+
+
+@pytest.fixture(scope="module")
+def system_and_model(tiny):
+    from speechllm import config
+    from speechllm.models.llm import load_tokenizer
+    from speechllm.models.system import System
+
+    system = System(config.load(tiny / "tiny.toml"), load_tokenizer(tiny / "bpe"))
+    return system, system.build().eval()
+
+
+OPTIONS = Options(workers=0, max_batch_s=2.0)
+
+
+def read(path):
+    return {row["id"]: row for row in map(json.loads, path.read_text().splitlines())}
+
+
+def answers(path):
+    return {name: (row["hyp"], row["n_tokens"], row["stop"]) for name, row in read(path).items()}
+
+
+def test_every_utterance_has_its_line(system_and_model, tiny, tmp_path):
+    manifest = Manifest(tiny / "train.jsonl")
+    tally = decode(*system_and_model, manifest, tmp_path / "h", OPTIONS)
+    rows = read(tmp_path / "h")
+    assert rows.keys() == set(manifest.ids)
+    assert tally.n_utterances == len(manifest) and tally.rtfx > 0
+    for wanted in manifest:
+        row = rows[wanted["id"]]
+        assert row["ref"] == wanted["text"] and row["speaker"] == wanted["speaker"]
+        bound = int(wanted["duration"] * OPTIONS.max_tokens_per_s) + decoding.TOKENS_SPARE
+        assert row["n_tokens"] <= bound
+
+
+def test_an_interrupted_decode_goes_on(system_and_model, tiny, tmp_path, monkeypatch):
+    manifest = Manifest(tiny / "train.jsonl")
+    decode(*system_and_model, manifest, tmp_path / "whole", OPTIONS)
+    batches, generate = [], decoding._generate
+
+    def dying(*args):
+        batches.append(args)
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        return generate(*args)
+
+    monkeypatch.setattr(decoding, "_generate", dying)
+    with pytest.raises(KeyboardInterrupt):
+        decode(*system_and_model, manifest, tmp_path / "h", OPTIONS)
+    begun = len(read(tmp_path / "h"))
+    assert 0 < begun < len(manifest)
+    with open(tmp_path / "h", "a") as file:
+        file.write('{"id": "train0", "hy')  # the line that was being written
+    tally = decode(*system_and_model, manifest, tmp_path / "h", OPTIONS)
+    assert tally.n_done_before == begun and tally.n_utterances == len(manifest) - begun
+    assert answers(tmp_path / "h") == answers(tmp_path / "whole")
+
+
+def test_batched_is_single(system_and_model, tiny, tmp_path):
+    manifest = Manifest(tiny / "train.jsonl")
+    decode(*system_and_model, manifest, tmp_path / "a", OPTIONS)
+    decode(*system_and_model, manifest, tmp_path / "b", Options(workers=0, max_batch_s=0.1))
+    assert answers(tmp_path / "a") == answers(tmp_path / "b")
+
+
+def test_a_bad_file_stops_or_is_listed(system_and_model, tiny, tmp_path):
+    rows = [Manifest(tiny / "valid.jsonl")[i] for i in range(3)]
+    rows[1]["audio"] = str(tmp_path / "missing.wav")
+    write(tmp_path / "m.jsonl", rows)
+    manifest = Manifest(tmp_path / "m.jsonl")
+    with pytest.raises(ValueError, match="utterance 'valid1': .*missing.wav"):
+        decode(*system_and_model, manifest, tmp_path / "a", OPTIONS)
+    skipping = Options(workers=0, max_batch_s=2.0, on_error="skip")
+    tally = decode(*system_and_model, manifest, tmp_path / "b", skipping)
+    assert tally.n_utterances == 2 and len(tally.errors) == 1
+    assert read(tmp_path / "b").keys() == {"valid0", "valid2"}
+
+
+def test_a_foreign_line_is_named(tmp_path):
+    (tmp_path / "h").write_text('{"id": "a"}\nhello\n')
+    with pytest.raises(ValueError, match="line 2: not a decoding result: hello"):
+        finished(tmp_path / "h")

@@ -1,0 +1,83 @@
+"""The command: quick help, user errors in one line, the whole chain in a small way."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from speechllm import cli, config
+
+HEAVY = ("torch", "numpy", "transformers", "matplotlib")
+
+
+def call(*words):
+    return cli.main([str(word) for word in words])
+
+
+@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in cli.VERBS)])
+def test_help_imports_nothing_heavy(words):
+    code = (
+        "import sys; from speechllm import cli\n"
+        f"try: cli.main({words!r})\nexcept SystemExit: pass\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
+    assert "usage: speechllm" in done.stdout
+
+
+@pytest.mark.parametrize("corpus", config.names("data.corpora"))
+def test_each_corpus_has_its_help(corpus, capsys):
+    with pytest.raises(SystemExit) as done:
+        call("data", "prepare", corpus, "--help")
+    assert done.value.code == 0
+    assert "--out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train", "minni", "--out", "x"], "did you mean 'mini'"),
+        (["train", "mini", "--out", "x", "--data", "train=no.jsonl"], "NAME=MANIFEST"),
+        (["train", "mini", "--out", "x"], "give --tokenizer"),
+        (["decode", "nowhere", "no.jsonl"], "neither an experiment nor a checkpoint"),
+        (["score", "nowhere/hyp.jsonl"], "nowhere"),
+    ],
+)
+def test_user_errors_are_one_line(words, says, capsys):
+    assert call(*words) == 2
+    message = capsys.readouterr().err.strip()
+    assert says in message and "\n" not in message
+
+
+def test_train_decode_score_report(tiny, tmp_path, capsys):
+    data = [f"--data={name}={tiny / name}.jsonl" for name in ("train", "valid")]
+    short = ["--set", "stage.encoder.steps=2", "--set", "stage.tune.steps=2"]
+    out = tmp_path / "exp"
+    assert not call("train", tiny / "tiny.toml", "--tokenizer", tiny / "bpe", *data, *short,
+                    "--out", out, "--workers", 0, "--device", "cpu")  # fmt: skip
+    assert not call("decode", out, tiny / "valid.jsonl", "--workers", 0, "--device", "cpu")
+    assert not call("score", out / "decode_valid", "--manifest", tiny / "valid.jsonl")
+    assert "%WER" in capsys.readouterr().out
+    facts = json.loads((out / "decode_valid" / "decode.json").read_text())
+    assert facts["n_utterances"] == 5 and facts["manifest_digest"]
+    assert not call("report", out, "--out", tmp_path / "R.md", "--page", tmp_path / "p.html",
+                    "--declared", "big=run.sh --big")  # fmt: skip
+    text = (tmp_path / "R.md").read_text()
+    assert "%WER" in text and "not run" in text
+    assert (tmp_path / "p.html").stat().st_size > 1000
+    shown = ["data", "show", "valid0", "--manifest", tiny / "valid.jsonl", "--preset", out]
+    assert not call(*shown, "--plot", tmp_path / "x.png")
+    printed = capsys.readouterr().out
+    assert "slot" in printed and "answer" in printed and "close" in printed
+    assert (tmp_path / "x.png").stat().st_size > 5000
+
+
+def test_presets_and_doctor(capsys):
+    assert not call("presets")
+    assert "slam_asr_whisper" in capsys.readouterr().out
+    assert not call("presets", "mini")
+    assert "[[stage]]" in capsys.readouterr().out
+    assert not call("doctor")
+    assert "all that is needed works" in capsys.readouterr().out

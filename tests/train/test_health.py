@@ -1,0 +1,41 @@
+"""The health monitor: it sees a model that does not listen, and one that does."""
+
+import torch
+
+from speechllm.data.collate import collate
+from speechllm.train import health
+from speechllm.train.stages import stages
+
+
+def batch_of(run):
+    examples = run.examples(stages(run.system.preset)[1], run.manifests["train"], False)
+    made = [examples.make(0, i) for i in range(4)]
+    return collate(made, run.system.tokenizer.pad_token_id)
+
+
+def test_shuffled_gives_each_the_next_ones_audio_at_its_own_length(make_run, tmp_path):
+    batch = batch_of(make_run(tmp_path))
+    other = health.shuffled(batch)
+    assert torch.equal(other.media_lengths, batch.media_lengths)
+    for i, n in enumerate(batch.media_lengths.tolist()):
+        donor, there = batch.media[i - 1], int(batch.media_lengths[i - 1])
+        same = min(n, there)
+        assert torch.equal(other.media[i, :same], donor[:same])
+        assert other.media[i, n:].abs().sum() == 0
+
+
+def test_silence_is_what_the_front_end_makes_of_zeros(make_run, tmp_path):
+    run = make_run(tmp_path)
+    frame = health.silence_frame(run.system.extractor)
+    quiet = health.silent(batch_of(run), frame)
+    x, _ = run.system.extractor(torch.zeros(8000))
+    assert torch.equal(quiet.media[0, 0], x[5])
+
+
+def test_advice():
+    deaf = health.Health(3.0, 3.001, 3.0, 1.0, 1.0)
+    assert "not listening yet" in deaf.advice()
+    hears = health.Health(0.5, 3.0, 3.2, 1.0, 1.0)
+    assert hears.advice() == ""
+    loud = health.Health(0.5, 3.0, 3.2, 30.0, 1.0)
+    assert "30 times as long" in loud.advice()
