@@ -71,28 +71,25 @@ class Extractor:
         wave = _tensor(wave)
         if lengths is None:
             _refuse_channels(wave)
-            return self._one(wave), self.count(len(wave))
+            x = wave.new_empty(self._pipeline.shape(len(wave)))
+            self._into(x, wave, "the wave")
+            return x, self.count(len(wave))
         lengths = _lengths(lengths, wave)
-        items = [
-            self._one(row[:n], f"item {i} of the batch")
-            for i, (row, n) in enumerate(zip(wave, lengths, strict=True))
-        ]
-        x = wave.new_zeros(len(items), max(map(len, items)), *items[0].shape[1:])
-        for row, item in zip(x, items, strict=True):
-            row[: len(item)] = item
+        shapes = [self._pipeline.shape(n) for n in lengths]
+        x = wave.new_zeros(len(lengths), *max(shapes))
+        for i, (n, shape) in enumerate(zip(lengths, shapes, strict=True)):
+            self._into(x[i, : shape[0]], wave[i, :n], f"item {i} of the batch")
         return x, torch.tensor([self.count(n) for n in lengths], device=wave.device)
 
-    def _one(self, wave: torch.Tensor, where: str = "the wave") -> torch.Tensor:
+    def _into(self, x: torch.Tensor, wave: torch.Tensor, where: str) -> None:
+        """Features of one checked wave (N,), written into `x`."""
         # the sum is finite exactly when every sample is: one cheap pass
         if len(wave) and not torch.isfinite(wave.sum()):
             bad = int((~torch.isfinite(wave)).nonzero()[0])
             raise ValueError(
                 f"{where} holds {wave[bad]} at sample {bad} of {len(wave)}; drop or repair it"
             )
-        try:
-            return self._pipeline(wave.contiguous())
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
+        self._pipeline(wave, x)
 
 
 class _Raw:
@@ -101,11 +98,17 @@ class _Raw:
     def __init__(self, options: Wave):
         self.normalize = options.normalize
 
-    def __call__(self, wave: torch.Tensor) -> torch.Tensor:
+    def shape(self, n_samples: int) -> tuple[int]:
+        """Shape of the output."""
+        return (n_samples,)
+
+    def __call__(self, wave: torch.Tensor, x: torch.Tensor) -> None:
+        """The wave written into `x` (N,)."""
         if not self.normalize or not len(wave):
-            return wave
+            x.copy_(wave)
+            return
         variance, mean = torch.var_mean(wave, correction=0)
-        return (wave - mean) / (variance + 1e-7).sqrt()  # 1e-7 as in transformers
+        torch.div(wave - mean, (variance + 1e-7).sqrt(), out=x)  # 1e-7 as in transformers
 
 
 def _tensor(wave) -> torch.Tensor:
@@ -125,7 +128,7 @@ def _tensor(wave) -> torch.Tensor:
         )
     if wave.requires_grad:
         raise ValueError("this extractor has no gradient; give it wave.detach()")
-    return wave.float()
+    return wave.float().contiguous()  # frames are cut by strides
 
 
 def _refuse_channels(wave: torch.Tensor) -> None:

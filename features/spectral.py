@@ -29,7 +29,7 @@ BAND_CUTS = (0.4, 0.6, 0.8)
 
 
 class Pipeline:
-    """wave (N,) float32 -> (T, dim) float32, same device. Only constants: threads may share it."""
+    """wave (N,) float32 -> (T, dim) float32, same device. Holds constants: threads may share it."""
 
     def __init__(self, options: Spectral):
         self.o = options
@@ -45,11 +45,14 @@ class Pipeline:
         self.dct = _float((rows * cepstra.lifter(len(rows), options.cepstral_lifter)[:, None]).T)
         self.silence = self._silence() if options.pad_to else None
 
-    def __call__(self, wave: torch.Tensor) -> torch.Tensor:
-        o = self.o
+    def shape(self, n_samples: int) -> tuple[int, int]:
+        """Shape of the output; refuses what is longer than the window of `pad_to_s`."""
+        return self.o.count(self._padded_length(n_samples)), self.o.dim
+
+    def __call__(self, wave: torch.Tensor, x: torch.Tensor) -> None:
+        """Features of `wave` written into `x`, of the shape that `shape` gives."""
+        o, n_frames = self.o, len(x)
         n_samples = self._padded_length(len(wave))
-        n_frames = o.count(n_samples)
-        x = wave.new_empty(n_frames, o.dim)
         if o.dither and len(wave):
             wave = wave + torch.randn_like(wave) * (o.dither / o.scale)
         busy = self._busy(len(wave), n_frames)
@@ -59,7 +62,7 @@ class Pipeline:
         for start in range(0, busy, work.rows):
             stop = min(start + work.rows, busy)
             self._chunk(self._samples(wave, n_samples, start, stop), work, x[start:stop])
-        return self._finish(x)
+        self._finish(x)
 
     def _busy(self, n_samples: int, n_frames: int) -> int:
         """Frames that see a sample of the wave; the rest of a window of `pad_to_s` is silence."""
@@ -138,16 +141,15 @@ class Pipeline:
         if energy is not None:
             out[:, 0] = energy
 
-    def _finish(self, x: torch.Tensor) -> torch.Tensor:
+    def _finish(self, x: torch.Tensor) -> None:
         o = self.o
         if o.top_db and x.numel():
             # over the whole utterance, in the unit of `log`: 10 dB are 1 in log10 and ln 10 in ln
-            x = x.clamp_(
+            x.clamp_(
                 min=float(x.max()) - o.top_db / 10.0 * (1.0 if o.log == "log10" else math.log(10.0))
             )
         if o.offset or o.divisor != 1.0:
-            x = x.add_(o.offset).div_(o.divisor)
-        return x
+            x.add_(o.offset).div_(o.divisor)
 
     def _silence(self) -> torch.Tensor:
         """The row (1, dim) that a frame of zeros gives, before `_finish`."""

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+import features  # noqa: F401  (before transformers, which imports torchaudio)
+
 RATE = 16000
 
 

@@ -71,8 +71,12 @@ def test_input_is_left_alone_and_may_be_read_only_strided_or_double():
     frozen = wave.astype(np.float32)
     frozen.flags.writeable = False
     strided = np.repeat(wave, 2)[::2]
-    for same in (wave, frozen, strided, torch.from_numpy(wave), wave.astype(">f4")):
+    tensor = torch.from_numpy(wave)
+    apart = tensor.float().repeat_interleave(2)[::2]
+    for same in (wave, frozen, strided, tensor, apart, wave.astype(">f4")):
         assert torch.equal(fe(same)[0], x)
+    across = torch.stack([tensor.float()] * 2, dim=1).T  # a batch whose samples do not lie in a row
+    assert torch.equal(fe(across, [8000, 8000])[0][1], x)
     assert features.get("wave16k")(frozen)[0].shape == (8000,)
 
 
