@@ -28,7 +28,7 @@ def suggest(word: str, known) -> str:
 
 
 def names(room: str) -> list[str]:
-    """List the parts of a room, `names("models.adapters")`: its files without leading underscore."""
+    """List the parts of a room, as "models.adapters": its files without leading underscore."""
     files = (ROOT / room.replace(".", "/")).glob("*.py")
     return sorted(f.stem for f in files if not f.stem.startswith("_"))
 

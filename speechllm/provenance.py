@@ -22,7 +22,9 @@ def commit() -> str:
 
     try:
         head = git("rev-parse", "--short=7", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "speechllm", "features")
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", "speechllm", "features"
+        )
     except OSError:
         head = changed = ""
     return head + ("+" if changed else "") or "v" + importlib.metadata.version("speechllm")

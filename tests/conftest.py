@@ -11,7 +11,9 @@ import pytest  # noqa: E402
 
 
 def pytest_addoption(parser):
-    parser.addoption("--data", default=os.environ.get("SPEECHLLM_DATA", ""), help="real data folder")
+    parser.addoption(
+        "--data", default=os.environ.get("SPEECHLLM_DATA", ""), help="real data folder"
+    )
 
 
 @pytest.fixture(scope="session")

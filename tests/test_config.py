@@ -45,7 +45,9 @@ def test_part_is_the_file():
 
 
 def test_unknown_part_names_the_near_ones():
-    with pytest.raises(ValueError, match="no models.adapters called 'linar'; did you mean 'linear'"):
+    with pytest.raises(
+        ValueError, match="no models.adapters called 'linar'; did you mean 'linear'"
+    ):
         config.part("models.adapters", {"name": "linar"}, "x")
 
 

@@ -19,7 +19,8 @@ VERBS = {
 
 EPILOG = """examples:
   speechllm data prepare librispeech --corpus LibriSpeech --out data
-  speechllm train slam_asr_whisper --data train=data/train.jsonl --data valid=data/dev.jsonl --out exp
+  speechllm train slam_asr_whisper --data train=data/train.jsonl \\
+      --data valid=data/dev.jsonl --out exp
   speechllm decode exp data/test.jsonl
   speechllm score exp/decode_test
 

@@ -12,15 +12,31 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument("manifest", type=Path, help="what to decode")
     parser.add_argument("--out", type=Path, help="folder; MODEL/decode_MANIFEST if not given")
     parser.add_argument("--num-beams", type=int, default=1, help="beam search; 1 is greedy")
-    parser.add_argument("--max-batch-s", type=float, default=200.0,
-                        help="utterances of a batch times the longest, in seconds")
-    parser.add_argument("--max-tokens-per-s", type=float, default=25.0,
-                        help="bounds the answer by the audio's duration")
-    parser.add_argument("--max-repeats", type=int, default=10,
-                        help="repetitions of one n-gram that end an answer as a loop; 0: no guard")
+    parser.add_argument(
+        "--max-batch-s",
+        type=float,
+        default=200.0,
+        help="utterances of a batch times the longest, in seconds",
+    )
+    parser.add_argument(
+        "--max-tokens-per-s",
+        type=float,
+        default=25.0,
+        help="bounds the answer by the audio's duration",
+    )
+    parser.add_argument(
+        "--max-repeats",
+        type=int,
+        default=10,
+        help="repetitions of one n-gram that end an answer as a loop; 0: no guard",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that read audio")
-    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop",
-                        help="at a file that cannot be read: stop, or go on without it")
+    parser.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="at a file that cannot be read: stop, or go on without it",
+    )
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(run=run)
@@ -52,11 +68,17 @@ def run(args: argparse.Namespace) -> None:
         print(f"skipped: {error}")
     if tally.n_utterances:
         facts = provenance.facts(
-            preset=system.preset.name, seed=system.preset.seed, checkpoint=str(folder),
-            manifest=str(args.manifest), manifest_digest=manifest.digest(),
-            rtfx=round(tally.rtfx, 2), options=dataclasses.asdict(options),
+            preset=system.preset.name,
+            seed=system.preset.seed,
+            checkpoint=str(folder),
+            manifest=str(args.manifest),
+            manifest_digest=manifest.digest(),
+            rtfx=round(tally.rtfx, 2),
+            options=dataclasses.asdict(options),
             **dataclasses.asdict(tally),
         )
         provenance.write_json(out / "decode.json", facts)
-    print(f"{out / 'hyp.jsonl'}: {tally.n_utterances} utterances decoded, "
-          f"{tally.n_done_before} were there already, RTFx {tally.rtfx:.1f}")
+    print(
+        f"{out / 'hyp.jsonl'}: {tally.n_utterances} utterances decoded, "
+        f"{tally.n_done_before} were there already, RTFx {tally.rtfx:.1f}"
+    )

@@ -1,4 +1,4 @@
-"""`speechllm doctor`: what is installed, whether it works together, what to do where it does not."""
+"""`speechllm doctor`: what is installed, whether it works together, and what to do."""
 
 import argparse
 import importlib
@@ -10,7 +10,9 @@ PACKAGES = (
     "numpy torch torchaudio transformers peft accelerate tokenizers safetensors soundfile soxr "
     "librosa jiwer sacrebleu rapidfuzz tensorboard matplotlib espeakng_loader"
 ).split()
-NEEDED = set("numpy torch transformers peft accelerate tokenizers safetensors soundfile soxr".split())
+NEEDED = set(
+    "numpy torch transformers peft accelerate tokenizers safetensors soundfile soxr".split()
+)
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
@@ -59,5 +61,7 @@ def _torch() -> None:
     if torch.version.cuda and not torch.cuda.is_available():
         print("            torch has CUDA but sees no GPU: check the driver with nvidia-smi")
     capability = torch.backends.cpu.get_cpu_capability()
-    print(f"CPU         {capability}, {torch.get_num_threads()} threads; OMP_NUM_THREADS="
-          f"{os.environ.get('OMP_NUM_THREADS', 'unset')}")
+    print(
+        f"CPU         {capability}, {torch.get_num_threads()} threads; OMP_NUM_THREADS="
+        f"{os.environ.get('OMP_NUM_THREADS', 'unset')}"
+    )

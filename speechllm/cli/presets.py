@@ -20,7 +20,9 @@ def run(args: argparse.Namespace) -> None:
     print(row("preset", "front end", "encoder", "adapter", "fusion", "LLM", "stages"))
     for name, path in config.presets().items():
         preset = config.load(path)
-        parts = [preset.table(p).get("name", "-") for p in ("frontend", "encoder", "adapter", "fusion")]
+        parts = [
+            preset.table(p).get("name", "-") for p in ("frontend", "encoder", "adapter", "fusion")
+        ]
         llm = preset.table("llm")
         model = llm.get("pretrained") or f"{llm.get('config', {}).get('model_type')} from nothing"
         stages = ", ".join(stage["name"] for stage in preset.tables.get("stage", []))

@@ -17,8 +17,13 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="write the Markdown there instead of printing it")
     parser.add_argument("--page", type=Path, help="write an HTML page with curves and tables")
     parser.add_argument("--title", default="Results")
-    parser.add_argument("--declared", action="append", default=[], metavar="NAME=COMMAND",
-                        help="a configuration that exists, whether or not anybody ran it")
+    parser.add_argument(
+        "--declared",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="a configuration that exists, whether or not anybody ran it",
+    )
     parser.set_defaults(run=run)
 
 

@@ -18,10 +18,18 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument("decode", type=Path, help="a decode's folder, or its hyp.jsonl")
     parser.add_argument("--metric", default="wer", help="wer, cer or accuracy")
     parser.add_argument("--normaliser", default="whisper-en", help="none, basic or whisper-en")
-    parser.add_argument("--out", type=Path, help="folder; score_METRIC in the decode's if not given")
-    parser.add_argument("--manifest", type=Path, help="check that every utterance of it was decoded")
-    parser.add_argument("--missing", choices=("error", "delete"), default="error",
-                        help="utterances of --manifest without a hypothesis: an error, or deletions")
+    parser.add_argument(
+        "--out", type=Path, help="folder; score_METRIC in the decode's if not given"
+    )
+    parser.add_argument(
+        "--manifest", type=Path, help="check that every utterance of it was decoded"
+    )
+    parser.add_argument(
+        "--missing",
+        choices=("error", "delete"),
+        default="error",
+        help="utterances of --manifest without a hypothesis: an error, or deletions",
+    )
     parser.add_argument("--against", type=Path, help="another decode: paired bootstrap test")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     parser.set_defaults(run=run)

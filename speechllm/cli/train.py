@@ -17,19 +17,40 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
     parser.add_argument("preset", help="a preset's name (speechllm presets) or a TOML file")
-    parser.add_argument("--data", action="append", default=[], metavar="NAME=MANIFEST",
-                        help="a manifest under the name that the stages use: train, valid, text")
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=MANIFEST",
+        help="a manifest under the name that the stages use: train, valid, text",
+    )
     parser.add_argument("--out", required=True, type=Path, help="the experiment's folder")
-    parser.add_argument("--tokenizer", help="folder of the tokenizer, for an LLM from nothing "
-                        "(speechllm data tokenizer makes one)")
-    parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE",
-                        help="change a setting of the preset; stages: stage.NAME.key=value")
+    parser.add_argument(
+        "--tokenizer",
+        help="folder of the tokenizer, for an LLM from nothing "
+        "(speechllm data tokenizer makes one)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        help="change a setting of the preset; stages: stage.NAME.key=value",
+    )
     parser.add_argument("--until", metavar="STAGE", default="", help="stop after this stage")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
-                        help="auto: bf16 on a GPU that has it, else fp32")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="auto: bf16 on a GPU that has it, else fp32",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that read audio")
-    parser.add_argument("--on-error", choices=("stop", "skip"), default="stop",
-                        help="at a file that cannot be read: stop, or go on without it")
+    parser.add_argument(
+        "--on-error",
+        choices=("stop", "skip"),
+        default="stop",
+        help="at a file that cannot be read: stop, or go on without it",
+    )
     parser.add_argument("--log-every", type=int, default=50, help="steps between printed lines")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(run=run)
@@ -84,11 +105,16 @@ def run(args: argparse.Namespace) -> None:
     if accelerator.is_main_process:
         digests = {name: manifest.digest() for name, manifest in job.manifests.items()}
         facts = provenance.facts(
-            preset=preset.name, seed=preset.seed, precision=precision, data=digests,
+            preset=preset.name,
+            seed=preset.seed,
+            precision=precision,
+            data=digests,
             **dataclasses.asdict(summary),
         )
         provenance.write_json(args.out / "run.json", facts)
         for error in summary.errors:
             print(f"skipped: {error}")
-        print(f"{args.out}: trained in {summary.seconds:.0f} s, "
-              f"peak memory {facts['peak_memory_mb']} MB")
+        print(
+            f"{args.out}: trained in {summary.seconds:.0f} s, "
+            f"peak memory {facts['peak_memory_mb']} MB"
+        )

@@ -23,7 +23,7 @@ class Config:
         freq_masks: number of SpecAugment's masks over mel bands, up to `freq_width` wide.
         time_masks: number of masks over time, up to `time_width` frames and `time_ratio` of all.
         time_warp: one frame is moved by up to so many frames, the rest stretched to fit.
-        vtln: log-mel of a vocal tract 1 / vtln to vtln times as long (Jaitly & Hinton 2013), 0: off.
+        vtln: log-mel of a vocal tract 1 / vtln to vtln times as long (Jaitly & Hinton 2013).
     """
 
     speed: tuple[float, ...] = ()

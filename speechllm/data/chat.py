@@ -70,7 +70,9 @@ class Builder:
                 "set [llm] pad_token to another special token of the tokenizer"
             )
         if self.config.bos and self.tokenizer.bos_token_id is None:
-            raise ValueError("[chat] bos = true, but the tokenizer has no bos token; set bos = false")
+            raise ValueError(
+                "[chat] bos = true, but the tokenizer has no bos token; set bos = false"
+            )
 
     @property
     def stop(self) -> int:

@@ -35,7 +35,9 @@ class Sampler:
         if len(self.lengths) == 0:
             raise ValueError("no examples to make batches of: the manifest is empty")
         order = np.argsort(-np.asarray(self.lengths), kind="stable")
-        object.__setattr__(self, "_buckets", self._cut(order) if self.shuffle else self._fill(order))
+        object.__setattr__(
+            self, "_buckets", self._cut(order) if self.shuffle else self._fill(order)
+        )
 
     def _size(self, longest: float) -> int:
         return int(np.clip(self.max_batch // max(longest, 1e-3), 1, self.max_rows))

@@ -60,7 +60,9 @@ def generate(
         max_repeats: repetitions of one n-gram at which a row is ended as a loop, 0: no guard.
     """
     device = result.batch.ids.device
-    criteria: list = [_Bound(torch.tensor(bounds, device=device))] + ([_Loop(max_repeats)] if max_repeats else [])
+    criteria: list = [_Bound(torch.tensor(bounds, device=device))] + (
+        [_Loop(max_repeats)] if max_repeats else []
+    )
     settings = GenerationConfig(
         do_sample=False,
         num_beams=num_beams,

@@ -87,6 +87,4 @@ class CTC(nn.Module):
         targets = [t.tolist() for t in self.targets(result.batch)]
         pairs = zip(targets, self.greedy(result), strict=True)
         errors = sum(Levenshtein.distance(target, path) for target, path in pairs)
-        return {
-            "token_errors": (torch.tensor(errors), torch.tensor(sum(len(t) for t in targets)))
-        }
+        return {"token_errors": (torch.tensor(errors), torch.tensor(sum(len(t) for t in targets)))}

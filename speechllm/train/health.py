@@ -31,7 +31,9 @@ class Health:
             )
         ratio = self.soft_norm / max(self.text_norm, 1e-9)
         if ratio > 10:
-            return f"soft tokens are {ratio:.0f} times as long as text embeddings and may drown them"
+            return (
+                f"soft tokens are {ratio:.0f} times as long as text embeddings and may drown them"
+            )
         return ""
 
 
@@ -64,4 +66,6 @@ def norms(result) -> tuple[float, float]:
     tokens, lengths = result.tokens
     valid = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     table = result.model.llm.get_input_embeddings().weight
-    return tokens[valid].float().norm(dim=-1).mean().item(), table.float().norm(dim=-1).mean().item()
+    return tokens[valid].float().norm(dim=-1).mean().item(), table.float().norm(
+        dim=-1
+    ).mean().item()

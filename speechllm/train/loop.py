@@ -330,5 +330,3 @@ class StageRun:
     def mine(self, batch_number: int) -> bool:
         """Say whether this process validates on that batch."""
         return batch_number % self.accelerator.num_processes == self.accelerator.process_index
-
-

@@ -151,7 +151,7 @@ class Learner(nn.Module):
         return any(matches(name, trained) for name in self.named() if name.startswith(part))
 
     def set_modes(self) -> None:
-        """Training mode where something learns, evaluation mode (no dropout) where all is frozen."""
+        """Training mode where something learns, evaluation mode (no dropout) elsewhere."""
         _set_mode(self, False)
 
 

@@ -118,7 +118,12 @@ def test_a_loop_is_cut(make):
 
 def test_loops_of_several_tokens_and_honest_repetition():
     guard = generation._Loop(repeats=3)
-    rows = [[9, 1, 2, 1, 2, 1, 2], [1, 2, 3, 1, 2, 3, 1], [4, 4, 5, 6, 4, 4, 4], [1, 2, 3, 4, 5, 6, 7]]
+    rows = [
+        [9, 1, 2, 1, 2, 1, 2],
+        [1, 2, 3, 1, 2, 3, 1],
+        [4, 4, 5, 6, 4, 4, 4],
+        [1, 2, 3, 4, 5, 6, 7],
+    ]
     assert guard(torch.tensor(rows), None).tolist() == [True, False, True, False]
 
 
@@ -195,7 +200,9 @@ def test_pretrained_parts_are_borrowed_and_come_back(make_run, tiny, tmp_path):
     )  # fmt: skip
     llm.save_pretrained(tmp_path / "llm")
     tokenizer.save_pretrained(tmp_path / "llm")
-    preset = config.load(tiny / "tiny.toml", [f"llm.pretrained={tmp_path / 'llm'}", "llm.config={}"])
+    preset = config.load(
+        tiny / "tiny.toml", [f"llm.pretrained={tmp_path / 'llm'}", "llm.config={}"]
+    )
     system = System(preset, tokenizer)
     model = system.build()
     with torch.no_grad():

@@ -47,7 +47,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("at", [1, 4, 6, 8, 11])
-def test_killed_at_a_step_and_resumed_ends_the_same(make_run, uninterrupted, tmp_path, monkeypatch, at):
+def test_killed_at_a_step_and_resumed_ends_the_same(
+    make_run, uninterrupted, tmp_path, monkeypatch, at
+):
     done, step = [0], loop.StageRun.step
 
     def dying(self, taken):
@@ -113,7 +115,11 @@ def test_what_is_frozen_stays_and_what_learns_moves(uninterrupted, make_run):
     first = checkpoint.chosen(uninterrupted / "encoder", "best")
     last = checkpoint.chosen(uninterrupted / "tune", "best")
     a, b = load_file(first / "model.safetensors"), load_file(last / "model.safetensors")
-    moved = {k.split(".")[0] + (".lora" if "lora_" in k else "") for k in a if not torch.equal(a[k], b[k])}
+    moved = {
+        k.split(".")[0] + (".lora" if "lora_" in k else "")
+        for k in a
+        if not torch.equal(a[k], b[k])
+    }
     assert moved == {"adapter", "llm.lora"}
 
 
@@ -127,7 +133,9 @@ def test_a_loss_that_is_not_a_number_names_the_utterances(make_run, tmp_path, mo
         return total * (float("nan") if "train3" in result.batch.names else 1.0), count
 
     monkeypatch.setattr(CTC, "forward", broken)
-    with pytest.raises(FloatingPointError, match=r"stage encoder, step \d: the loss is nan on .*train3"):
+    with pytest.raises(
+        FloatingPointError, match=r"stage encoder, step \d: the loss is nan on .*train3"
+    ):
         loop.train(make_run(tmp_path))
 
 
@@ -156,7 +164,10 @@ def test_a_full_disk_keeps_what_there_is(make_run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (["stage.tune.train=['adapter.*','encodr.*']"], "'encodr.\\*' in train matches no parameter"),
+        (
+            ["stage.tune.train=['adapter.*','encodr.*']"],
+            "'encodr.\\*' in train matches no parameter",
+        ),
         (["stage.tune.data=speech"], "wants --data speech=MANIFEST"),
         (["stage.tune.schedule=wavy"], "schedule: wanted one of"),
         (["stage.tune.objectives={ctcc={}}"], "did you mean 'ctc'"),
@@ -243,5 +254,3 @@ def test_two_processes_do_what_one_does(tiny, uninterrupted, tmp_path):
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5, msg=name)
-
-
