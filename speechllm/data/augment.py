@@ -38,6 +38,11 @@ class Config:
     time_warp: int = 0
     vtln: float = 0.0
 
+    @property
+    def on_waves(self) -> bool:
+        """Whether the waveform itself is changed."""
+        return bool(self.speed or self.noise_share or self.gain_db)
+
     def wave(self, wave: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Augment a waveform (N,) -> (N',), float32."""
         if self.speed:

@@ -5,7 +5,7 @@ example comes out in any batch, in any process and after any restart.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ class Examples:
         augment: None in evaluation.
         answer: with the answer (training, validation) or up to it (decoding).
         seed: seed of augmentation and prompts.
+        cache_mb: frames kept in memory between epochs, where no augmentation changes the wave.
     """
 
     manifest: Manifest
@@ -55,6 +56,9 @@ class Examples:
     augment: Augment | None = None
     answer: bool = True
     seed: int = 0
+    cache_mb: int = 0
+    _cache: dict = field(default_factory=dict, repr=False)
+    _cached_mb: float = 0.0
 
     def make(self, epoch: int, index: int) -> Example:
         """Make the example `index` as it is in `epoch`.
@@ -81,7 +85,23 @@ class Examples:
         return Example(row, encoded, media, lengths)
 
     def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
-        """Decode one medium and run the front end."""
+        """Decode one medium, run the front end, augment."""
+        key = (part["audio"], part.get("start"), part.get("duration"))
+        x, n = self._cache.get(key) or self._extract(part, rng)
+        if rng is None or not self.augment.on_waves:
+            self._keep(key, x, n)
+        if rng is not None:
+            x = self.augment.frames(x, n, rng)
+        return x, n
+
+    def _keep(self, key: tuple, x: torch.Tensor, n: int) -> None:
+        """Keep frames while there is room; they are never changed in place."""
+        size = x.numel() * x.element_size() / 1e6
+        if key not in self._cache and self._cached_mb + size <= self.cache_mb:
+            self._cache[key] = x, n
+            self._cached_mb += size
+
+    def _extract(self, part: dict, rng) -> tuple[torch.Tensor, int]:
         rate = self.extractor.sampling_rate
         wave, _ = features.load(
             part["audio"],
@@ -91,7 +111,4 @@ class Examples:
         )
         if rng is not None:
             wave = self.augment.wave(wave, rate, rng)
-        x, n = self.extractor(wave)
-        if rng is not None:
-            x = self.augment.frames(x, n, rng)
-        return x, n
+        return self.extractor(wave)

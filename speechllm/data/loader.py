@@ -19,6 +19,7 @@ class Config:
 
     `max_batch_s` bounds rows x longest example, in seconds of audio; examples outside
     `min_duration_s` .. `max_duration_s` are left out of training, and counted.
+    `cache_mb` keeps that much of frames in memory between epochs (each worker its own).
     `on_error`: "stop" at a file that cannot be read, or "skip" it, counted and listed at the end.
     """
 
@@ -27,6 +28,7 @@ class Config:
     min_duration_s: float = 0.1
     max_duration_s: float = 40.0
     n_buckets: int = 20
+    cache_mb: int = 0
     workers: int = 1
     on_error: str = "stop"
 

@@ -88,15 +88,18 @@ def resume(folder: Path, system, learner: Learner, optimizer, learning) -> Progr
     found = folders(folder)
     if not found:
         return Progress()
-    same_preset(found[-1], system.preset)
+    same_preset(found[-1], system.preset, folder.name)
     load_weights(found[-1], system, learner)
     optim.restore(optimizer, learning, load_file(found[-1] / "optimizer.safetensors"))
     return Progress(**store.facts(found[-1])["progress"])
 
 
-def same_preset(folder: Path, preset: config.Preset) -> None:
-    """Refuse to go on with another preset than the one that made the checkpoint."""
-    before, now = config.load(folder / "preset.toml").tables, preset.tables
+def same_preset(folder: Path, preset: config.Preset, stage: str) -> None:
+    """Refuse to go on with another preset than the one that made the checkpoint.
+
+    Stages after `stage` may differ: they have not begun.
+    """
+    before, now = (_up_to(p, stage) for p in (config.load(folder / "preset.toml"), preset))
     differing = [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before.keys() | now.keys())
@@ -107,6 +110,14 @@ def same_preset(folder: Path, preset: config.Preset) -> None:
             f"{folder} was made with other settings ({'; '.join(differing)}); "
             "choose another --out, or remove that folder to start again"
         )
+
+
+def _up_to(preset: config.Preset, stage: str) -> dict:
+    """Return a preset's tables without the stages after `stage`."""
+    entries = preset.tables.get("stage", [])
+    names = [entry.get("name") for entry in entries]
+    last = names.index(stage) + 1 if stage in names else len(names)
+    return {**preset.tables, "stage": entries[:last]}
 
 
 def final(experiment: Path) -> Path:

@@ -82,6 +82,7 @@ class Run:
             soft_tokens=self.system.soft_tokens,
             augment=self.augment(stage) if learning else None,
             seed=self.seed,
+            cache_mb=self.data(stage).cache_mb,
         )
 
     def augment(self, stage: Stage) -> augment.Config:
@@ -280,10 +281,8 @@ class StageRun:
         """Sum gradients over processes, clip, step; return the norm before clipping."""
         parameters = [p for p in self.learning.values() if p.grad is not None]
         if self.accelerator.num_processes > 1:
-            for p in self.learning.values():
-                p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-                p.grad = self.accelerator.reduce(p.grad, "sum")
             parameters = list(self.learning.values())
+            self.reduce(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip).item()
         if not math.isfinite(norm):
             raise FloatingPointError(
@@ -294,6 +293,15 @@ class StageRun:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def reduce(self, parameters: list) -> None:
+        """Sum gradients over processes, in one message."""
+        for p in parameters:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        flat = self.accelerator.reduce(flat, "sum")
+        for p, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad.copy_(total.view_as(p))
 
     def report(self, values: dict[str, float]) -> None:
         """Log a step; print each `log_every`-th."""
