@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Sourced by every recipe, after its settings: --help, --stage N, --stop-stage M, --name value.
 # A setting is any variable that the recipe has set before; nothing is evaluated.
 stage=${stage:-0}

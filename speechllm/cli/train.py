@@ -2,10 +2,13 @@
 
 import argparse
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 EPILOG = """A second call with the same --out goes on where the first stopped, to the bit.
-Several processes: accelerate launch --num_processes 2 -m speechllm train ...
+Several machines: torchrun (or accelerate launch) ... -m speechllm train ...
 
 examples:
   speechllm train mini --tokenizer data/bpe --data train=data/train.jsonl \\
@@ -51,6 +54,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default="stop",
         help="at a file that cannot be read: stop, or go on without it",
     )
+    parser.add_argument(
+        "--num-processes",
+        type=int,
+        default=1,
+        help="processes that share each step's batches (gradient_accumulation must be a multiple)",
+    )
     parser.add_argument("--log-every", type=int, default=50, help="steps between printed lines")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(run=run)
@@ -71,9 +80,20 @@ def manifests(pairs: list[str]) -> dict[str, Path]:
     return found
 
 
-def run(args: argparse.Namespace) -> None:
+def launch(args: argparse.Namespace) -> int:
+    """Run this very command in several processes of one machine, by torch's launcher."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", str(args.num_processes), "-m", "speechllm", *sys.argv[1:]]
+    threads = max((os.cpu_count() or 1) // args.num_processes, 1)
+    env = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    return subprocess.run(launcher, env=env).returncode
+
+
+def run(args: argparse.Namespace) -> int:
     """Train."""
     paths = manifests(args.data)
+    if args.num_processes > 1 and "LOCAL_RANK" not in os.environ:
+        return launch(args)
     import accelerate
     import torch
 
@@ -118,3 +138,4 @@ def run(args: argparse.Namespace) -> None:
             f"{args.out}: trained in {summary.seconds:.0f} s, "
             f"peak memory {facts['peak_memory_mb']} MB"
         )
+    return 0

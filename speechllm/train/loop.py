@@ -288,10 +288,7 @@ class StageRun:
             raise FloatingPointError(
                 f"stage {self.stage.name}, step {self.progress.step}: the gradient is {norm}"
             )
-        for group in self.optimizer.param_groups:
-            group["lr"] = optim.learning_rate(self.stage, self.progress.step)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(optim.learning_rate(self.stage, self.progress.step))
         return norm
 
     def reduce(self, parameters: list) -> None:
@@ -306,7 +303,7 @@ class StageRun:
     def report(self, values: dict[str, float]) -> None:
         """Log a step; print each `log_every`-th."""
         step = self.progress.step
-        values["lr"] = self.optimizer.param_groups[0]["lr"]
+        values["lr"] = optim.learning_rate(self.stage, step - 1)
         values["seconds"] = round(self.progress.seconds, 2)
         values["rtf"] = round(self.progress.audio_s / max(self.progress.seconds, 1e-9), 1)
         self.log.step(self.stage.name, step, values, show=step % self.run.log_every == 0)
@@ -314,6 +311,7 @@ class StageRun:
 
     def validate_and_save(self) -> None:
         """Validate, log, advise, and save a checkpoint."""
+        self.average_buffers()
         run, stage, progress = self.run, self.stage, self.progress
         data = run.data(stage)
         manifest = data.select(run.manifests[stage.valid])
@@ -334,6 +332,14 @@ class StageRun:
             parts = (self.learner, self.optimizer, self.learning, self.trained, progress)
             checkpoint.save(self.folder, run.system, *parts)
         self.accelerator.wait_for_everyone()
+
+    def average_buffers(self) -> None:
+        """Give all processes the mean of their running statistics (BatchNorm)."""
+        if self.accelerator.num_processes == 1:
+            return
+        for buffer in self.learner.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
     def mine(self, batch_number: int) -> bool:
         """Say whether this process validates on that batch."""

@@ -1,4 +1,4 @@
-"""AdamW, its schedule, and its state as plain tensors (no pickle)."""
+"""AdamW and Muon, their schedule, and their state as plain tensors (no pickle)."""
 
 import math
 
@@ -8,16 +8,66 @@ from torch import nn
 from speechllm.train.stages import Stage
 
 
-def make(stage: Stage, learning: dict[str, nn.Parameter]) -> torch.optim.AdamW:
-    """Make AdamW; matrices decay, vectors (norms, biases) do not."""
-    matrices = [p for p in learning.values() if p.ndim > 1]
-    vectors = [p for p in learning.values() if p.ndim <= 1]
+class Optimizer:
+    """One or two optimisers of torch that step together and share a learning rate.
+
+    Args:
+        parts: the optimisers, over disjoint parameters.
+    """
+
+    def __init__(self, parts: list[torch.optim.Optimizer]):
+        self.parts = parts
+
+    def step(self, lr: float) -> None:
+        """Do one step at learning rate `lr` and drop the gradients."""
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = lr
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        """Return the optimiser that a parameter belongs to."""
+        return next(
+            part
+            for part in self.parts
+            if any(parameter is p for group in part.param_groups for p in group["params"])
+        )
+
+
+def make(stage: Stage, learning: dict[str, nn.Parameter]) -> Optimizer:
+    """Make the stage's optimiser.
+
+    "adamw": AdamW; matrices decay, vectors (norms, biases) do not. "muon": the weight matrices of
+    hidden layers by Muon (Jordan et al. 2024, steps scaled to AdamW's size as in arXiv 2502.16982),
+    all else (embeddings, heads, convolutions, vectors) by AdamW.
+
+    Raises:
+        ValueError: "muon" with a torch that has none (before 2.9).
+    """
+    hidden = {n: p for n, p in learning.items() if stage.optimizer == "muon" and _hidden(n, p)}
+    rest = [p for name, p in learning.items() if name not in hidden]
     groups = [
-        {"params": matrices, "weight_decay": stage.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": stage.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=stage.lr, betas=(0.9, stage.beta2), fused=True)
+    parts: list[torch.optim.Optimizer] = []
+    if groups:
+        parts.append(torch.optim.AdamW(groups, betas=(0.9, stage.beta2), fused=True))
+    if hidden:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(f"stage {stage.name}: optimizer muon needs torch 2.9 or newer")
+        decay = stage.weight_decay
+        matrices = list(hidden.values())
+        parts.append(torch.optim.Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return Optimizer(parts)
+
+
+def _hidden(name: str, parameter: nn.Parameter) -> bool:
+    """Say whether Muon is for this parameter: a matrix between hidden layers, and not LoRA's."""
+    outer = ("objectives.", "lora_", "embed", "lm_head")
+    return parameter.ndim == 2 and not any(word in name for word in outer)
 
 
 def learning_rate(stage: Stage, step: int) -> float:
@@ -31,17 +81,18 @@ def learning_rate(stage: Stage, step: int) -> float:
     return stage.lr * (stage.final_lr_ratio + (1 - stage.final_lr_ratio) * shape)
 
 
-def state(optimizer: torch.optim.Optimizer, learning: dict[str, nn.Parameter]) -> dict:
+def state(optimizer: Optimizer, learning: dict[str, nn.Parameter]) -> dict:
     """Return the optimiser's tensors by `parameter name:entry`."""
     return {
         f"{name}:{entry}": value
         for name, parameter in learning.items()
-        for entry, value in optimizer.state.get(parameter, {}).items()
+        for entry, value in optimizer.of(parameter).state.get(parameter, {}).items()
     }
 
 
-def restore(optimizer, learning: dict[str, nn.Parameter], tensors: dict) -> None:
+def restore(optimizer: Optimizer, learning: dict[str, nn.Parameter], tensors: dict) -> None:
     """Put tensors of `state` back, to the bit."""
     for key, value in tensors.items():
         name, entry = key.rsplit(":", 1)
-        optimizer.state[learning[name]][entry] = value.to(learning[name].device, copy=True)
+        parameter = learning[name]
+        optimizer.of(parameter).state[parameter][entry] = value.to(parameter.device, copy=True)

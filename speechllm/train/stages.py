@@ -18,6 +18,7 @@ class Stage:
         objectives: file in `objectives/` -> its settings (weight among them).
         steps: optimiser steps.
         lr: highest learning rate, after `warmup_steps` of linear warm-up.
+        optimizer: "adamw", or "muon" for hidden matrices of what is trained from nothing.
         schedule: "cosine" or "linear" (both to `final_lr_ratio` of lr) or "constant".
         beta2, weight_decay, clip: AdamW's, and the largest gradient norm.
         gradient_accumulation: batches an optimiser step, over all processes together.
@@ -35,6 +36,7 @@ class Stage:
     steps: int
     lr: float
     warmup_steps: int = 0
+    optimizer: str = "adamw"
     schedule: str = "cosine"
     final_lr_ratio: float = 0.0
     beta2: float = 0.98
@@ -50,7 +52,11 @@ class Stage:
     keep: str = "best"
 
     def __post_init__(self):
-        choices = {"schedule": ("cosine", "linear", "constant"), "keep": ("best", "last")}
+        choices = {
+            "schedule": ("cosine", "linear", "constant"),
+            "keep": ("best", "last"),
+            "optimizer": ("adamw", "muon"),
+        }
         for field, known in choices.items():
             if getattr(self, field) not in known:
                 raise ValueError(f"{field}: wanted one of {known}, got {getattr(self, field)!r}")

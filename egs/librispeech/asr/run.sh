@@ -4,12 +4,12 @@
 #   run.sh --corpus DIR [--size mini|100h|960h] [--preset librispeech_small] [--test "dev-clean ..."]
 #          [--download yes] [--tokenizer DIR] [--train-options "--set ..."] [--num-beams 4]
 #
-# DIR is the tree that holds dev-clean/ and so on (.flac, .opus, .ogg or .wav). A preset such as
-# slam_asr_wavlm brings its own tokenizer: give --tokenizer pretrained. Stages: 0 download if asked,
-# 1 manifests (every 20th training utterance is held out for validation), 2 tokenizer, 3 train up to
-# the adapter, 4 the rest, 5 decode, 6 score and report.
-set -euo pipefail
+# DIR holds dev-clean/ and so on (.flac, .opus, .ogg, .wav). Presets of pretrained parts, such as
+# slam_asr_wavlm: --tokenizer pretrained --until adapter. Stages: 0 download if asked, 1 manifests (each
+# 20th training utterance is for validation), 2 tokenizer, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
 
+# shellcheck disable=SC2086  # several splits and several words of options are wanted
+set -euo pipefail
 corpus=
 size=mini
 preset=librispeech_small
@@ -18,12 +18,10 @@ download=no
 test=dev-clean
 tokenizer=
 until=align
-seed=0
 num_beams=1
 train_options=
 report=
 here=$(cd "$(dirname "$0")" && pwd)
-# shellcheck source=egs/options.sh
 . "$here/../../options.sh"
 case $size in
   mini) train="train-clean-5" ;;
@@ -31,22 +29,19 @@ case $size in
   960h) train="train-clean-100 train-clean-360 train-other-500" ;;
   *) die "--size: wanted mini, 100h or 960h, got '$size'" ;;
 esac
+[ -n "$corpus" ] || die "--corpus DIR is needed"
 out=${out:-exp/librispeech_$size}
 data=$out/data
-[ -n "$tokenizer" ] || tokenizer=$data/tokenizer
-[ "$tokenizer" != pretrained ] || tokenizer=
-
+tokenizer=${tokenizer:-$data/tokenizer}
+given=(--tokenizer "$tokenizer")
+[ "$tokenizer" != pretrained ] || given=()
 train() {
-  # shellcheck disable=SC2086  # several words are wanted
-  speechllm train "$preset" ${tokenizer:+--tokenizer "$tokenizer"} --out "$out/model" --set seed="$seed" \
+  speechllm train "$preset" "${given[@]}" --out "$out/model" \
     --data train="$data/train.jsonl" --data valid="$data/valid.jsonl" $train_options "$@"
 }
-[ -n "$corpus" ] || die "--corpus DIR is needed"
-# shellcheck disable=SC2086
 if begin 0 "corpus" && [ "$download" = yes ]; then
   speechllm data prepare librispeech --corpus "$corpus" --out "$data" --download --splits $train $test
 fi
-# shellcheck disable=SC2086
 if begin 1 "manifests"; then
   speechllm data prepare librispeech --corpus "$corpus" --out "$data" --splits $train $test
   for s in $train; do cat "$data/$s.jsonl"; done | awk -v d="$data" '{ print > (d (NR % 20 ? "/train" : "/valid") ".jsonl") }'

@@ -6,7 +6,7 @@
 # espeak-ng speaks sentences of a small grammar in many voices; the voices and the sentences of the
 # test never occur in training. Stages: 0 speak, 1 check the manifests, 2 tokenizer, 3 train up to
 # the adapter, 4 adapter and LoRA, 5 decode, 6 score and report. Each can be stopped and started
-# again. Any setting: --train-options "--set stage.encoder.steps=100".
+# again. Any setting of the preset: --train-options "--set stage.encoder.steps=100".
 set -euo pipefail
 
 out=exp/mini
@@ -14,6 +14,7 @@ preset=mini
 hours=1.6
 seed=0
 vocab_size=31
+num_processes=2
 train_options=
 report=
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,7 +34,8 @@ train() {
   # shellcheck disable=SC2086  # several words are wanted
   speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out/model" --set seed="$seed" \
     --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" --data text="$data/text.jsonl" \
-    --data text_valid="$data/dev.jsonl" $train_options "$@"
+    --data text_valid="$data/dev.jsonl" --device cpu --workers 0 \
+    --num-processes "$num_processes" $train_options "$@"
 }
 if begin 3 "train encoder, LLM and adapter"; then train --until align; fi
 if begin 4 "tune adapter and LoRA"; then train; fi
