@@ -76,7 +76,9 @@ class Config:
         if self.lora:
             inject(model, self.lora)
         if self.gradient_checkpointing:
-            model.activation_checkpointing_enable()
+            names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+            # renamed in transformers 5.23; older ones know the second name
+            next(getattr(model, name) for name in names if hasattr(model, name))()
         return model
 
     def _load(self) -> nn.Module:

@@ -67,8 +67,13 @@ class Run:
     def data(self, stage: Stage) -> loader.Config:
         """Return the data settings of a stage."""
         base = self.system.preset.section("data", loader.Config)
-        longest = stage.max_batch_s or base.max_batch_s
-        return replace(base, max_batch_s=longest, workers=self.workers, on_error=self.on_error)
+        return replace(
+            base,
+            max_batch_s=stage.max_batch_s or base.max_batch_s,
+            max_duration_s=stage.max_duration_s or base.max_duration_s,
+            workers=self.workers,
+            on_error=self.on_error,
+        )
 
     def examples(self, stage: Stage, manifest: Manifest, learning: bool) -> Examples:
         """Make the examples of a manifest, augmented and with drawn prompts where learning."""

@@ -24,7 +24,8 @@ class Stage:
         gradient_accumulation: batches an optimiser step, over all processes together.
         data, valid: names of the manifests (`--data NAME=PATH`).
         task: replaces the preset's task in this stage, e.g. `{ name = "copy" }`.
-        max_batch_s: replaces the preset's in this stage, 0 keeps it.
+        max_batch_s, max_duration_s: replace the preset's in this stage, 0 keeps them. Short
+            utterances first let CTC find its alignments (SortaGrad, arXiv 1512.02595).
         valid_every: steps between validations (and checkpoints), 0: ten a stage.
         augment: with the preset's augmentation.
         keep: "best" (lowest validation loss) or "last" weights go on to the next stage.
@@ -47,6 +48,7 @@ class Stage:
     valid: str = "valid"
     task: dict | None = None
     max_batch_s: float = 0.0
+    max_duration_s: float = 0.0
     valid_every: int = 0
     augment: bool = True
     keep: str = "best"

@@ -47,10 +47,10 @@ class Config:
     n_dev: int = 100
     n_test: int = 200
     n_text: int = 20000
-    noise_share: float = 0.7
-    snr_min: float = 10.0
+    noise_share: float = 0.5
+    snr_min: float = 15.0
     snr_max: float = 30.0
-    reverb_share: float = 0.3
+    reverb_share: float = 0.2
     seed: int = 0
     workers: int = 0
 
