@@ -326,7 +326,7 @@ class StageRun:
         source = loader.batches(run.examples(stage, manifest, learning=False), data, keys)
         batches = (batch for _, batch, _ in source if batch is not None)
         silence = health.silence_frame(run.system.extractor)
-        parts = (batches, silence, self.accelerator, run.autocast)
+        parts = (batches, silence, self.accelerator.device, run.autocast)
         values = validate(self.learner, stage, *parts)
         self.log.step(stage.name, progress.step, values, show=True)
         if "health" in values and (advice := health.Health(**values["health"]).advice()):

@@ -1,6 +1,7 @@
 """Validation: every objective's loss and metrics over a manifest, and the health monitor."""
 
 import torch
+from accelerate.utils import gather_object
 
 from speechllm.data.batch import Batch
 from speechllm.train import health
@@ -10,7 +11,7 @@ HEALTH_BATCHES = 4  # batches of each validation on which audio is shuffled and 
 
 
 @torch.no_grad()
-def validate(learner: Learner, stage: Stage, batches, silence, accelerator, autocast) -> dict:
+def validate(learner: Learner, stage: Stage, batches, silence, device, autocast) -> dict:
     """Return {"loss", each objective's loss, its metrics, "health"}; sums over all processes.
 
     Args:
@@ -18,14 +19,14 @@ def validate(learner: Learner, stage: Stage, batches, silence, accelerator, auto
         stage: says which objectives, and their weights.
         batches: this process's share of the validation batches.
         silence: a frame of silence, from `health.silence_frame`.
-        accelerator: reduces sums over processes.
+        device: where the model is.
         autocast: makes the precision context.
     """
     learner.eval()
     totals: dict[str, torch.Tensor] = {}
     listens = "language_modelling" in stage.objectives
     for i, batch in enumerate(batches):
-        batch = batch.to(accelerator.device)
+        batch = batch.to(device)
         with autocast():
             result = learner.model(batch)
             for name in stage.objectives:
@@ -36,7 +37,7 @@ def validate(learner: Learner, stage: Stage, batches, silence, accelerator, auto
             if listens and batch.media is not None and i < HEALTH_BATCHES:
                 _listen(totals, learner, batch, result, silence)
     learner.set_modes()
-    means = _means(totals, accelerator)
+    means = _means(totals)
     return _report(stage, means)
 
 
@@ -56,11 +57,14 @@ def _add(totals: dict, key: str, total: torch.Tensor, count: torch.Tensor) -> No
     totals[key] = totals.get(key, 0) + pair
 
 
-def _means(totals: dict, accelerator) -> dict[str, float]:
-    keys = sorted(totals)
-    pairs = torch.stack([totals[key] for key in keys]).to(accelerator.device, torch.float64)
-    pairs = accelerator.reduce(pairs, "sum")
-    return {key: (a / max(b, 1)) for key, (a, b) in zip(keys, pairs.tolist(), strict=True)}
+def _means(totals: dict) -> dict[str, float]:
+    """Sum over processes (one may have had no batch at all) and divide."""
+    everyone: dict[str, torch.Tensor] = {}
+    for own in gather_object([totals]):
+        for key, pair in own.items():
+            everyone[key] = everyone.get(key, 0) + pair
+    pairs = {key: everyone[key].tolist() for key in sorted(everyone)}
+    return {key: total / max(count, 1) for key, (total, count) in pairs.items()}
 
 
 def _report(stage: Stage, means: dict[str, float]) -> dict:

@@ -94,3 +94,23 @@ def test_lengths_outside_the_bounds_are_left_out(job):
     kept = loader.Config(min_duration_s=0.4).select(manifest)
     assert 0 < len(kept) < len(manifest)
     assert kept.durations.min() >= 0.4
+
+
+def test_cached_frames_are_the_frames(make_run, tmp_path):
+    """Frames kept in memory give what decoding again gives, augmentation included."""
+    job = make_run(tmp_path, "augment={freq_masks=1,time_masks=1,vtln=1.2}")
+    plain = examples(job, job.manifests["train"], learning=True)
+    cached = examples(job, job.manifests["train"], learning=True)
+    cached.cache_mb = 100
+    for epoch in range(3):
+        for i in range(4):
+            a, b = plain.make(epoch, i), cached.make(epoch, i)
+            assert torch.equal(a.media[0], b.media[0])
+    assert len(cached._cache) == 4 and not plain._cache
+
+
+def test_nothing_is_kept_where_the_wave_changes_or_room_is_short(job):
+    made = examples(job, job.manifests["train"], learning=True)
+    made.cache_mb = 100
+    made.make(0, 0)
+    assert not made._cache, "the preset perturbs speed: each epoch has other frames"
