@@ -65,7 +65,8 @@ def versions() -> dict[str, str]:
 
 def facts(**more) -> dict:
     """Collect all of the above, and `more`."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name.replace("__main__.py", "speechllm")  # as `python -m` calls it
+    command = shlex.join([program, *sys.argv[1:]])
     return {
         "command": command,
         "commit": commit(),

@@ -36,7 +36,7 @@ tokenizer=${tokenizer:-$data/tokenizer}
 given=(--tokenizer "$tokenizer")
 [ "$tokenizer" != pretrained ] || given=()
 train() {
-  speechllm train "$preset" "${given[@]}" --out "$out/model" \
+  speechllm train "$preset" "${given[@]}" --out "$out" \
     --data train="$data/train.jsonl" --data valid="$data/valid.jsonl" $train_options "$@"
 }
 if begin 0 "corpus" && [ "$download" = yes ]; then
@@ -52,9 +52,9 @@ fi
 if begin 3 "train up to the adapter"; then train --until "$until"; fi
 if begin 4 "train the later stages"; then train; fi
 if begin 5 "decode"; then
-  for t in $test; do speechllm decode "$out/model" "$data/$t.jsonl" --num-beams "$num_beams"; done
+  for t in $test; do speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams"; done
 fi
 if begin 6 "score and report"; then
-  for t in $test; do speechllm score "$out/model/decode_$t" --manifest "$data/$t.jsonl"; done
-  speechllm report "$out/model" --title "LibriSpeech $size" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  for t in $test; do speechllm score "$out/decode_$t" --manifest "$data/$t.jsonl"; done
+  speechllm report "$out" --title "LibriSpeech $size" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
 fi

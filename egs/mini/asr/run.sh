@@ -32,7 +32,7 @@ if begin 2 "train the tokenizer"; then
 fi
 train() {
   # shellcheck disable=SC2086  # several words are wanted
-  speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out/model" --set seed="$seed" \
+  speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out" --set seed="$seed" \
     --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" --data text="$data/text.jsonl" \
     --data text_valid="$data/dev.jsonl" --device cpu --workers 0 \
     --num-processes "$num_processes" $train_options "$@"
@@ -40,10 +40,10 @@ train() {
 if begin 3 "train encoder, LLM and adapter"; then train --until align; fi
 if begin 4 "tune adapter and LoRA"; then train; fi
 if begin 5 "decode the test set"; then
-  speechllm decode "$out/model" "$data/test.jsonl"
+  speechllm decode "$out" "$data/test.jsonl"
 fi
 if begin 6 "score and report"; then
-  speechllm score "$out/model/decode_test" --manifest "$data/test.jsonl"
-  speechllm report "$out/model" --title "mini" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  speechllm score "$out/decode_test" --manifest "$data/test.jsonl"
+  speechllm report "$out" --title "mini" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
   echo "report: $out/report.html"
 fi
