@@ -65,7 +65,7 @@ def make_run(tiny):
     from speechllm.data.manifest import Manifest
     from speechllm.models.llm import load_tokenizer
     from speechllm.models.system import System
-    from speechllm.train.loop import Run
+    from speechllm.train.run import Run
 
     def make(out, *changes, **options) -> Run:
         preset = config.load(tiny / "tiny.toml", changes)

@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from speechllm.models.llm import load_tokenizer
     from speechllm.models.system import System
     from speechllm.train import loop
+    from speechllm.train.run import Run
 
     preset = config.load(args.preset, args.set)
     source = args.tokenizer or preset.table("llm").get("pretrained")
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     accelerator = accelerate.Accelerator(cpu=args.device == "cpu")
     bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()
     precision = args.precision if args.precision != "auto" else ("bf16" if bf16 else "fp32")
-    job = loop.Run(
+    job = Run(
         system=system,
         manifests={name: Manifest(path) for name, path in paths.items()},
         out=args.out,

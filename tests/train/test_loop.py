@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from speechllm.data import loader
 from speechllm.models import store
 from speechllm.train import checkpoint, loop
-from speechllm.train.stages import stages
+from speechllm.train.stages import Learner, stages
 
 
 def weights(folder):
@@ -195,14 +197,14 @@ def test_the_objectives_are_weighted_means_over_targets(make_run, tmp_path, monk
     with pytest.raises(Killed):
         loop.train(run)
     stage = stages(run.system.preset)[0]
-    learner = loop.Learner(run.system.build())
+    learner = Learner(run.system.build())
     torch.manual_seed(run.seed)
     learning = learner.begin(stage, "x")
     data = run.data(stage)
     sampler = data.sampler(run.manifests["train"], run.seed, True)
-    keys = list(__import__("itertools").islice(sampler.batches(), 2))
+    keys = list(islice(sampler.batches(), 2))
     examples = run.examples(stage, run.manifests["train"], True)
-    batches = [b for _, b, _ in loop.loader.batches(examples, data, keys)]
+    batches = [b for _, b, _ in loader.batches(examples, data, keys)]
     pairs = [learner.objectives["ctc"](learner.model(batch)) for batch in batches]
     loss = sum(total for total, _ in pairs) / sum(int(count) for _, count in pairs)
     loss.backward()

@@ -1,0 +1,188 @@
+"""One stage, step by step.
+
+What step s computes is a pure function of (preset, seed, s): batches, augmentation and dropout are
+seeded by numbers, not by state. A step takes `gradient_accumulation` batches; processes share them
+out, so that two processes with one batch each do what one process does with two.
+"""
+
+import itertools
+import math
+import time
+
+import torch
+
+from speechllm.data import loader
+from speechllm.train import checkpoint, health, optim
+from speechllm.train.log import Log
+from speechllm.train.run import Run
+from speechllm.train.stages import Learner, Stage
+from speechllm.train.validate import validate
+
+
+class StageRun:
+    """One stage, from its newest checkpoint (or the weights that are there) to its end."""
+
+    def __init__(self, run: Run, stage: Stage, number: int, learner: Learner, trained, log: Log):
+        self.run, self.stage, self.number = run, stage, number
+        self.learner, self.trained, self.log = learner, trained, log
+        self.folder = run.out / stage.name
+        self.accelerator = run.accelerator
+        torch.manual_seed(run.seed + number)
+        self.learning = learner.begin(stage, f"stage {stage.name}")
+        learner.to(run.accelerator.device)
+        self.optimizer = optim.make(stage, self.learning)
+        parts = (self.folder, run.system, learner, self.optimizer, self.learning)
+        self.progress = checkpoint.resume(*parts)
+
+    def go(self) -> None:
+        """Train to the stage's last step."""
+        progress, stage = self.progress, self.stage
+        if progress.step >= stage.steps:
+            return
+        self.log.rewind(stage.name, progress.step)
+        number = sum(p.numel() for p in self.learning.values())
+        self.log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps")
+        self.log.begin(stage.name, stage.steps, progress.step)
+        source = self.source()
+        every = stage.valid_every or max(stage.steps // 10, 1)
+        began = time.perf_counter() - progress.seconds
+        while progress.step < stage.steps:
+            values = self.step(self.pull(source))
+            progress.step += 1
+            progress.seconds = time.perf_counter() - began
+            self.report(values)
+            if progress.step % every == 0 or progress.step == stage.steps:
+                self.validate_and_save()
+
+    def source(self):
+        """Yield this process's batches, from where the progress stands."""
+        run, stage = self.run, self.stage
+        data = run.data(stage)
+        manifest = data.select(run.manifests[stage.data])
+        sampler = data.sampler(manifest, run.seed, shuffle=True)
+        first = self.progress.step * stage.gradient_accumulation + self.accelerator.process_index
+        keys = sampler.batches(first, self.accelerator.num_processes)
+        # a loader takes keys far ahead: the last batch of the stage ends them
+        last = stage.steps * stage.gradient_accumulation
+        keys = itertools.takewhile(lambda key: key[0] < last, keys)
+        return loader.batches(run.examples(stage, manifest, learning=True), data, keys)
+
+    def pull(self, source) -> list[tuple[int, object]]:
+        """Take this process's batches of one optimiser step: (batch number, batch)."""
+        share = self.stage.gradient_accumulation // self.accelerator.num_processes
+        taken = list(itertools.islice(source, share))
+        for _, _, errors in taken:
+            self.progress.errors += errors
+        device = self.accelerator.device
+        return [(number, batch.to(device)) for number, batch, _ in taken if batch is not None]
+
+    def step(self, taken: list[tuple[int, object]]) -> dict[str, float]:
+        """Do one optimiser step; return each objective's mean loss, and the gradient's norm."""
+        stage, learner = self.stage, self.learner
+        counts = self.counts([batch for _, batch in taken])
+        sums = dict.fromkeys(stage.objectives, 0.0)
+        for number, batch in taken:
+            torch.manual_seed(hash((self.run.seed, self.number, number)) % 2**63)
+            with self.run.autocast():
+                result = learner.model(batch)
+                losses = {name: learner.objectives[name](result)[0] for name in sums}
+                loss = sum(stage.weight(k) * v / max(counts[k], 1) for k, v in losses.items())
+            self.finite(loss, batch)
+            loss.backward()
+            for name, value in losses.items():
+                sums[name] += value.item()
+        norm = self.update()
+        self.progress.audio_s += self.total([sum(batch.seconds for _, batch in taken)])[0]
+        totals = self.total(list(sums.values()))
+        means = {k: v / max(counts[k], 1) for k, v in zip(sums, totals, strict=True)}
+        loss = sum(stage.weight(k) * v for k, v in means.items())
+        return {"loss": loss, **means, "norm": norm}
+
+    def counts(self, batches: list) -> dict[str, float]:
+        """Return each objective's number of targets in this step, over all processes."""
+        names = list(self.stage.objectives)
+        own = [sum(self.learner.objectives[n].count(b) for b in batches) for n in names]
+        return dict(zip(names, self.total(own), strict=True))
+
+    def total(self, values: list[float]) -> list[float]:
+        """Sum numbers over all processes."""
+        if self.accelerator.num_processes == 1:
+            return values
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
+        return self.accelerator.reduce(tensor, "sum").tolist()
+
+    def finite(self, loss: torch.Tensor, batch) -> None:
+        """Stop at a loss that is not a number, naming the utterances."""
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(
+                f"stage {self.stage.name}, step {self.progress.step}: the loss is {loss.item()} "
+                f"on {', '.join(batch.names)}; the last checkpoint is whole"
+            )
+
+    def update(self) -> float:
+        """Sum gradients over processes, clip, step; return the norm before clipping."""
+        parameters = [p for p in self.learning.values() if p.grad is not None]
+        if self.accelerator.num_processes > 1:
+            parameters = list(self.learning.values())
+            self.reduce(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip).item()
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"stage {self.stage.name}, step {self.progress.step}: the gradient is {norm}"
+            )
+        self.optimizer.step(optim.learning_rate(self.stage, self.progress.step))
+        return norm
+
+    def reduce(self, parameters: list) -> None:
+        """Sum gradients over processes, in one message."""
+        for p in parameters:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+        flat = torch.cat([p.grad.flatten() for p in parameters])
+        flat = self.accelerator.reduce(flat, "sum")
+        for p, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad.copy_(total.view_as(p))
+
+    def report(self, values: dict[str, float]) -> None:
+        """Log a step; print each `log_every`-th."""
+        step = self.progress.step
+        values["lr"] = optim.learning_rate(self.stage, step - 1)
+        values["seconds"] = round(self.progress.seconds, 2)
+        values["rtf"] = round(self.progress.audio_s / max(self.progress.seconds, 1e-9), 1)
+        self.log.step(self.stage.name, step, values, show=step % self.run.log_every == 0)
+        self.log.advance(step)
+
+    def validate_and_save(self) -> None:
+        """Validate, log, advise, and save a checkpoint."""
+        self.average_buffers()
+        run, stage, progress = self.run, self.stage, self.progress
+        data = run.data(stage)
+        manifest = data.select(run.manifests[stage.valid])
+        sampler = data.sampler(manifest, run.seed, shuffle=False)
+        plan = enumerate(sampler.epoch(0))
+        keys = [(i, 0, indices) for i, indices in plan if self.mine(i)]
+        source = loader.batches(run.examples(stage, manifest, learning=False), data, keys)
+        batches = (batch for _, batch, _ in source if batch is not None)
+        silence = health.silence_frame(run.system.extractor)
+        parts = (batches, silence, self.accelerator.device, run.autocast)
+        values = validate(self.learner, stage, *parts)
+        self.log.step(stage.name, progress.step, values, show=True)
+        if "health" in values and (advice := health.Health(**values["health"]).advice()):
+            self.log.say(f"  health: {advice}")
+        if values["valid"]["loss"] < progress.best:
+            progress.best, progress.best_step = values["valid"]["loss"], progress.step
+        if self.accelerator.is_main_process:
+            parts = (self.learner, self.optimizer, self.learning, self.trained, progress)
+            checkpoint.save(self.folder, run.system, *parts)
+        self.accelerator.wait_for_everyone()
+
+    def average_buffers(self) -> None:
+        """Give all processes the mean of their running statistics (BatchNorm)."""
+        if self.accelerator.num_processes == 1:
+            return
+        for buffer in self.learner.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(self.accelerator.reduce(buffer, "mean"))
+
+    def mine(self, batch_number: int) -> bool:
+        """Say whether this process validates on that batch."""
+        return batch_number % self.accelerator.num_processes == self.accelerator.process_index
