@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
 
 @dataclass(frozen=True)
 class Config:
@@ -33,7 +31,7 @@ class Config:
         if kind < self.plain_share:
             return [{"role": "assistant", "content": text}]
         if kind < self.plain_share + self.random_share:
-            text = random_words(rng)
+            text = random_words(_letters(text), rng)
         return self._copy(corrupt(text, self.noise, rng), text)
 
     def _copy(self, shown: str, text: str) -> list[dict]:
@@ -43,10 +41,10 @@ class Config:
 
 def corrupt(text: str, noise: float, rng: np.random.Generator) -> str:
     """Delete, replace, double or insert characters, each with a chance of `noise` / 4."""
-    out = []
+    out, letters = [], _letters(text)
     draws = rng.random(len(text)) * 4
     for char, draw in zip(text, draws, strict=True):
-        letter = LETTERS[int(rng.integers(26))]
+        letter = letters[int(rng.integers(len(letters)))]
         if draw >= noise * 4:
             out.append(char)
         elif draw >= noise * 3:
@@ -58,7 +56,12 @@ def corrupt(text: str, noise: float, rng: np.random.Generator) -> str:
     return "".join(out) or text
 
 
-def random_words(rng: np.random.Generator) -> str:
+def random_words(letters: list[str], rng: np.random.Generator) -> str:
     """Make a string of 3 to 10 words of random letters, which no prior can guess."""
     lengths = rng.integers(2, 8, size=rng.integers(3, 11))
-    return " ".join("".join(LETTERS[i] for i in rng.integers(26, size=n)) for n in lengths)
+    return " ".join("".join(rng.choice(letters, size=n)) for n in lengths)
+
+
+def _letters(text: str) -> list[str]:
+    """List the letters of a text: the tokenizer is sure to know them, in any script and case."""
+    return sorted(set(text) - {" "}) or ["a"]

@@ -18,7 +18,6 @@ splits="official loso_george loso_jackson loso_lucas loso_nicolas loso_theo loso
 num_processes=2
 train_options=
 report=
-folders=()
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../options.sh"
 data=$out/data
@@ -43,18 +42,19 @@ fi
 if begin 3 "train encoder, LLM and adapter"; then for s in $splits; do train "$s" --until align; done; fi
 if begin 4 "tune adapter and LoRA"; then for s in $splits; do train "$s"; done; fi
 if begin 5 "decode"; then
-  for s in $splits; do
-    for t in test strings_test; do speechllm decode "$out/$s" "$data/$s/$t.jsonl"; done
-  done
+  for s in $splits; do for t in test strings_test; do speechllm decode "$out/$s" "$data/$s/$t.jsonl"; done; done
 fi
 if begin 6 "score and report"; then
   for s in $splits; do
     speechllm score "$out/$s/decode_test" --metric accuracy --manifest "$data/$s/test.jsonl"
-    speechllm score "$out/$s/decode_strings_test" --manifest "$data/$s/strings_test.jsonl"
+    speechllm score "$out/$s/decode_strings_test" --normaliser basic --manifest "$data/$s/strings_test.jsonl"
   done
-  cat "$out"/loso_*/decode_test/hyp.jsonl > "$out/all_loso.jsonl"
-  speechllm score "$out/all_loso.jsonl" --metric accuracy --out "$out/mean_loso/score_accuracy"
-  for s in $splits mean_loso; do folders+=("$out/$s"); done
-  speechllm report "${folders[@]}" --title "Free Spoken Digit Dataset" \
+  if [[ $splits == *loso* ]]; then
+    cat "$out"/loso_*/decode_test/hyp.jsonl > "$out/loso.jsonl"
+    speechllm score "$out/loso.jsonl" --metric accuracy --out "$out/loso_mean/score_accuracy"
+    splits+=" loso_mean"
+  fi
+  read -ra folders <<< "$splits"
+  speechllm report "${folders[@]/#/$out/}" --title "Free Spoken Digit Dataset" \
     --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
 fi

@@ -1,0 +1,63 @@
+"""Tasks: messages of a row, prompts drawn, noise that stays within the text's own letters."""
+
+import numpy as np
+import pytest
+
+from speechllm import config
+from speechllm.data import chat
+from speechllm.tasks import asr, copy
+
+ROW = {"id": "a", "audio": "a.wav", "start": 1.0, "duration": 2.0, "text": "ÄPFEL UND BIRNEN"}
+
+
+@pytest.mark.parametrize("name", config.names("tasks"))
+def test_each_task_makes_messages_that_end_with_an_answer(name):
+    task = config.part("tasks", {"name": name}, "x")
+    for rng in (None, np.random.default_rng(0)):
+        messages = task.messages(ROW, rng)
+        assert messages[-1]["role"] == "assistant" and messages[-1]["content"]
+    assert isinstance(task.metric, str)
+
+
+def test_recognition_puts_the_audio_and_the_prompt_in_order():
+    messages = asr.Config(prompt=("say",)).messages(ROW)
+    assert [part["type"] for part in messages[0]["content"]] == ["audio", "text"]
+    assert chat.media(messages) == [
+        {"type": "audio", "audio": "a.wav", "start": 1.0, "duration": 2.0}
+    ]
+    turned = asr.Config(prompt=("say",), audio_first=False).messages(ROW)
+    assert [part["type"] for part in turned[0]["content"]] == ["text", "audio"]
+
+
+def test_prompts_are_drawn_in_training_and_fixed_in_decoding():
+    task = asr.Config(prompt=("one", "two", "three"))
+    rng = np.random.default_rng(0)
+    drawn = {task.messages(ROW, rng)[0]["content"][1]["text"] for _ in range(50)}
+    assert drawn == {"one", "two", "three"}
+    assert task.messages(ROW)[0]["content"][1]["text"] == "one"
+
+
+def test_copying_corrupts_the_question_and_never_the_answer():
+    rng = np.random.default_rng(0)
+    task = copy.Config(noise=0.2, random_share=0.3, plain_share=0.2)
+    made = [task.messages(ROW, rng) for _ in range(1000)]
+    plain = [m for m in made if len(m) == 1]
+    shown = [(m[0]["content"][0]["text"], m[-1]["content"]) for m in made if len(m) == 2]
+    assert 150 < len(plain) < 250
+    random = [answer for _, answer in shown if answer != ROW["text"]]
+    assert 250 < len(random) < 350
+    letters = set(ROW["text"])
+    assert all(set(question) | set(answer) <= letters for question, answer in shown)
+    assert any(question != answer for question, answer in shown)
+    assert task.messages(ROW)[0]["content"][0]["text"] == ROW["text"]
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
+def test_the_noise_is_as_strong_as_asked(noise):
+    rng = np.random.default_rng(1)
+    text = "abcdefghij" * 2000
+    kept = sum(a == b for a, b in zip(copy.corrupt(text, noise, rng), text, strict=False))
+    from rapidfuzz.distance import Levenshtein
+
+    share = Levenshtein.distance(copy.corrupt(text, noise, rng), text) / len(text)
+    assert share == pytest.approx(noise, abs=0.03) and kept
