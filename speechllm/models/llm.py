@@ -153,6 +153,18 @@ def inject(model: nn.Module, lora: Lora) -> None:
             parameter.data = parameter.data.float()
 
 
+def switch_lora(model: nn.Module, on: bool) -> None:
+    """Let LoRA take part or not; one that was never trained only costs time.
+
+    peft lets LoRA learn or not as it is switched: choose what learns afterwards.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.enable_adapters(on)
+
+
 def _ends(name: str, target: str) -> bool:
     return name == target or name.endswith("." + target)
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import IGNORE, Batch
+from speechllm.models.llm import switch_lora
 
 
 class SpeechLLM(nn.Module):
@@ -45,6 +46,10 @@ class SpeechLLM(nn.Module):
         """Let soft tokens start near the norm of the LLM's embeddings, where the adapter can."""
         if hasattr(self.adapter, "match"):
             self.adapter.match(self.llm.get_input_embeddings().weight)
+
+    def switch_lora(self, on: bool) -> None:
+        """Let the LLM's LoRA take part or not."""
+        switch_lora(self.llm, on)
 
     def forward(self, batch: Batch) -> "Pass":
         """Start one pass over a batch."""

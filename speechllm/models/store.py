@@ -22,13 +22,15 @@ from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
 
-def state(system: System, model: torch.nn.Module, trained: list[str]) -> dict[str, torch.Tensor]:
+def state(
+    system: System, model: torch.nn.Module, trained: list[list[str]]
+) -> dict[str, torch.Tensor]:
     """Return what a folder must hold of `model`, by name; tied weights once.
 
     Args:
         system: says which parts are borrowed from a pretrained checkpoint.
         model: the model.
-        trained: patterns of all parameters trained so far.
+        trained: the patterns of each stage so far.
     """
     whole, seen, kept = model.state_dict(), set(), {}
     for name in system.kept(whole, trained):

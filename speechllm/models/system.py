@@ -60,12 +60,12 @@ class System:
         model.match()
         return model
 
-    def kept(self, names, trained: list[str]) -> list[str]:
+    def kept(self, names, trained: list[list[str]]) -> list[str]:
         """Say which of a model's state names belong into a checkpoint.
 
         Args:
             names: names of all parameters and buffers.
-            trained: patterns of every parameter that has been trained so far.
+            trained: the patterns of each stage so far.
         """
         borrowed = [
             part
@@ -75,8 +75,13 @@ class System:
         return [
             name
             for name in names
-            if not name.startswith(tuple(borrowed)) or matches(name, trained) or "lora_" in name
+            if not name.startswith(tuple(borrowed)) or has_learned(name, trained) or "lora_" in name
         ]
+
+
+def has_learned(name: str, trained: list[list[str]]) -> bool:
+    """Say whether any stage, each given by its patterns, has trained the parameter `name`."""
+    return any(matches(name, patterns) for patterns in trained)
 
 
 def matches(name: str, patterns) -> bool:

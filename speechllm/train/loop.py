@@ -41,12 +41,12 @@ def train(run: Run, until: str = "") -> Summary:
     learner = Learner(run.system.build().to(run.accelerator.device))
     for stage in plan:
         learner.check(stage, f"stage {stage.name}")
-    trained: list[str] = []
+    trained: list[list[str]] = []
     summary = Summary()
     for number, stage in enumerate(plan[:last]):
         if not learner.has_learned("adapter.", trained):
             learner.model.match()  # the LLM's embeddings may have been trained meanwhile
-        trained = [*trained, *stage.train]
+        trained = [*trained, list(stage.train)]
         job = StageRun(run, stage, number, learner, trained, log)
         job.go()
         summary.add(stage.name, job.progress)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from speechllm import config
-from speechllm.models.system import matches
+from speechllm.models.system import has_learned, matches
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,17 @@ class Learner(nn.Module):
         """Parameters by name: `encoder.…`, `adapter.…`, `llm.…`, `objectives.…`."""
         return {name.removeprefix("model."): p for name, p in self.named_parameters()}
 
-    def begin(self, stage: Stage, where: str) -> dict[str, nn.Parameter]:
+    def begin(self, stage: Stage, where: str, trained: list[list[str]]) -> dict[str, nn.Parameter]:
         """Make the stage's objectives, let its parameters learn, freeze all others.
 
         A head that an earlier stage trained is kept where its shape still fits. Returns the
-        learning parameters by name.
+        learning parameters by name. `trained` are the patterns of each stage up to this one: LoRA
+        takes part from the first stage that trains it.
 
         Raises:
             ValueError: nothing learns.
         """
+        self.model.switch_lora(self.has_learned("llm.", trained, "lora_"))
         made = stage.build_objectives(self.model, where)
         for name, objective in made.items():
             earlier = self.objectives[name].state_dict() if name in self.objectives else {}
@@ -154,9 +156,10 @@ class Learner(nn.Module):
             raise ValueError(f"{where}: nothing learns: train = {list(stage.train)}")
         return learning
 
-    def has_learned(self, part: str, trained: list[str]) -> bool:
-        """Say whether any parameter of a part is among the patterns trained so far."""
-        return any(matches(name, trained) for name in self.named() if name.startswith(part))
+    def has_learned(self, part: str, trained: list[list[str]], word: str = "") -> bool:
+        """Say whether a parameter of a part, with `word` in its name, has been trained."""
+        names = (name for name in self.named() if name.startswith(part) and word in name)
+        return any(has_learned(name, trained) for name in names)
 
     def set_modes(self) -> None:
         """Training mode where something learns, evaluation mode (no dropout) elsewhere."""

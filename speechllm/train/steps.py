@@ -28,7 +28,7 @@ class StageRun:
         self.folder = run.out / stage.name
         self.accelerator = run.accelerator
         torch.manual_seed(run.seed + number)
-        self.learning = learner.begin(stage, f"stage {stage.name}")
+        self.learning = learner.begin(stage, f"stage {stage.name}", trained)
         learner.to(run.accelerator.device)
         self.optimizer = optim.make(stage, self.learning)
         parts = (self.folder, run.system, learner, self.optimizer, self.learning)

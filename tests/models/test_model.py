@@ -11,7 +11,7 @@ from speechllm.data import chat
 from speechllm.data.collate import collate
 from speechllm.models import generation, store
 from speechllm.models.llm import load_tokenizer
-from speechllm.models.system import System, matches
+from speechllm.models.system import System, has_learned, matches
 from speechllm.train.stages import stages
 
 TRANSFORMER = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,
@@ -143,7 +143,7 @@ def test_logits_stand_only_where_they_are_wanted(make):
 @pytest.fixture
 def saved(make, tmp_path):
     run, model = make()
-    trained = ["*"]
+    trained = [["*"]]
     tensors = {"model": store.state(run.system, model, trained)}
     store.save(tmp_path / "m", run.system, tensors, {"trained": trained})
     return run, model, tmp_path / "m"
@@ -209,10 +209,10 @@ def test_pretrained_parts_are_borrowed_and_come_back(make_run, tiny, tmp_path):
         for name, parameter in model.named_parameters():
             if "lora_" in name:
                 parameter.normal_()
-    kept = store.state(system, model, ["adapter.*", "*lora_*"])
+    kept = store.state(system, model, [["adapter.*", "*lora_*"]])
     assert {k.split(".")[0] for k in kept} == {"encoder", "adapter", "llm"}
     assert all("lora_" in k for k in kept if k.startswith("llm."))
-    store.save(tmp_path / "m", system, {"model": kept}, {"trained": ["adapter.*", "*lora_*"]})
+    store.save(tmp_path / "m", system, {"model": kept}, {"trained": [["adapter.*", "*lora_*"]]})
     _, again = store.load(tmp_path / "m")
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
@@ -222,6 +222,9 @@ def test_pretrained_parts_are_borrowed_and_come_back(make_run, tiny, tmp_path):
 
 
 def test_patterns():
+    stages = [["llm.*", "!*lora_*"], ["llm.*lora_*"]]
+    assert has_learned("llm.a", stages[:1]) and not has_learned("llm.lora_A", stages[:1])
+    assert has_learned("llm.lora_A", stages)
     assert matches("llm.a.lora_A", ["llm.*"])
     assert not matches("llm.a.lora_A", ["llm.*", "!*lora_*"])
     assert not matches("encoder.x", ["llm.*"])

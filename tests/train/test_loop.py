@@ -199,7 +199,7 @@ def test_the_objectives_are_weighted_means_over_targets(make_run, tmp_path, monk
     stage = stages(run.system.preset)[0]
     learner = Learner(run.system.build())
     torch.manual_seed(run.seed)
-    learning = learner.begin(stage, "x")
+    learning = learner.begin(stage, "x", [[*stage.train]])
     data = run.data(stage)
     sampler = data.sampler(run.manifests["train"], run.seed, True)
     keys = list(islice(sampler.batches(), 2))

@@ -13,7 +13,7 @@ out=exp/mini
 preset=mini
 hours=1.6
 seed=0
-vocab_size=31
+vocab_size=160
 num_processes=2
 train_options=
 report=
@@ -43,7 +43,7 @@ if begin 5 "decode the test set"; then
   speechllm decode "$out" "$data/test.jsonl"
 fi
 if begin 6 "score and report"; then
-  speechllm score "$out/decode_test" --manifest "$data/test.jsonl"
+  speechllm score "$out/decode_test" --normaliser basic --manifest "$data/test.jsonl"
   speechllm report "$out" --title "mini" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
   echo "report: $out/report.html"
 fi
