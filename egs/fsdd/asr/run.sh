@@ -37,7 +37,7 @@ if begin 1 "manifests"; then
   done
 fi
 if begin 2 "tokenizer"; then
-  speechllm data tokenizer "$data"/*/both.jsonl --vocab-size 20 --out "$data/tokenizer"
+  speechllm data tokenizer "$data"/*/both.jsonl --vocab-size 60 --out "$data/tokenizer"
 fi
 if begin 3 "train encoder, LLM and adapter"; then for s in $splits; do train "$s" --until align; done; fi
 if begin 4 "tune adapter and LoRA"; then for s in $splits; do train "$s"; done; fi
