@@ -5,6 +5,7 @@ Nothing heavy is imported before it is needed, so that `--help` answers at once.
 
 import argparse
 import importlib
+import os
 import sys
 
 VERBS = {
@@ -47,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return args.run(args) or 0
+    except BrokenPipeError:  # whoever read our output, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"speechllm {args.verb}: {error}", file=sys.stderr)
         return 2
