@@ -92,16 +92,11 @@ def _tokenizer(args: argparse.Namespace) -> None:
 def _show(args: argparse.Namespace) -> None:
     from speechllm.data.show import show
     from speechllm.models import store
-    from speechllm.models.llm import load_tokenizer
     from speechllm.models.system import System
     from speechllm.train import checkpoint
 
     if Path(args.preset).is_dir():
         system = store.system_of(checkpoint.final(args.preset))
     else:
-        preset = config.load(args.preset)
-        source = args.tokenizer or preset.table("llm").get("pretrained")
-        if not source:
-            raise ValueError("this preset's LLM is trained from nothing: give --tokenizer DIR")
-        system = System(preset, load_tokenizer(source, preset.table("llm").get("pad_token", "")))
+        system = System.open(config.load(args.preset), args.tokenizer)
     print(show(system, args.manifest, args.id, args.plot))

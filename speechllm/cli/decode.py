@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from speechllm.cli.options import add_reading
+
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
@@ -30,15 +32,8 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default=10,
         help="repetitions of one n-gram that end an answer as a loop; 0: no guard",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes that read audio")
-    parser.add_argument(
-        "--on-error",
-        choices=("stop", "skip"),
-        default="stop",
-        help="at a file that cannot be read: stop, or go on without it",
-    )
+    add_reading(parser)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(run=run)
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from speechllm.cli.options import add_reading
+
 EPILOG = """A second call with the same --out goes on where the first stopped, to the bit.
 Several machines: torchrun (or accelerate launch) ... -m speechllm train ...
 
@@ -47,13 +49,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default="auto",
         help="auto: bf16 on a GPU that has it, else fp32",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes that read audio")
-    parser.add_argument(
-        "--on-error",
-        choices=("stop", "skip"),
-        default="stop",
-        help="at a file that cannot be read: stop, or go on without it",
-    )
+    add_reading(parser)
     parser.add_argument(
         "--num-processes",
         type=int,
@@ -61,7 +57,6 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         help="processes that share each step's batches (gradient_accumulation must be a multiple)",
     )
     parser.add_argument("--log-every", type=int, default=50, help="steps between printed lines")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(run=run)
 
 
@@ -99,16 +94,12 @@ def run(args: argparse.Namespace) -> int:
 
     from speechllm import config, provenance
     from speechllm.data.manifest import Manifest
-    from speechllm.models.llm import load_tokenizer
     from speechllm.models.system import System
     from speechllm.train import loop
     from speechllm.train.run import Run
 
     preset = config.load(args.preset, args.set)
-    source = args.tokenizer or preset.table("llm").get("pretrained")
-    if not source:
-        raise ValueError(f"{preset.source}: its LLM is trained from nothing; give --tokenizer DIR")
-    system = System(preset, load_tokenizer(source, preset.table("llm").get("pad_token", "")))
+    system = System.open(preset, args.tokenizer)
     accelerator = accelerate.Accelerator(cpu=args.device == "cpu")
     bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()
     precision = args.precision if args.precision != "auto" else ("bf16" if bf16 else "fp32")

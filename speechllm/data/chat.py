@@ -58,6 +58,11 @@ class Builder:
         self.close = self._encode(config.assistant.split("{}")[1])
         self._check()
 
+    @classmethod
+    def of(cls, system) -> "Builder":
+        """Make the builder that a system's preset and tokenizer ask for."""
+        return cls(system.preset.section("chat", Config), system.tokenizer)
+
     def _check(self) -> None:
         pad, eos = self.tokenizer.pad_token_id, self.tokenizer.eos_token_id
         if pad is None:

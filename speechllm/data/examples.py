@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 import features
+from speechllm import config
 from speechllm.data import chat
 from speechllm.data.augment import Config as Augment
 from speechllm.data.chat import Builder, Encoded
@@ -59,6 +60,27 @@ class Examples:
     cache_mb: int = 0
     _cache: dict = field(default_factory=dict, repr=False)
     _cached_mb: float = 0.0
+
+    @classmethod
+    def of(cls, system, manifest: Manifest, task: dict | None = None, **options) -> "Examples":
+        """Make the examples of a manifest as a system's preset says.
+
+        Args:
+            system: preset, tokenizer, front end, lengths (models.system.System).
+            manifest: where the rows are.
+            task: table of another task than the preset's.
+            options: the other attributes.
+        """
+        preset = system.preset
+        table = task or preset.table("task")
+        return cls(
+            manifest=manifest,
+            task=config.part("tasks", table, f"{preset.source} [task]"),
+            builder=Builder.of(system),
+            extractor=system.extractor,
+            soft_tokens=system.soft_tokens,
+            **options,
+        )
 
     def make(self, epoch: int, index: int) -> Example:
         """Make the example `index` as it is in `epoch`.

@@ -19,15 +19,8 @@ def show(system, path, id: str, plot=None) -> str:
     Raises:
         ValueError: no such id (the near ones are named), audio that cannot be read.
     """
-    manifest, preset = Manifest(path), system.preset
-    examples = Examples(
-        manifest=manifest,
-        task=preset.part("task", "tasks"),
-        builder=chat.Builder(preset.section("chat", chat.Config), system.tokenizer),
-        extractor=system.extractor,
-        soft_tokens=system.soft_tokens,
-    )
-    example = examples.make(0, manifest.find(id))
+    manifest = Manifest(path)
+    example = Examples.of(system, manifest).make(0, manifest.find(id))
     lines = [f"{key:<10}{value}" for key, value in example.row.items()]
     for x, n, (start, count) in zip(
         example.media, example.lengths, example.encoded.slots, strict=True

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from speechllm.data import chat, loader
+from speechllm.data import loader
+from speechllm.data.chat import Builder
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
 from speechllm.models import generation
@@ -91,13 +92,13 @@ def decode(
     tally = Tally(n_done_before=len(manifest) - len(left))
     if not left:
         return tally
-    rows = manifest.subset(left)
+    examples = Examples.of(system, manifest.subset(left), answer=False)
     began = time.perf_counter()
     with open(out, "a", encoding="utf-8") as file:
-        for batch, chosen in _batches(system, rows, options, tally):
+        for batch, chosen in _batches(examples, options, tally):
             batch = batch.to(next(model.parameters()).device)
             bounds = [_bound(row, options) for row in chosen]
-            answers = _generate(system, model, batch, bounds, options)
+            answers = _generate(model, batch, bounds, examples.builder, options)
             now = time.perf_counter()
             tally.add(batch.seconds, now - began, len(chosen))
             for row, answer in zip(chosen, answers, strict=True):
@@ -110,17 +111,9 @@ def decode(
     return tally
 
 
-def _batches(system: System, manifest: Manifest, options: Options, tally: Tally) -> Iterator:
+def _batches(examples: Examples, options: Options, tally: Tally) -> Iterator:
     """Yield (batch, its rows); what cannot be read is noted in the tally."""
-    preset = system.preset
-    examples = Examples(
-        manifest=manifest,
-        task=preset.part("task", "tasks"),
-        builder=chat.Builder(preset.section("chat", chat.Config), system.tokenizer),
-        extractor=system.extractor,
-        soft_tokens=system.soft_tokens,
-        answer=False,
-    )
+    manifest = examples.manifest
     data = loader.Config(
         max_batch_s=options.max_batch_s, workers=options.workers, on_error=options.on_error
     )
@@ -133,9 +126,8 @@ def _batches(system: System, manifest: Manifest, options: Options, tally: Tally)
             yield batch, [row for row in rows if row["id"] in set(batch.names)]
 
 
-def _generate(system: System, model: SpeechLLM, batch, bounds: list[int], options: Options):
-    builder = chat.Builder(system.preset.section("chat", chat.Config), system.tokenizer)
-    pad = system.tokenizer.pad_token_id
+def _generate(model: SpeechLLM, batch, bounds: list[int], builder: Builder, options: Options):
+    pad = builder.tokenizer.pad_token_id
     bf16 = options.precision == "bf16"
     with torch.no_grad(), torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=bf16):
         result = model(batch)

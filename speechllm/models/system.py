@@ -9,6 +9,7 @@ import torch
 import features
 from speechllm import config
 from speechllm.models.llm import Config as LLMConfig
+from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
 
 
@@ -18,6 +19,21 @@ class System:
 
     preset: config.Preset
     tokenizer: object
+
+    @classmethod
+    def open(cls, preset: config.Preset, tokenizer: str | None = None) -> "System":
+        """Open a preset with the tokenizer in a folder, or with that of its pretrained LLM.
+
+        Raises:
+            ValueError: neither is given; the tokenizer cannot be loaded.
+        """
+        llm = preset.table("llm")
+        source = tokenizer or llm.get("pretrained")
+        if not source:
+            raise ValueError(
+                f"{preset.source}: its LLM is trained from nothing; give --tokenizer DIR"
+            )
+        return cls(preset, load_tokenizer(source, llm.get("pad_token", "")))
 
     @cached_property
     def extractor(self):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from speechllm import config
 from speechllm.data import augment, chat, loader
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
@@ -51,7 +50,7 @@ class Run:
 
     def builder(self) -> chat.Builder:
         """Make the one builder of ids."""
-        return chat.Builder(self.system.preset.section("chat", chat.Config), self.system.tokenizer)
+        return chat.Builder.of(self.system)
 
     def data(self, stage: Stage) -> loader.Config:
         """Return the data settings of a stage."""
@@ -66,14 +65,10 @@ class Run:
 
     def examples(self, stage: Stage, manifest: Manifest, learning: bool) -> Examples:
         """Make the examples of a manifest, augmented and with drawn prompts where learning."""
-        preset = self.system.preset
-        table = stage.task or preset.table("task")
-        return Examples(
-            manifest=manifest,
-            task=config.part("tasks", table, f"{preset.source} [task]"),
-            builder=self.builder(),
-            extractor=self.system.extractor,
-            soft_tokens=self.system.soft_tokens,
+        return Examples.of(
+            self.system,
+            manifest,
+            stage.task,
             augment=self.augment(stage) if learning else None,
             seed=self.seed,
             cache_mb=self.data(stage).cache_mb,
