@@ -12,7 +12,7 @@ demo: $(READY)
 	egs/mini/asr/run.sh
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 $(if $(DATA),--data $(DATA))
+	$(VENV)/bin/python -m pytest -n 2 $(if $(DATA),--data=$(abspath $(DATA)))
 
 install: $(READY)
 

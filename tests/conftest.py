@@ -21,7 +21,7 @@ def real_data(request) -> Path:
     """Folder of real development data; the test is skipped, saying so, where it is absent."""
     folder = request.config.getoption("--data")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("needs real data: pytest --data DIR (or SPEECHLLM_DATA=DIR)")
+        pytest.skip("needs real data: make test DATA=DIR (or SPEECHLLM_DATA=DIR)")
     return Path(folder)
 
 
