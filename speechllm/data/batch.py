@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 import torch
+from torch.nn.functional import pad
 
 IGNORE = -100  # label of a position that carries no loss, torch's own convention
 
@@ -56,3 +57,32 @@ class Batch:
         """Return the batch with every tensor on `device`."""
         moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
         return replace(self, **moved)
+
+    def fit(self, lengths: torch.Tensor) -> "Batch":
+        """Shorten the slots to `lengths` (M,) and close the gaps, towards the end of each row.
+
+        For adapters whose number of soft tokens depends on what was said: a slot reserves the most
+        there can be. Where each slot is full already, the batch itself comes back.
+        """
+        row, start, count = self.slots.unbind(1)
+        if torch.equal(lengths, count):
+            return self
+        kept = self.segments > 0
+        for r, begin, end in zip(row, start + lengths, start + count, strict=True):
+            kept[r, begin:end] = False
+        left = kept.sum(1)
+        size = int(left.max())
+        order = torch.argsort(kept.byte(), dim=1, stable=True)[:, -size:]
+        padding = torch.arange(size, device=kept.device) < size - left[:, None]
+        after = pad(kept.flip(1).cumsum(1).flip(1), (0, 1))  # kept positions from each one on
+        take = {k: getattr(self, k).gather(1, order) for k in ("ids", "segments", "kinds")}
+        segments = take["segments"].masked_fill(padding, 0)
+        return replace(
+            self,
+            ids=take["ids"],
+            kinds=take["kinds"].masked_fill(padding, int(Kind.PAD)),
+            labels=self.labels.gather(1, order).masked_fill(padding, IGNORE),
+            segments=segments,
+            positions=(segments.cumsum(1) - 1).clamp(min=0),
+            slots=torch.stack([row, size - after[row, start], lengths], 1),
+        )

@@ -73,7 +73,7 @@ def generate(
     )
     out = result.model.llm.generate(
         inputs_embeds=result.embeddings,
-        attention_mask=result.batch.segments,
+        attention_mask=result.layout.segments,
         generation_config=settings,
         stopping_criteria=StoppingCriteriaList(criteria),
     )

@@ -79,30 +79,36 @@ class Pass:
         return self.model.adapter(*self.states)
 
     @cached_property
+    def layout(self) -> Batch:
+        """The batch as the LLM reads it: slots as long as their soft tokens are."""
+        return self.batch if self.batch.media is None else self.batch.fit(self.tokens[1])
+
+    @cached_property
     def embeddings(self) -> torch.Tensor:
         """What the LLM reads, (B, S, H): text embeddings with the soft tokens in their slots."""
-        text = self.model.llm.get_input_embeddings()(self.batch.ids)
-        if self.batch.media is None:
+        layout = self.layout
+        text = self.model.llm.get_input_embeddings()(layout.ids)
+        if layout.media is None:
             return text
-        return self.model.fusion.join(text, self.tokens[0].to(text.dtype), self.batch.slots)
+        return self.model.fusion.join(text, self.tokens[0].to(text.dtype), layout.slots)
 
     @cached_property
     def columns(self) -> torch.Tensor:
         """Positions (P,) whose next token some row wants: the only ones that need logits."""
-        return (self.batch.labels[:, 1:] != IGNORE).any(0).nonzero().squeeze(1)
+        return (self.layout.labels[:, 1:] != IGNORE).any(0).nonzero().squeeze(1)
 
     @cached_property
     def targets(self) -> torch.Tensor:
         """Labels (B, P) of the token after each of `columns`, `IGNORE` where a row wants none."""
-        return self.batch.labels[:, self.columns + 1]
+        return self.layout.labels[:, self.columns + 1]
 
     @cached_property
     def logits(self) -> torch.Tensor:
         """Logits (B, P, V) at `columns`."""
         return self.model.llm(
             inputs_embeds=self.embeddings,
-            attention_mask=self.batch.segments,
-            position_ids=self.batch.positions,
+            attention_mask=self.layout.segments,
+            position_ids=self.layout.positions,
             logits_to_keep=self.columns,
             use_cache=False,
         ).logits

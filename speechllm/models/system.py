@@ -61,16 +61,15 @@ class System:
         return self.preset.section("llm", LLMConfig)
 
     def soft_tokens(self, n: int) -> int:
-        """Number of soft tokens that `n` frames (or samples, for a raw waveform) become."""
+        """Most soft tokens that `n` frames (or samples, for a raw waveform) can become."""
         return self.adapter.count(self.encoder.count(n))
 
     def build(self) -> SpeechLLM:
         """Build the model, weights from the preset's pretrained parts or from the seed."""
         torch.manual_seed(self.preset.seed)
         llm = self.llm.build(len(self.tokenizer))
-        width = llm.get_input_embeddings().embedding_dim
         encoder = self.encoder.build(self.extractor.dim)
-        adapter = self.adapter.build(self.encoder.dim, width)
+        adapter = self.adapter.build(self.encoder.dim, llm.get_input_embeddings())
         fusion = self.preset.part("fusion", "models.fusion").build()
         model = SpeechLLM(encoder, adapter, fusion, llm, self.encoder.dim)
         model.match()

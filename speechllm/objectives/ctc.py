@@ -1,7 +1,8 @@
 """CTC over the LLM's vocabulary, on encoder states or on soft tokens (Graves et al. 2006).
 
 The units are the LLM's own tokens plus a blank, so that what the encoder learns is already spelled
-as the LLM spells. The head belongs to the objective and is saved with the checkpoint.
+as the LLM spells. The head belongs to the objective and is saved with the checkpoint; or it is the
+adapter's own (`ctc_posterior`).
 """
 
 from dataclasses import dataclass
@@ -16,18 +17,28 @@ from speechllm.models.model import Pass, SpeechLLM
 
 @dataclass(frozen=True)
 class Config:
-    """Weight in the stage's sum; `on` is "encoder" or "adapter"; dropout before the head."""
+    """Weight in the stage's sum, and what the loss is on.
+
+    on: "encoder", "adapter" (its soft tokens), or "posterior", the head inside the adapter.
+    dropout: before the head; the adapter's own has none.
+    """
 
     weight: float = 1.0
     on: str = "encoder"
     dropout: float = 0.0
 
     def __post_init__(self):
-        if self.on not in ("encoder", "adapter"):
-            raise ValueError(f"on: wanted 'encoder' or 'adapter', got {self.on!r}")
+        if self.on not in ("encoder", "adapter", "posterior"):
+            raise ValueError(f"on: wanted 'encoder', 'adapter' or 'posterior', got {self.on!r}")
 
     def build(self, model: SpeechLLM) -> nn.Module:
-        """Make the objective with its head."""
+        """Make the objective with its head.
+
+        Raises:
+            ValueError: on = "posterior" with an adapter that has no such head.
+        """
+        if self.on == "posterior" and not hasattr(model.adapter, "ctc_logits"):
+            raise ValueError('ctc on = "posterior" wants the adapter ctc_posterior')
         width = model.encoder_dim if self.on == "encoder" else model.width
         return CTC(self.on, width, model.vocab_size, self.dropout)
 
@@ -43,12 +54,13 @@ class CTC(nn.Module):
         self.on = on
         self.blank = vocab_size
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, vocab_size + 1)
+        self.head = nn.Linear(width, vocab_size + 1) if on != "posterior" else None
 
     def logits(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (M, L, V + 1), blank last, and lengths (M,)."""
-        states, lengths = result.states if self.on == "encoder" else result.tokens
-        return self.head(self.dropout(states)), lengths
+        states, lengths = result.tokens if self.on == "adapter" else result.states
+        head = self.head or result.model.adapter.ctc_logits
+        return head(self.dropout(states)), lengths
 
     def targets(self, batch: Batch) -> list[torch.Tensor]:
         """Answer ids of each medium's row, without the close."""

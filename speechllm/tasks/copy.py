@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Config:
-    """Shares of the three kinds of example, and how strong the noise is (chance a character)."""
+    """Shares of random strings and plain text, the rest copies; noise is the chance a word."""
 
     noise: float = 0.1
     random_share: float = 0.2
@@ -31,7 +31,7 @@ class Config:
         if kind < self.plain_share:
             return [{"role": "assistant", "content": text}]
         if kind < self.plain_share + self.random_share:
-            text = random_words(_letters(text), rng)
+            text = scramble(text, rng)
         return self._copy(corrupt(text, self.noise, rng), text)
 
     def _copy(self, shown: str, text: str) -> list[dict]:
@@ -40,28 +40,46 @@ class Config:
 
 
 def corrupt(text: str, noise: float, rng: np.random.Generator) -> str:
-    """Delete, replace, double or insert characters, each with a chance of `noise` / 4."""
-    out, letters = [], _letters(text)
-    draws = rng.random(len(text)) * 4
-    for char, draw in zip(text, draws, strict=True):
-        letter = letters[int(rng.integers(len(letters)))]
-        if draw >= noise * 4:
-            out.append(char)
-        elif draw >= noise * 3:
-            out.append(char + char)
-        elif draw >= noise * 2:
-            out.append(letter)
-        elif draw >= noise:
-            out.append(char + letter)
-    return "".join(out) or text
+    """Drop, replace, double, shorten or misspell words, each with a chance of `noise`.
+
+    In a script without spaces, characters stand for words.
+    """
+    gap = " " if " " in text else ""
+    words = text.split(" ") if gap else list(text)
+    out = []
+    for word in words:
+        kinds = (
+            [],
+            [words[int(rng.integers(len(words)))]],
+            [word, word],
+            [word[: len(word) // 2] or word],
+            [_misspelt(word, text, rng)],
+        )
+        out += kinds[int(rng.integers(len(kinds)))] if rng.random() < noise else [word]
+    return gap.join(out) or text
 
 
-def random_words(letters: list[str], rng: np.random.Generator) -> str:
-    """Make a string of 3 to 10 words of random letters, which no prior can guess."""
-    lengths = rng.integers(2, 8, size=rng.integers(3, 11))
-    return " ".join("".join(rng.choice(letters, size=n)) for n in lengths)
+def _misspelt(word: str, text: str, rng: np.random.Generator) -> str:
+    place, letters = int(rng.integers(max(len(word), 1))), text.replace(" ", "")
+    return word[:place] + letters[int(rng.integers(len(letters)))] + word[place + 1 :]
 
 
-def _letters(text: str) -> list[str]:
-    """List the letters of a text: the tokenizer is sure to know them, in any script and case."""
-    return sorted(set(text) - {" "}) or ["a"]
+def scramble(text: str, rng: np.random.Generator) -> str:
+    """Cut the words into parts of 1 to 4 letters and glue them anew, which no prior can guess.
+
+    The parts are the text's own: a tokenizer of word pieces finds pieces in them, not single
+    letters, so that the string is as long as the text.
+    """
+    parts = []
+    for word in text.split(" "):
+        while word:
+            size = int(rng.integers(1, 5))
+            parts.append(word[:size])
+            word = word[size:]
+    parts = [parts[int(i)] for i in rng.permutation(len(parts))]
+    out = []
+    while parts:
+        size = int(rng.integers(1, 4))
+        out.append("".join(parts[:size]))
+        parts = parts[size:]
+    return " ".join(out)

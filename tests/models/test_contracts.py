@@ -62,9 +62,13 @@ ENCODERS = {
 # name -> settings to try besides the defaults
 ADAPTERS = {
     "conv": [{"kernel": 4, "stride": 3, "layers": 1, "norm": "layer", "hidden": 24}],
+    "ctc_posterior": [
+        {"blank_threshold": 1.0, "merge": False},
+        {"blank_threshold": 0.02, "acoustic": True},
+    ],
     "linear": [{"stack": 3, "rest": "pad", "norm": "none", "activation": "gelu", "bias": False}],
 }
-WIDTH, TOKEN_WIDTH = 32, 48  # D of all tiny encoders, H
+WIDTH, TOKEN_WIDTH, VOCAB = 32, 48, 60  # D of all tiny encoders, H, V
 
 
 def encoder_cases():
@@ -93,8 +97,10 @@ def encoder(case, seed: int = 0):
 def adapter(table, seed: int = 0):
     """Build an adapter: (Config, module in evaluation mode)."""
     made = config.part("models.adapters", table, "test")
+    torch.manual_seed(7)
+    embedding = torch.nn.Embedding(VOCAB, TOKEN_WIDTH)  # the LLM's
     torch.manual_seed(seed)
-    return made, made.build(WIDTH, TOKEN_WIDTH).eval()
+    return made, made.build(WIDTH, embedding).eval()
 
 
 def media(case, *lengths: int, garbage: float = 0.0):
@@ -146,13 +152,16 @@ def test_encoder_count_is_the_real_length(case):
 @pytest.mark.parametrize("table", adapter_cases())
 @torch.no_grad()
 def test_adapter_count_is_the_real_length(table):
-    """`count(n)` is what comes out, for all n, and never 0 where something came in."""
+    """`count(n)` is what comes out, for all n, and never 0 where something came in.
+
+    It is the most that comes out where the adapter drops what says nothing.
+    """
     made, model = adapter(table)
     for n in range(1, 61):
         tokens, lengths = model(torch.randn(1, n, WIDTH), torch.tensor([n]))
-        wanted = made.count(n)
-        assert type(wanted) is int and wanted > 0 and lengths.tolist() == [wanted], n
-        assert tokens.shape == (1, wanted, TOKEN_WIDTH), n
+        wanted, real = made.count(n), int(lengths)
+        assert type(wanted) is int and tokens.shape == (1, real, TOKEN_WIDTH), n
+        assert 0 < real <= wanted and (getattr(made, "drops", False) or real == wanted), n
     several = torch.arange(60)
     assert made.count(several).tolist() == [made.count(n) for n in several.tolist()]
     assert made.count(0) == 0

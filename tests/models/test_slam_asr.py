@@ -41,7 +41,7 @@ def test_preset_is_whole(name):
     assert encoder.dim == width
     assert adapter.count(encoder.count(extractor.count(160000))) == tokens
     with torch.device("meta"):
-        learns = adapter.build(encoder.dim, 4096)
+        learns = adapter.build(encoder.dim, torch.nn.Embedding(9, 4096))
     assert round(sum(p.numel() for p in learns.parameters()) / 1e6, 2) == millions
     first, second = stages(preset)
     assert first.train == ("adapter.*",) and first.steps == 100000

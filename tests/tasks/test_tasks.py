@@ -46,18 +46,33 @@ def test_copying_corrupts_the_question_and_never_the_answer():
     assert 150 < len(plain) < 250
     random = [answer for _, answer in shown if answer != ROW["text"]]
     assert 250 < len(random) < 350
+    assert all(sorted(a.replace(" ", "")) == sorted("ÄPFELUNDBIRNEN") for a in random)
     letters = set(ROW["text"])
     assert all(set(question) | set(answer) <= letters for question, answer in shown)
     assert any(question != answer for question, answer in shown)
     assert task.messages(ROW)[0]["content"][0]["text"] == ROW["text"]
 
 
+@pytest.mark.parametrize("gap", [" ", ""])
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
-def test_the_noise_is_as_strong_as_asked(noise):
-    rng = np.random.default_rng(1)
-    text = "abcdefghij" * 2000
-    kept = sum(a == b for a, b in zip(copy.corrupt(text, noise, rng), text, strict=False))
+def test_the_noise_is_as_strong_as_asked(noise, gap):
+    """Errors a word (a character, in a script without spaces), as a scorer counts them.
+
+    A word that is replaced by itself, or is too short to be shortened, is no error.
+    """
     from rapidfuzz.distance import Levenshtein
 
-    share = Levenshtein.distance(copy.corrupt(text, noise, rng), text) / len(text)
-    assert share == pytest.approx(noise, abs=0.03) and kept
+    rng = np.random.default_rng(1)
+    words = [chr(0x4E00 + int(i)) * (4 if gap else 1) for i in rng.integers(500, size=5000)]
+    shown = copy.corrupt(gap.join(words), noise, rng)
+    share = Levenshtein.distance(shown.split(gap) if gap else list(shown), words) / len(words)
+    assert share == pytest.approx(noise * (1.0 if gap else 0.8), abs=0.03)
+
+
+def test_random_strings_are_made_of_the_text_s_parts():
+    """As long as the text, of its own letters, in another order."""
+    rng = np.random.default_rng(2)
+    text = "the quick brown fox jumps"
+    made = copy.scramble(text, rng)
+    assert sorted(made.replace(" ", "")) == sorted(text.replace(" ", "")) and made != text
+    assert 3 <= len(made.split()) <= 20

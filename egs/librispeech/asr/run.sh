@@ -47,7 +47,7 @@ if begin 1 "manifests"; then
   for s in $train; do cat "$data/$s.jsonl"; done | awk -v d="$data" '{ print > (d (NR % 20 ? "/train" : "/valid") ".jsonl") }'
 fi
 if begin 2 "tokenizer" && [ "$tokenizer" = "$data/tokenizer" ]; then
-  speechllm data tokenizer "$data/train.jsonl" --vocab-size 32 --out "$tokenizer"
+  speechllm data tokenizer "$data/train.jsonl" --vocab-size 200 --out "$tokenizer"
 fi
 if begin 3 "train up to the adapter"; then train --until "$until"; fi
 if begin 4 "train the later stages"; then train; fi

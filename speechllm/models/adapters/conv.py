@@ -45,9 +45,9 @@ class Config:
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
         return -(-n // self.stride**self.layers)
 
-    def build(self, in_dim: int, out_dim: int) -> nn.Module:
-        """Make the adapter from encoder width D to LLM width H."""
-        return Conv(self, in_dim, out_dim)
+    def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
+        """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""
+        return Conv(self, in_dim, embedding.embedding_dim)
 
 
 class Conv(nn.Module):

@@ -53,9 +53,9 @@ class Config:
             return -(-n // self.stack)
         return n // self.stack + (0 < n) * (n < self.stack)
 
-    def build(self, in_dim: int, out_dim: int) -> nn.Module:
-        """Make the adapter from encoder width D to LLM width H."""
-        return Linear(self, in_dim, out_dim)
+    def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
+        """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""
+        return Linear(self, in_dim, embedding.embedding_dim)
 
 
 class Linear(nn.Module):

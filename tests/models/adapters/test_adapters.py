@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from speechllm.models.adapters import conv, linear
 
@@ -9,7 +10,7 @@ from speechllm.models.adapters import conv, linear
 @torch.no_grad()
 def test_linear_is_its_definition():
     """Each token is the two Linears over `stack` neighbouring states."""
-    model = linear.Config(stack=3, hidden=16, norm="none").build(4, 6)
+    model = linear.Config(stack=3, hidden=16, norm="none").build(4, nn.Embedding(9, 6))
     states = torch.randn(1, 10, 4)
     tokens, lengths = model(states, torch.tensor([10]))
     for k in range(3):
@@ -23,11 +24,11 @@ def test_linear_fills_an_incomplete_stack_with_zeros():
     """With rest = "pad" always, else only where there is less than one stack."""
     states = torch.randn(1, 4, 4)
     padded = torch.cat([states, torch.zeros(1, 2, 4)], 1)
-    model = linear.Config(stack=3, hidden=16, rest="pad").build(4, 6)
+    model = linear.Config(stack=3, hidden=16, rest="pad").build(4, nn.Embedding(9, 6))
     torch.testing.assert_close(
         model(states, torch.tensor([4]))[0], model(padded, torch.tensor([6]))[0]
     )
-    model = linear.Config(stack=6, hidden=16).build(4, 6)
+    model = linear.Config(stack=6, hidden=16).build(4, nn.Embedding(9, 6))
     tokens, lengths = model(states, torch.tensor([4]))
     torch.testing.assert_close(tokens, model(padded, torch.tensor([6]))[0])
     assert lengths.tolist() == [1]
@@ -37,7 +38,7 @@ def test_linear_fills_an_incomplete_stack_with_zeros():
 def test_size_of_slam_asr(width, millions):
     """The SLAM-LLM README states 18.88 M with WavLM-large, 21.50 M with HuBERT-XL, H = 4096."""
     with torch.device("meta"):
-        model = linear.Config(norm="none").build(width, 4096)
+        model = linear.Config(norm="none").build(width, nn.Embedding(9, 4096))
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
 
 
@@ -45,7 +46,11 @@ def test_size_of_slam_asr(width, millions):
 @torch.no_grad()
 def test_conv_is_centred(kernel, stride):
     """Token i sees the states around i * stride, and nothing else."""
-    model = conv.Config(layers=1, kernel=kernel, stride=stride, norm="none").build(4, 6).eval()
+    model = (
+        conv.Config(layers=1, kernel=kernel, stride=stride, norm="none")
+        .build(4, nn.Embedding(9, 6))
+        .eval()
+    )
     states = torch.randn(1, 20, 4)
     before, lengths = model(states, torch.tensor([20]))
     left = (kernel - 1) // 2
@@ -64,14 +69,14 @@ def test_tokens_start_at_the_scale_of_text(made, norm):
     """`match` takes the root mean square of embeddings; an asked scale stays."""
     embeddings = torch.randn(100, 64) * 0.02
     states, lengths = torch.randn(2, 30, 8) * 50, torch.tensor([30, 30])
-    model = made(norm=norm).build(8, 64).eval()
+    model = made(norm=norm).build(8, nn.Embedding(9, 64)).eval()
     assert model(states, lengths)[0].square().mean().sqrt() == pytest.approx(1.0, rel=0.02)
     model.match(embeddings)
     assert model(states, lengths)[0].square().mean().sqrt() == pytest.approx(0.02, rel=0.05)
-    asked = made(norm=norm, norm_scale=0.4).build(8, 64).eval()
+    asked = made(norm=norm, norm_scale=0.4).build(8, nn.Embedding(9, 64)).eval()
     asked.match(embeddings)
     assert asked(states, lengths)[0].square().mean().sqrt() == pytest.approx(0.4, rel=0.02)
-    made(norm="none").build(8, 64).match(embeddings)  # nothing to set, no error
+    made(norm="none").build(8, nn.Embedding(9, 64)).match(embeddings)  # nothing to set, no error
 
 
 @pytest.mark.parametrize(
