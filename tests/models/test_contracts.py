@@ -31,6 +31,13 @@ LAYER = {
         "conv_bias": True,
     }
 }
+DATA2VEC = {
+    "config": {
+        **{key: value for key, value in WAVE.items() if key != "num_conv_pos_embeddings"},
+        "num_conv_pos_embeddings": 3,
+        "conv_pos_kernel_size": 7,
+    }
+}
 WHISPER = {
     "config": {
         "d_model": 32,
@@ -50,6 +57,7 @@ ENCODERS = {
         (13, {**CONFORMER, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),
         (40, {**CONFORMER, "subsampling": 2}),
     ],
+    "data2vec_audio": [(1, DATA2VEC), (1, {**DATA2VEC, **WEIGHTED})],
     "hubert": [(1, GROUP), (1, LAYER)],
     "wav2vec2": [(1, GROUP), (1, {**LAYER, **WEIGHTED})],
     "wavlm": [(1, {**GROUP, **WEIGHTED}), (1, LAYER)],
