@@ -48,10 +48,28 @@ WHISPER = {
         "num_mel_bins": 20,
     }
 }
+AST = {
+    "config": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "patch_size": 6,
+        "frequency_stride": 4,
+        "time_stride": 4,
+        "max_length": 90,
+        "num_mel_bins": 16,
+    }
+}
 CONFORMER = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8}
 WEIGHTED = {"layers": "weighted"}
 # name -> [(width of the front end, tiny settings)]
 ENCODERS = {
+    "ast": [
+        (16, AST),
+        (16, {**AST, "window": "variable", "patches": "mean"}),
+        (16, {**AST, **WEIGHTED, "patches": "mean"}),
+    ],
     "conformer": [
         (80, CONFORMER),
         (13, {**CONFORMER, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),

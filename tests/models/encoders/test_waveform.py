@@ -1,4 +1,4 @@
-"""wav2vec2, HuBERT, WavLM, data2vec against transformers' own; loading; the GroupNorm that is mended."""
+"""wav2vec2, HuBERT, WavLM, data2vec against transformers' own; loading; what is mended."""
 
 import importlib
 
