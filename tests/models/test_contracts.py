@@ -61,6 +61,21 @@ AST = {
         "num_mel_bins": 16,
     }
 }
+BEATS = {
+    "config": {
+        "input_patch_size": 4,
+        "embed_dim": 24,
+        "encoder_layers": 2,
+        "encoder_embed_dim": 32,
+        "encoder_ffn_embed_dim": 48,
+        "encoder_attention_heads": 4,
+        "conv_pos": 8,
+        "conv_pos_groups": 4,
+        "num_buckets": 16,
+        "max_distance": 30,
+        "num_mel_bins": 16,
+    }
+}
 CONFORMER = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8}
 WEIGHTED = {"layers": "weighted"}
 # name -> [(width of the front end, tiny settings)]
@@ -70,6 +85,7 @@ ENCODERS = {
         (16, {**AST, "window": "variable", "patches": "mean"}),
         (16, {**AST, **WEIGHTED, "patches": "mean"}),
     ],
+    "beats": [(16, BEATS), (16, {**BEATS, **WEIGHTED, "patches": "mean"})],
     "conformer": [
         (80, CONFORMER),
         (13, {**CONFORMER, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),
