@@ -43,6 +43,11 @@ json.dump({"model_type": "beats", **found["cfg"]}, open("config.json", "w"))
 HINT = f"the released .pt is a pickle and has to be converted once, in Python:\n{CONVERT}"
 HEAD = r"predictor\."  # the classifier of a tuned checkpoint
 TWINS = r"encoder\.layers\.[1-9]\d*\.self_attn\.relative_attention_bias\.weight"
+# What a newer torch calls the two halves of the weight of positions when it saves such a model.
+RENAME = {
+    "parametrizations.weight.original0": "weight_g",
+    "parametrizations.weight.original1": "weight_v",
+}
 ORIGINAL = "encoder.layers.0.self_attn.relative_attention_bias.weight"
 
 
@@ -158,6 +163,8 @@ def load_weights(network: Network, folder: str) -> None:
         found = load_file(file)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{folder}: cannot be loaded: {one_line(error)}; {HINT}") from None
+    for new, released in RENAME.items():
+        found = {name.replace(new, released): x for name, x in found.items()}
     twins = {name: x for name, x in found.items() if re.fullmatch(TWINS, name)}
     own = network.state_dict()
     lists = {
