@@ -77,8 +77,17 @@ BEATS = {
     }
 }
 CONFORMER = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8}
+
+
+def narrow(table: dict, name: str) -> dict:
+    """Give settings with the width 16: two branches side by side have the width of one encoder."""
+    return {"config": {**table["config"], name: 16}}
+
+
 WEIGHTED = {"layers": "weighted"}
-# name -> [(width of the front end, tiny settings)]
+MEL20 = {"name": "whisper80", "num_mel_bins": 20}
+MEL16 = {"name": "kaldi_fbank80", "num_mel_bins": 16, "offset": -10.0, "divisor": 8.0}
+# name -> [(width of the front end, tiny settings, samples or frames in a unit of length)]
 ENCODERS = {
     "ast": [
         (16, AST),
@@ -92,6 +101,41 @@ ENCODERS = {
         (40, {**CONFORMER, "subsampling": 2}),
     ],
     "data2vec_audio": [(1, DATA2VEC), (1, {**DATA2VEC, **WEIGHTED})],
+    "dual": [
+        (
+            1,
+            {
+                "branch": [
+                    {"name": "hubert", **narrow(GROUP, "hidden_size")},
+                    {"name": "data2vec_audio", **narrow(DATA2VEC, "hidden_size")},
+                ]
+            },
+        ),
+        (
+            20,
+            {
+                "branch": [
+                    {"name": "whisper", **narrow(WHISPER, "d_model"), "window": "variable"},
+                    {"name": "conformer", **CONFORMER, "dim": 16, "repeat": 2},
+                ]
+            },
+        ),
+        (
+            1,
+            {
+                "branch": [
+                    {
+                        "name": "whisper",
+                        **narrow(WHISPER, "d_model"),
+                        "repeat": 2,
+                        "frontend": {**MEL20, "pad_to_s": 0.8},
+                    },
+                    {"name": "beats", **narrow(BEATS, "encoder_embed_dim"), "frontend": MEL16},
+                ]
+            },
+            160,
+        ),
+    ],
     "hubert": [(1, GROUP), (1, LAYER)],
     "wav2vec2": [(1, GROUP), (1, {**LAYER, **WEIGHTED})],
     "wavlm": [(1, {**GROUP, **WEIGHTED}), (1, LAYER)],
@@ -116,8 +160,10 @@ WIDTH, TOKEN_WIDTH, VOCAB = 32, 48, 60  # D of all tiny encoders, H, V
 def encoder_cases():
     """List every encoder of the room with its tiny settings; none without."""
     for name in config.names("models.encoders"):
-        for number, (in_dim, table) in enumerate(ENCODERS.get(name, [(None, {})])):
-            part = SimpleNamespace(name=name, in_dim=in_dim, table={"name": name, **table})
+        for number, (in_dim, table, *unit) in enumerate(ENCODERS.get(name, [(None, {})])):
+            part = SimpleNamespace(
+                name=name, in_dim=in_dim, table={"name": name, **table}, unit=unit[0] if unit else 1
+            )
             yield pytest.param(part, id=f"{name}{number}")
 
 
@@ -146,7 +192,16 @@ def adapter(table, seed: int = 0):
 
 
 def media(case, *lengths: int, garbage: float = 0.0):
-    """Make an input for an encoder, (x, lengths); what lies beyond the lengths is `garbage`."""
+    """Make an input for an encoder, (x, lengths); what lies beyond the lengths is `garbage`.
+
+    Lengths are in the case's units.
+    """
+    lengths = [n * case.unit for n in lengths]
+    return media_of(case, lengths, garbage)
+
+
+def media_of(case, lengths: list[int], garbage: float = 0.0):
+    """Make an input for an encoder; lengths are in samples or frames."""
     generator = torch.Generator().manual_seed(1)
     size = 80 if fixed(case) else max(lengths)
     shape = (len(lengths), size) if case.in_dim == 1 else (len(lengths), size, case.in_dim)
@@ -167,8 +222,8 @@ def near(a, b, tolerance: float = 1e-4) -> bool:
 
 
 def largest(case) -> int:
-    """Length of the longest input tried."""
-    return {"whisper": 80, "conformer": 40}.get(case.name, 90)
+    """Length of the longest input tried, in samples or frames."""
+    return {"whisper": 80, "conformer": 40, "dual": 79}.get(case.name, 90) * case.unit
 
 
 def test_every_encoder_has_tiny_settings():
@@ -181,13 +236,14 @@ def test_every_encoder_has_tiny_settings():
 def test_encoder_count_is_the_real_length(case):
     """`count(n)` is what comes out, for all n, as an integer and as a tensor."""
     made, model = encoder(case)
-    for n in range(1, largest(case) + 1):
-        states, lengths = model(*media(case, n))
+    step = max(1, case.unit - 1)
+    for n in range(1, largest(case) + 1, step):
+        states, lengths = model(*media_of(case, [n]))
         wanted = made.count(n)
         assert type(wanted) is int and lengths.tolist() == [wanted], n
         assert states.shape[1:] == (wanted or states.shape[1], made.dim), n
     assert made.count(0) == 0
-    several = torch.arange(largest(case))
+    several = torch.arange(0, largest(case), step)
     assert made.count(several).tolist() == [made.count(n) for n in several.tolist()]
 
 

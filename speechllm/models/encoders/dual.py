@@ -16,7 +16,11 @@ front end is then wave16k. Branches without one get what the system's front end 
     [[encoder.branch]]
     name = "beats"
     pretrained = "beats"
-    frontend = { name = "kaldi_fbank80", num_mel_bins = 128, offset = -15.41663, divisor = 13.11164 }
+    [encoder.branch.frontend]
+    name = "kaldi_fbank80"
+    num_mel_bins = 128
+    offset = -15.41663
+    divisor = 13.11164
 
 Where a branch ends before the longest, zeros stand. Masks of SpecAugment, which the data loader
 draws on features, do not reach features that are computed here.
@@ -87,7 +91,7 @@ class Branch:
             )
         return self.extractor.dim
 
-    def features(self, x, lengths):
+    def prepare(self, x, lengths):
         """Compute this branch's features of waves x (B, N), in fp32 and without a gradient."""
         if self.extractor is None:
             return x, lengths
@@ -166,7 +170,7 @@ class Dual(nn.Module):
         for branch, encoder, norm in zip(
             self.config.branches, self.branches, self.norms, strict=True
         ):
-            states, n = encoder(*branch.features(x, lengths))
+            states, n = encoder(*branch.prepare(x, lengths))
             states, n = states.repeat_interleave(branch.repeat, 1), n * branch.repeat
             found.append((zero_beyond(norm(states), n), n))
         steps = functools.reduce(torch.maximum, [n for _, n in found])
@@ -176,6 +180,8 @@ class Dual(nn.Module):
 
 def _extractor(table: dict, where: str) -> features.Extractor:
     """Make a front end from its table."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{where}: wanted a table such as {{ name = 'wave16k' }}, got {table!r}")
     options = dict(table)
     try:
         return features.get(options.pop("name", None), **options)
