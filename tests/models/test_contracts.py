@@ -98,7 +98,7 @@ ENCODERS = {
     "conformer": [
         (80, CONFORMER),
         (13, {**CONFORMER, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),
-        (40, {**CONFORMER, "subsampling": 2}),
+        (40, {**CONFORMER, "subsampling": 2, "mix": "weighted", "normalize": "nemo"}),
     ],
     "data2vec_audio": [(1, DATA2VEC), (1, {**DATA2VEC, **WEIGHTED})],
     "dual": [
