@@ -79,6 +79,20 @@ BEATS = {
 CONFORMER = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8}
 
 
+GRANITE = {
+    "config": {
+        "input_dim": 32,
+        "num_layers": 2,
+        "hidden_dim": 32,
+        "num_heads": 4,
+        "context_size": 10,
+        "max_pos_emb": 16,
+        "output_dim": 12,
+        "conv_kernel_size": 5,
+    }
+}
+
+
 def narrow(table: dict, name: str) -> dict:
     """Give settings with the width 16: two branches side by side have the width of one encoder."""
     return {"config": {**table["config"], name: 16}}
@@ -136,6 +150,7 @@ ENCODERS = {
             160,
         ),
     ],
+    "granite_conformer": [(16, GRANITE), (32, {**GRANITE, **WEIGHTED, "stack": 1})],
     "hubert": [(1, GROUP), (1, LAYER)],
     "wav2vec2": [(1, GROUP), (1, {**LAYER, **WEIGHTED})],
     "wavlm": [(1, {**GROUP, **WEIGHTED}), (1, LAYER)],
