@@ -31,6 +31,13 @@ LAYER = {
         "conv_bias": True,
     }
 }
+DATA2VEC = {
+    "config": {
+        **{key: value for key, value in WAVE.items() if key != "num_conv_pos_embeddings"},
+        "num_conv_pos_embeddings": 3,
+        "conv_pos_kernel_size": 7,
+    }
+}
 WHISPER = {
     "config": {
         "d_model": 32,
@@ -41,15 +48,109 @@ WHISPER = {
         "num_mel_bins": 20,
     }
 }
+AST = {
+    "config": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "patch_size": 6,
+        "frequency_stride": 4,
+        "time_stride": 4,
+        "max_length": 90,
+        "num_mel_bins": 16,
+    }
+}
+BEATS = {
+    "config": {
+        "input_patch_size": 4,
+        "embed_dim": 24,
+        "encoder_layers": 2,
+        "encoder_embed_dim": 32,
+        "encoder_ffn_embed_dim": 48,
+        "encoder_attention_heads": 4,
+        "conv_pos": 8,
+        "conv_pos_groups": 4,
+        "num_buckets": 16,
+        "max_distance": 30,
+        "num_mel_bins": 16,
+    }
+}
 CONFORMER = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8}
+
+
+GRANITE = {
+    "config": {
+        "input_dim": 32,
+        "num_layers": 2,
+        "hidden_dim": 32,
+        "num_heads": 4,
+        "context_size": 10,
+        "max_pos_emb": 16,
+        "output_dim": 12,
+        "conv_kernel_size": 5,
+    }
+}
+
+
+def narrow(table: dict, name: str) -> dict:
+    """Give settings with the width 16: two branches side by side have the width of one encoder."""
+    return {"config": {**table["config"], name: 16}}
+
+
 WEIGHTED = {"layers": "weighted"}
-# name -> [(width of the front end, tiny settings)]
+MEL20 = {"name": "whisper80", "num_mel_bins": 20}
+MEL16 = {"name": "kaldi_fbank80", "num_mel_bins": 16, "offset": -10.0, "divisor": 8.0}
+# name -> [(width of the front end, tiny settings, samples or frames in a unit of length)]
 ENCODERS = {
+    "ast": [
+        (16, AST),
+        (16, {**AST, "window": "variable", "patches": "mean"}),
+        (16, {**AST, **WEIGHTED, "patches": "mean"}),
+    ],
+    "beats": [(16, BEATS), (16, {**BEATS, **WEIGHTED, "patches": "mean"})],
     "conformer": [
         (80, CONFORMER),
         (13, {**CONFORMER, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),
-        (40, {**CONFORMER, "subsampling": 2}),
+        (40, {**CONFORMER, "subsampling": 2, "mix": "weighted", "normalize": "nemo"}),
     ],
+    "data2vec_audio": [(1, DATA2VEC), (1, {**DATA2VEC, **WEIGHTED})],
+    "dual": [
+        (
+            1,
+            {
+                "branch": [
+                    {"name": "hubert", **narrow(GROUP, "hidden_size")},
+                    {"name": "data2vec_audio", **narrow(DATA2VEC, "hidden_size")},
+                ]
+            },
+        ),
+        (
+            20,
+            {
+                "branch": [
+                    {"name": "whisper", **narrow(WHISPER, "d_model"), "window": "variable"},
+                    {"name": "conformer", **CONFORMER, "dim": 16, "repeat": 2},
+                ]
+            },
+        ),
+        (
+            1,
+            {
+                "branch": [
+                    {
+                        "name": "whisper",
+                        **narrow(WHISPER, "d_model"),
+                        "repeat": 2,
+                        "frontend": {**MEL20, "pad_to_s": 0.8},
+                    },
+                    {"name": "beats", **narrow(BEATS, "encoder_embed_dim"), "frontend": MEL16},
+                ]
+            },
+            160,
+        ),
+    ],
+    "granite_conformer": [(16, GRANITE), (32, {**GRANITE, **WEIGHTED, "stack": 1})],
     "hubert": [(1, GROUP), (1, LAYER)],
     "wav2vec2": [(1, GROUP), (1, {**LAYER, **WEIGHTED})],
     "wavlm": [(1, {**GROUP, **WEIGHTED}), (1, LAYER)],
@@ -74,8 +175,10 @@ WIDTH, TOKEN_WIDTH, VOCAB = 32, 48, 60  # D of all tiny encoders, H, V
 def encoder_cases():
     """List every encoder of the room with its tiny settings; none without."""
     for name in config.names("models.encoders"):
-        for number, (in_dim, table) in enumerate(ENCODERS.get(name, [(None, {})])):
-            part = SimpleNamespace(name=name, in_dim=in_dim, table={"name": name, **table})
+        for number, (in_dim, table, *unit) in enumerate(ENCODERS.get(name, [(None, {})])):
+            part = SimpleNamespace(
+                name=name, in_dim=in_dim, table={"name": name, **table}, unit=unit[0] if unit else 1
+            )
             yield pytest.param(part, id=f"{name}{number}")
 
 
@@ -104,7 +207,16 @@ def adapter(table, seed: int = 0):
 
 
 def media(case, *lengths: int, garbage: float = 0.0):
-    """Make an input for an encoder, (x, lengths); what lies beyond the lengths is `garbage`."""
+    """Make an input for an encoder, (x, lengths); what lies beyond the lengths is `garbage`.
+
+    Lengths are in the case's units.
+    """
+    lengths = [n * case.unit for n in lengths]
+    return media_of(case, lengths, garbage)
+
+
+def media_of(case, lengths: list[int], garbage: float = 0.0):
+    """Make an input for an encoder; lengths are in samples or frames."""
     generator = torch.Generator().manual_seed(1)
     size = 80 if fixed(case) else max(lengths)
     shape = (len(lengths), size) if case.in_dim == 1 else (len(lengths), size, case.in_dim)
@@ -125,8 +237,8 @@ def near(a, b, tolerance: float = 1e-4) -> bool:
 
 
 def largest(case) -> int:
-    """Length of the longest input tried."""
-    return {"whisper": 80, "conformer": 40}.get(case.name, 90)
+    """Length of the longest input tried, in samples or frames."""
+    return {"whisper": 80, "conformer": 40, "dual": 79}.get(case.name, 90) * case.unit
 
 
 def test_every_encoder_has_tiny_settings():
@@ -139,13 +251,14 @@ def test_every_encoder_has_tiny_settings():
 def test_encoder_count_is_the_real_length(case):
     """`count(n)` is what comes out, for all n, as an integer and as a tensor."""
     made, model = encoder(case)
-    for n in range(1, largest(case) + 1):
-        states, lengths = model(*media(case, n))
+    step = max(1, case.unit - 1)
+    for n in range(1, largest(case) + 1, step):
+        states, lengths = model(*media_of(case, [n]))
         wanted = made.count(n)
         assert type(wanted) is int and lengths.tolist() == [wanted], n
         assert states.shape[1:] == (wanted or states.shape[1], made.dim), n
     assert made.count(0) == 0
-    several = torch.arange(largest(case))
+    several = torch.arange(0, largest(case), step)
     assert made.count(several).tolist() == [made.count(n) for n in several.tolist()]
 
 

@@ -20,9 +20,29 @@ num_conv_pos_embeddings=4,num_conv_pos_embedding_groups=2"""
 STABLE = 'do_stable_layer_norm=true,feat_extract_norm="layer"'
 WHISPER = """d_model=16,encoder_layers=1,encoder_attention_heads=2,encoder_ffn_dim=32,
 num_mel_bins=80,max_source_positions=1500"""
+DATA2VEC = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,
+conv_dim=[8,8],conv_kernel=[10,8],conv_stride=[80,4],
+num_conv_pos_embeddings=2,conv_pos_kernel_size=5,num_conv_pos_embedding_groups=2"""
+AST = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,
+frequency_stride=16,max_length=200,num_mel_bins=80"""
+BEATS = """embed_dim=8,encoder_layers=1,encoder_embed_dim=16,encoder_ffn_embed_dim=32,conv_pos=4,
+encoder_attention_heads=2,conv_pos_groups=2,num_mel_bins=80"""
+FBANK = "name='kaldi_fbank80',offset=-15.41663,divisor=13.11164"
+GRANITE = """input_dim=160,num_layers=2,hidden_dim=16,num_heads=2,context_size=10,max_pos_emb=16,
+output_dim=12,conv_kernel_size=5"""
 WAVE, MEL = "frontend={name='wave16k'}", "frontend={name='whisper80'}"
 ENCODERS = {
     "conformer": [],
+    "ast": [f"frontend={{{FBANK}}}", f"encoder={{name='ast',config={{{AST}}}}}"],
+    "beats": [f"frontend={{{FBANK}}}", f"encoder={{name='beats',config={{{BEATS}}}}}"],
+    "dual": [
+        WAVE,
+        f"""encoder={{name='dual',branch=[
+{{name='whisper',config={{{WHISPER}}},frontend={{name='whisper80',pad_to_s=30.0}}}},
+{{name='beats',config={{{BEATS}}},patches='mean',repeat=8,frontend={{{FBANK}}}}}]}}""",
+    ],
+    "granite_conformer": [MEL, f"encoder={{name='granite_conformer',config={{{GRANITE}}}}}"],
+    "data2vec_audio": [WAVE, f"encoder={{name='data2vec_audio',config={{{DATA2VEC}}}}}"],
     "whisper": [MEL, f"encoder={{name='whisper',window='variable',config={{{WHISPER}}}}}"],
     "whisper 30 s": [
         "frontend={name='whisper80',pad_to_s=30.0}",
