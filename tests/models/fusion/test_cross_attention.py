@@ -4,11 +4,15 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from speechllm import config
+from speechllm.decode.run import Options, decode
+from speechllm.models import store
 from speechllm.models.fusion.cross_attention import Config
 from speechllm.models.llm import Config as LLMConfig
+from speechllm.train import checkpoint, loop
 
 H, V = 32, 60
 PLAIN = {"hidden_size": H, "intermediate_size": 48, "num_hidden_layers": 4}
@@ -39,7 +43,8 @@ LLMS = {
     "falcon": {"hidden_size": H, "num_hidden_layers": 4, "num_attention_heads": 4},
     "mixtral": {**GROUPED, "num_local_experts": 4},
 }
-SLOTS = torch.tensor([[2, 4, 3], [0, 6, 5], [0, 1, 2]])  # row 1 has no media; row 0 two, later first
+# row 1 has no media; row 0 has two, the later one first
+SLOTS = torch.tensor([[2, 4, 3], [0, 6, 5], [0, 1, 2]])
 
 
 def make_llm(family: str = "llama", **options):
@@ -317,3 +322,22 @@ def test_errors():
     wide.config.num_hidden_layers = 3
     with pytest.raises(ValueError, match="finds no list of 3 layers in OPTForCausalLM"):
         attached(wide)
+
+
+def test_a_system_trains_saves_and_decodes(make_run, tmp_path):
+    """Gates open, the checkpoint holds the fusion by name, and what is loaded is what was saved."""
+    run = make_run(
+        tmp_path / "run",
+        "fusion={name='cross_attention',every=1}",
+        "stage.tune.train=['adapter.*','fusion.*']",
+    )
+    loop.train(run)
+    folder = checkpoint.final(tmp_path / "run")
+    held = load_file(folder / "model.safetensors")
+    gates = [name for name in held if name.startswith("fusion.") and name.endswith("_gate")]
+    assert len(gates) == 4 and all(held[name].any() for name in gates)
+    system, model = store.load(folder)
+    assert all(torch.equal(v, held[k]) for k, v in model.state_dict().items() if k in held)
+    manifest = run.manifests["valid"]
+    decode(system, model, manifest, tmp_path / "hyp.jsonl", Options())
+    assert len((tmp_path / "hyp.jsonl").read_text().splitlines()) == len(manifest)
