@@ -87,7 +87,7 @@ def row(frame, n_fft, bank, o):
     if not o["raw_energy"]:
         energy = (windowed**2).sum()
     power = np.abs(np.fft.rfft(windowed, n_fft)) ** 2 / (n_fft if o["periodogram"] else 1)
-    floor = np.finfo(np.float32).eps
+    floor = float(np.finfo(np.float32).eps)  # numpy would take a float32 logarithm of it
     if o["spectral_energy"]:
         energy, floor = power.sum(), o["floor"]
     x = power ** (o["power"] / 2)
