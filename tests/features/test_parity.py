@@ -55,7 +55,9 @@ def test_specification(name, signal, reference, close):
     x, n = fe(signal)
     assert n == len(x)
     wanted = reference.features(signal, **fe.options())
-    close(_logs(name, x), _logs(name, wanted), **(CEPSTRA if "mfcc" in name else {}))
+    # SeamlessM4T's columns are divided by their deviation, which may be small
+    wide = CEPSTRA if "mfcc" in name or name == "seamless" else {}
+    close(_logs(name, x), _logs(name, wanted), **wide)
     exact, _ = features.get(name, dtype="float64")(signal)
     assert exact.dtype == torch.float64
     close(_logs(name, exact), _logs(name, wanted), **EXACT)
@@ -187,21 +189,14 @@ def test_options_are_kaldis(ours, theirs, signals, close):
 
 
 def test_every_length_up_to_three_frames(signals, close):
-    for name, function, changes in (
-        ("kaldi_fbank80", "fbank", {"num_mel_bins": 80}),
-        ("kaldi_mfcc13", "mfcc", {"energy_floor": 0.0}),
-    ):
-        for snip_edges in (True, False):
-            fe = features.get(name, snip_edges=snip_edges)
-            for n in range(1, 721):
-                wave = signals["speechlike"][5000 : 5000 + n]
-                x, _ = fe(wave)
-                if not snip_edges and n < 400:  # torchaudio mirrors once only
-                    assert len(x) == fe.count(n)
-                    continue
-                theirs = kaldi(function, wave, 16000, snip_edges=snip_edges, **changes)
-                theirs = theirs.reshape(-1, fe.dim)  # (0,) where there is no frame
-                close(x, theirs, **(CEPSTRA if "mfcc" in name else {"most": 2e-2, "p999": 2e-3}))
+    for snip_edges in (True, False):
+        fbank = features.get("kaldi_fbank80", snip_edges=snip_edges)
+        for n in range(1, 721):
+            wave = signals["speechlike"][5000 : 5000 + n]
+            theirs = native(
+                knf.FbankOptions(), knf.OnlineFbank, wave, 16000, snip_edges, num_bins=80
+            )
+            close(fbank(wave)[0], theirs.reshape(-1, 80), p999=5e-3)  # of one frame: its maximum
 
 
 def test_real_speech(real_data, close):
