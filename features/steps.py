@@ -83,11 +83,11 @@ def trace(framed: torch.Tensor, o: Spectral, tables: Tables) -> Iterator[tuple[s
     yield "frames", framed
     if o.remove_dc_offset:
         framed = remove_dc(framed)
-        yield "without DC", framed
+    yield "DC removal", framed
     energy = log_energy(framed, o.scale)
     if o.preemphasis and not o.global_preemphasis:
         framed = preemphasise(framed, o.preemphasis)
-        yield "preemphasis", framed
+    yield "preemphasis", framed
     framed = framed * tables.window
     yield "window", framed
     if not o.raw_energy:
