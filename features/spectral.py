@@ -175,7 +175,7 @@ class Pipeline:
             torch.mm(squares[:, low:high], matrix, out=target[:, begin:end])
         _logarithm(target, o)
         if now:
-            torch.mm(target, self.tables.cosine, out=out)
+            out.copy_(target @ self.tables.cosine)  # into `out` its place in memory shows in digits
         if energy is not None:
             out[:, 0] = energy
 
