@@ -3,8 +3,8 @@
 import kaldi_native_fbank as knf
 import librosa
 import numpy as np
-import python_speech_features
 import pytest
+import python_speech_features
 import torch
 
 from features import deltas
@@ -44,7 +44,11 @@ def test_librosas(width, order):
 
 def test_they_agree_inside_and_differ_at_the_edges():
     x = torch.from_numpy(X)
-    kaldi, torchaudio, librosas = deltas.kaldi(x, 1)[:, 5:], deltas.torchaudio(x), deltas.librosa(x, 5)
+    kaldi, torchaudio, librosas = (
+        deltas.kaldi(x, 1)[:, 5:],
+        deltas.torchaudio(x),
+        deltas.librosa(x, 5),
+    )
     assert torch.allclose(kaldi, torchaudio) and torch.allclose(kaldi[2:-2], librosas[2:-2])
     assert not torch.allclose(kaldi[:2], librosas[:2])
     twice = deltas.torchaudio(torchaudio)

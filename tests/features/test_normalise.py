@@ -36,7 +36,9 @@ def test_sliding(window, least, center, variance, n):
     from torchaudio.functional import sliding_window_cmn
 
     ours = normalise.sliding(X[:n], window, least, center, variance)
-    assert np.abs(ours.numpy() - slowly(X[:n].numpy(), window, least, center, variance)).max() < 1e-7
+    assert (
+        np.abs(ours.numpy() - slowly(X[:n].numpy(), window, least, center, variance)).max() < 1e-7
+    )
     theirs = sliding_window_cmn(X[:n], window, least, center, variance)
     if n > 1 and not (variance and window == 3):  # its variance of two frames loses all digits
         assert (ours - theirs).abs().max() < 1e-6

@@ -8,8 +8,8 @@ import warnings
 
 import librosa
 import numpy as np
-import python_speech_features
 import pytest
+import python_speech_features
 import torch
 from transformers import (
     ASTFeatureExtractor,
