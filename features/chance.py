@@ -1,4 +1,4 @@
-"""What the augmentations share: chance from a generator, batches with lengths, rest in evaluation."""
+"""What augmentations share: chance from a generator, batches with lengths, rest in evaluation."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def test_bad_wishes(wave, call, said):
 
 
 def test_real_noise_and_rooms(real_data):
-    """Recorded noise and rooms: the ratio asked for is measured, the direct sound stays in place."""
+    """Recorded noise and rooms: the ratio asked for is measured, direct sound stays in place."""
     import features
 
     folder = real_data / "misc_audio"
