@@ -18,6 +18,7 @@ examples:
   features presets whisper80                                    all options of one preset
   features extract corpus/ --out fbank --jobs 4                 a folder, with its subfolders
   features extract dev.jsonl --preset whisper80 --out mel       a manifest (JSON Lines)
+  features extract train.jsonl --out fbank --manifest train.fbank.jsonl   to train on
   features extract dev.jsonl --out mfcc --format ark            Kaldi archives, with feats.scp
   features extract a.flac --out fbank --option num_mel_bins=40  any option, as often as wanted
   features plot a.flac steps.png --start 1.5 --duration 2       waveform, spectrogram, mel, cepstra
@@ -54,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument(
         "--format", choices=("shards", "ark"), default="shards", help="(default shards)"
     )
+    extract.add_argument(
+        "--manifest", metavar="NEW", help="also write the manifest, referring to the features"
+    )
     extract.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     extract.set_defaults(run=_extract)
     plot = commands.add_parser(
@@ -77,11 +81,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _extract(args) -> int:
-    from features import extract
+    from features import extract, sources
 
+    if args.manifest and (args.format != "shards" or not args.source.endswith((".jsonl", ".json"))):
+        raise ValueError("--manifest wants a manifest as source, and shards; leave it out")
     options = _options(args.preset, args.option)
     tally = extract.extract(
-        extract.find(args.source),
+        sources.find(args.source),
         args.out,
         args.preset,
         options,
@@ -98,6 +104,9 @@ def _extract(args) -> int:
         f"{len(tally.errors)} failed; "
         f"{tally.audio_s:.1f} s of sound in {tally.seconds:.1f} s (RTF {tally.rtf:.0f})"
     )
+    if args.manifest:
+        n = sources.refer(args.source, args.out, args.manifest)
+        print(f"{args.manifest}: {n} of {tally.total} rows refer to features in {args.out}")
     return 1 if tally.errors else 0
 
 

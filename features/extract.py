@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,22 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from features import presets
+from features.sources import Item
 
 KINDS = ("shards", "ark")
 PER_SHARD = 256  # utterances at most
-SUFFIXES = (
-    ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .sph .nist .au .snd .caf .w64 .rf64"
-).split()
-
-
-@dataclass(frozen=True)
-class Item:
-    """One utterance: a file, or a part of one."""
-
-    id: str
-    path: str
-    start_s: float = 0.0
-    duration_s: float | None = None
 
 
 @dataclass
@@ -54,34 +41,6 @@ class Tally:
     def rtf(self) -> float:
         """Real-time factor: seconds of sound a second."""
         return self.audio_s / max(self.seconds, 1e-9)
-
-
-def find(source) -> list[Item]:
-    """Items of a sound file, of a folder (searched through), or of a JSON Lines manifest.
-
-    A manifest row has `id` and `audio`, and may have `start` and `duration` in seconds; relative
-    paths start at the manifest's folder. Raises ValueError when nothing is found, or two items
-    have one name.
-    """
-    source = Path(source)
-    if source.suffix in (".jsonl", ".json"):
-        items = list(_manifest(source))
-    elif source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        stems = Counter(p.with_suffix("") for p in files)
-        # a.flac and a.mp3 side by side keep their suffixes
-        names = [p if stems[p.with_suffix("")] > 1 else p.with_suffix("") for p in files]
-        items = [
-            Item(str(n.relative_to(source)), str(p)) for n, p in zip(names, files, strict=True)
-        ]
-    else:
-        items = [Item(source.stem, str(source))]
-    if not items:
-        raise ValueError(
-            f"{source}: no sound in it; wanted {' '.join(SUFFIXES)} or a manifest (.jsonl)"
-        )
-    _refuse_twins(source, items)
-    return items
 
 
 def extract(
@@ -153,37 +112,6 @@ def _gather(results: Iterable[list], tally: Tally, progress: Callable[[Tally], N
         raise ValueError(
             "a worker was killed (out of memory?); run the same line again with fewer --jobs"
         ) from None
-
-
-def _manifest(path: Path) -> Iterator[Item]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: cannot be read as a manifest ({error}); wanted JSON Lines"
-        ) from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            start, duration = row.get("start") or 0.0, row.get("duration")
-            yield Item(str(row["id"]), str(path.parent / row["audio"]), float(start), duration)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f'{path}:{number}: wanted {{"id": ..., "audio": ...}}, got {line[:60]!r} '
-                f"({type(error).__name__}: {error}); correct the line"
-            ) from None
-
-
-def _refuse_twins(source: Path, items: list[Item]) -> None:
-    seen: dict[str, str] = {}
-    for item in items:
-        if item.id in seen:
-            raise ValueError(
-                f"{source}: {seen[item.id]} and {item.path} would both be {item.id!r}; rename one"
-            )
-        seen[item.id] = item.path
 
 
 @contextmanager

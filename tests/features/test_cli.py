@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 import features
-from features import archive, cli, extract, folder, stored
+from features import archive, cli, extract, folder, sources, stored
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_manifest_in_two_processes(corpus, tmp_path):
     ]
     manifest = corpus / "dev.jsonl"
     manifest.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    tally = extract.extract(extract.find(manifest), tmp_path / "out", "whisper80", {}, jobs=2)
+    tally = extract.extract(sources.find(manifest), tmp_path / "out", "whisper80", {}, jobs=2)
     assert (tally.done, tally.errors) == (2, [])
     x, n = stored.Stored(tmp_path / "out", features.get("whisper80"))["x/one"]
     assert x.shape == (20, 80) and n == 20
@@ -72,7 +72,7 @@ def test_manifest_in_two_processes(corpus, tmp_path):
 def test_bad_manifests(tmp_path, line, said):
     (tmp_path / "dev.jsonl").write_text(line)
     with pytest.raises(ValueError, match=said):
-        extract.find(tmp_path / "dev.jsonl")
+        sources.find(tmp_path / "dev.jsonl")
 
 
 def test_ark(corpus, tmp_path, capsys):
@@ -90,12 +90,30 @@ def test_ark(corpus, tmp_path, capsys):
     assert "holds features of the other kind, wanted shards" in capsys.readouterr().err
 
 
+def test_a_manifest_that_refers(corpus, tmp_path, capsys):
+    rows = [
+        {"id": "x/one", "audio": "a.wav", "start": 0.1, "duration": 0.2, "text": "größer"},
+        {"id": "two", "audio": str(corpus / "sub" / "b.flac"), "duration": 0.75},
+        {"id": "bad", "audio": "broken.wav"},
+    ]
+    (corpus / "dev.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    out, new = tmp_path / "out", tmp_path / "lists" / "dev.jsonl"
+    line = ["extract", str(corpus / "dev.jsonl"), "--out", str(out), "--manifest", str(new)]
+    assert cli.main(line) == 1 and "2 of 3 rows refer to features" in capsys.readouterr().out
+    found = [json.loads(text) for text in new.read_text(encoding="utf-8").splitlines()]
+    assert [row.pop("features", None) for row in found] == ["../out#x/one", "../out#two", None]
+    assert found[0] == rows[0] | {"audio": "../corpus/a.wav"}
+    assert found[1] == rows[1] and [i.id for i in sources.find(new)] == ["x/one", "two", "bad"]
+    assert cli.main([*line[:1], str(corpus), *line[2:]]) == 2
+    assert "--manifest wants a manifest" in capsys.readouterr().err
+
+
 def test_an_interrupt_loses_nothing_that_is_done(corpus, tmp_path):
     def stop(item, extractor=None):
         raise KeyboardInterrupt
 
     fe = features.get("kaldi_fbank80")
-    items = extract.find(corpus)
+    items = sources.find(corpus)
     with pytest.raises(KeyboardInterrupt):
         with folder.writing(tmp_path / "out", folder.holds(fe)):
             with stored.Writer(tmp_path / "out", "00000") as shard:
