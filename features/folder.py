@@ -106,7 +106,7 @@ class Writer:
 
     def add(self, id: str, x, n: int) -> None:
         """Add an utterance: features (T, dim) or a wave (N,), `n` of them valid."""
-        x = np.ascontiguousarray(x, dtype=np.float32)
+        x = np.ascontiguousarray(x, dtype="<f4")
         if not len(x) or id in self._waiting:
             raise ValueError(
                 f"{id}: {'is there already' if len(x) else 'has no frames'}; leave it out"

@@ -12,7 +12,8 @@ FORMATS = [
     ("wav", "PCM_U8", 1e-2), ("wav", "PCM_16", 1e-4), ("wav", "PCM_24", 1e-6),
     ("wav", "PCM_32", 1e-6), ("wav", "FLOAT", 0.0), ("wav", "DOUBLE", 0.0), ("wav", "ULAW", 2e-2),
     ("wav", "ALAW", 2e-2), ("flac", "PCM_16", 1e-4), ("flac", "PCM_24", 1e-6),
-    ("aiff", "PCM_16", 1e-4), ("au", "PCM_16", 1e-4),
+    ("aiff", "PCM_16", 1e-4), ("aiff", "PCM_S8", 1e-2), ("au", "PCM_16", 1e-4),
+    ("sph", "PCM_16", 1e-4), ("sph", "ULAW", 2e-2), ("caf", "PCM_16", 1e-4),
     ("ogg", "VORBIS", None), ("opus", "OPUS", None), ("mp3", "MPEG_LAYER_III", None),
 ]  # fmt: skip
 

@@ -203,5 +203,5 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
         with folder.writing(tmp_path, folder.holds(FBANK)):
             with stored.Writer(tmp_path, "00000") as shard:
                 shard.add("a", frames(0), 1)
-                monkeypatch.setattr(np, "save", full)
+                monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
     assert [p.name for p in tmp_path.iterdir() if "00000" in p.name] == []
