@@ -18,14 +18,16 @@ examples:
   features presets whisper80                                    all options of one preset
   features extract corpus/ --out fbank --jobs 4                 a folder, with its subfolders
   features extract dev.jsonl --preset whisper80 --out mel       a manifest (JSON Lines)
+  features extract train.jsonl --out fbank --manifest train.fbank.jsonl   to train on
+  features extract dev.jsonl --out mfcc --format ark            Kaldi archives, with feats.scp
   features extract a.flac --out fbank --option num_mel_bins=40  any option, as often as wanted
   features plot a.flac steps.png --start 1.5 --duration 2       waveform, spectrogram, mel, cepstra
   features compare kaldi_fbank80 torchaudio_mel a.flac          where two presets part, in numbers
   features compare kaldi_fbank80 kaldi_fbank80:window=hann,low_freq=0 a.flac
 
 A manifest has a line {"id", "audio", "start", "duration"} an utterance; only id and audio must be.
-Each file becomes <out>/<name>.npy, float32 (frames, dim). Run the same line again to go on where
-it stopped.
+The folder gets shards that speechllm trains on (features.stored reads them), or with --format ark
+Kaldi archives and feats.scp. Run the same line again to go on where it stopped.
 """
 
 
@@ -48,11 +50,15 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=layout)  # fmt: skip
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     extract = commands.add_parser(
-        "extract", help="sound to .npy files", epilog=EXAMPLES, formatter_class=layout
+        "extract", help="sound to stored features", epilog=EXAMPLES, formatter_class=layout
     )
     extract.add_argument("source", help="sound file, folder, or manifest (.jsonl)")
+    extract.add_argument("--out", required=True, help="folder for the features (made when absent)")
     extract.add_argument(
-        "--out", required=True, help="folder for the .npy files (made when absent)"
+        "--format", choices=("shards", "ark"), default="shards", help="(default shards)"
+    )
+    extract.add_argument(
+        "--manifest", metavar="NEW", help="also write the manifest, referring to the features"
     )
     extract.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     extract.set_defaults(run=_extract)
@@ -85,11 +91,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _extract(args) -> int:
-    from features import extract
+    from features import extract, sources
 
+    if args.manifest and (args.format != "shards" or not args.source.endswith((".jsonl", ".json"))):
+        raise ValueError("--manifest wants a manifest as source, and shards; leave it out")
     options = _options(args.preset, args.option)
     tally = extract.extract(
-        extract.find(args.source), args.out, args.preset, options, args.jobs, _progress
+        sources.find(args.source),
+        args.out,
+        args.preset,
+        options,
+        args.jobs,
+        _progress,
+        args.format,
     )
     if sys.stderr.isatty():
         print(file=sys.stderr)
@@ -98,8 +112,11 @@ def _extract(args) -> int:
     print(
         f"{args.out}: {tally.done} written, {tally.skipped} there already, "
         f"{len(tally.errors)} failed; "
-        f"{tally.audio_s:.1f} s of sound in {tally.seconds:.1f} s ({tally.speed:.0f} x real time)"
+        f"{tally.audio_s:.1f} s of sound in {tally.seconds:.1f} s (RTF {tally.rtf:.0f})"
     )
+    if args.manifest:
+        n = sources.refer(args.source, args.out, args.manifest)
+        print(f"{args.manifest}: {n} of {tally.total} rows refer to features in {args.out}")
     return 1 if tally.errors else 0
 
 
@@ -109,7 +126,7 @@ def _progress(tally) -> None:
     gone = tally.done + tally.skipped + len(tally.errors)
     bar = "#" * (30 * gone // tally.total)
     left_s = tally.seconds / max(gone - tally.skipped, 1) * (tally.total - gone)
-    line = f"[{bar:30}] {gone}/{tally.total}  {tally.speed:.0f} x real time  {left_s:.0f} s left"
+    line = f"[{bar:30}] {gone}/{tally.total}  RTF {tally.rtf:.0f}  {left_s:.0f} s left"
     failed = f"  {len(tally.errors)} failed" if tally.errors else ""
     print(f"\r{line}{failed} ", end="", file=sys.stderr, flush=True)
 
