@@ -112,6 +112,7 @@ ENCODERS = {
     "beats": [(16, BEATS), (16, {**BEATS, **WEIGHTED, "patches": "mean"})],
     "conformer": [
         (80, CONFORMER),
+        (24, {**CONFORMER, "normalize": "level"}),
         (13, {**CONFORMER, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),
         (40, {**CONFORMER, "subsampling": 2, "mix": "weighted", "normalize": "nemo"}),
     ],

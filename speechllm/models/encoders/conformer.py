@@ -46,7 +46,8 @@ class Config:
     feed-forwards and after the subsampling, attention_dropout on attention weights.
     normalize: "utterance" brings each feature to zero mean and unit variance over the valid
     frames of its utterance, "nemo" does so as published checkpoints want it (N - 1 frames, 1e-5
-    beside the deviation), "none" leaves the features as they come.
+    beside the deviation), "level" brings all features together to that, which keeps the shape of
+    a short utterance's spectrum, "none" leaves the features as they come.
     conv_norm: "layer", or "batch" as published (not invariant to the batch while training).
     mix: "last" or "weighted" (learned sum of all layers); elsewhere called layers.
     pretrained: Hub id or folder, such as "nvidia/parakeet-ctc-1.1b"; sizes and conv_norm are then
@@ -227,8 +228,21 @@ def normalize_nemo(x, lengths, eps: float = 1e-5):
     return centred / (variance.sqrt() + eps)
 
 
+def normalize_level(x, lengths, eps: float = 1e-5):
+    """Bring all features of an utterance together to mean 0 and variance 1; shapes as above.
+
+    The mean spectrum of a word of half a second is most of what was said; taking it away, as
+    `normalize_utterance` does, leaves too little. Its level goes all the same.
+    """
+    n = lengths.clamp(min=1)[:, None, None] * x.shape[2]
+    centred = zero_beyond(x - x.sum((1, 2), keepdim=True) / n, lengths)
+    variance = centred.square().sum((1, 2), keepdim=True) / n
+    return centred * torch.rsqrt(variance + eps)
+
+
 NORMALIZE = {
     "utterance": normalize_utterance,
+    "level": normalize_level,
     "nemo": normalize_nemo,
     "none": lambda x, lengths: x,
 }

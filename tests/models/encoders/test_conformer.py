@@ -4,7 +4,13 @@ import pytest
 import torch
 import transformers
 
-from speechllm.models.encoders.conformer import Config, normalize_nemo, normalize_utterance
+from speechllm.models.encoders.conformer import (
+    Config,
+    normalize_level,
+    normalize_nemo,
+    normalize_utterance,
+)
+from speechllm.models.masks import zero_beyond
 
 SMALL = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8, "dropout": 0.0}
 
@@ -21,6 +27,21 @@ def test_normalisation_is_over_valid_frames():
         assert not y[row, n:].any()
     one = normalize_utterance(torch.ones(1, 1, 8), torch.tensor([1]))
     assert not one.any()  # a single frame has no variance; it must not become infinite
+
+
+def test_level_keeps_the_shape_of_the_spectrum():
+    """Mean 0 and variance 1 over all features together; a gain in dB changes nothing."""
+    x = torch.randn(2, 50, 8) * 7 + torch.arange(8.0)
+    x[1, 20:] = 0
+    lengths = torch.tensor([50, 20])
+    y = normalize_level(x, lengths)
+    for row, n in enumerate((50, 20)):
+        wanted = (x[row, :n] - x[row, :n].mean()) / x[row, :n].std(unbiased=False)
+        torch.testing.assert_close(y[row, :n], wanted, atol=1e-5, rtol=0)
+        assert not y[row, n:].any()
+    louder = zero_beyond(x + 3, lengths)
+    torch.testing.assert_close(normalize_level(louder, lengths), y, atol=1e-5, rtol=0)
+    assert not normalize_level(torch.ones(1, 1, 8), torch.tensor([1])).any()
 
 
 @torch.no_grad()
