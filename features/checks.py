@@ -47,8 +47,8 @@ def _framing(o) -> None:
     _wanted(o, "n_fft", o.fft_length % 2 == 0, "even")
     _wanted(o, "pad_to_s", o.pad_to_s >= 0, "at least 0")
     _wanted(o, "pad_to_frames", o.pad_to_frames >= 0, "at least 0")
-    _wanted(o, "pad_last", o.snip_edges and not o.center if o.pad_last else True,
-            "False with center or without snip_edges, which treat the ends in their own way")  # fmt: skip
+    fits = o.snip_edges and not o.center
+    _wanted(o, "pad_last", fits or not o.pad_last, "False with center or without snip_edges")
     _wanted(o, "drop_last", o.center or not o.drop_last, "False without center")
     _wanted(o, "preemphasis", 0 <= o.preemphasis <= 1, "in [0, 1]")
     _wanted(o, "dither", o.dither >= 0, "at least 0")

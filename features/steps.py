@@ -79,7 +79,7 @@ def span(top_db: float, log: str) -> float:
 
 
 def trace(framed: torch.Tensor, o: Spectral, tables: Tables) -> Iterator[tuple[str, torch.Tensor]]:
-    """The steps from frames (..., L) to log rows (..., log_dim), or cepstra, one after the other."""
+    """The steps from frames (..., L) to log rows (..., log_dim), one after the other, by name."""
     yield "frames", framed
     if o.remove_dc_offset:
         framed = remove_dc(framed)

@@ -21,7 +21,7 @@ ALL = [(name, {}) for name in NAMES] + [
 def test_count_is_real(name, options):
     fe = features.get(name, **options)
     noise = np.random.default_rng(0).standard_normal(2001).astype(np.float32)
-    for n in range(2001):
+    for n in range(0, 2001, 7 if options else 1):
         x, frames = fe(noise[:n])
         assert frames == fe.count(n) == len(x), n
         assert x.dtype == torch.float32
