@@ -12,7 +12,7 @@ D, H, HIDDEN, QUERIES = 12, 16, 24, 5
 
 @pytest.fixture
 def blip2():
-    """A tiny BLIP-2 with random queries; its own start as zeros."""
+    """A tiny BLIP-2 with large random weights: it starts so small that no state matters."""
     torch.manual_seed(0)
     config = Blip2Config(
         vision_config={
@@ -43,7 +43,9 @@ def blip2():
         image_token_index=59,
     )
     model = Blip2ForConditionalGeneration(config).eval()
-    nn.init.normal_(model.query_tokens)
+    parts = (model.vision_model, model.qformer)
+    for p in [model.query_tokens, *(p for part in parts for p in part.parameters())]:
+        nn.init.normal_(p, std=0.5)
     return model
 
 

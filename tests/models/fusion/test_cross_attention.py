@@ -252,16 +252,15 @@ def test_lora_and_names():
     assert all(p.grad.any() for n, p in llm.named_parameters() if "lora_B" in n)
 
 
-@torch.no_grad()
 def test_a_copy_stands_on_its_own():
-    """Copied while media are joined: it has its own layers, and no media yet."""
+    """Copied in training, while media are joined: it has its own layers, and no media yet."""
     pair = nn.ModuleDict({"llm": make_llm()})
     pair["fusion"] = attached(pair["llm"])
-    joined = pair["fusion"].join(text(), tokens(), SLOTS)
+    joined = pair["fusion"].join(text(), tokens().requires_grad_() * 1, SLOTS)
     wanted = pair["llm"](inputs_embeds=joined).logits
     other = copy.deepcopy(pair)
     for p in pair["fusion"].parameters():
-        p.zero_()
+        nn.init.zeros_(p)
     other["fusion"].join(text(), tokens(), SLOTS)
     assert torch.equal(other["llm"](inputs_embeds=joined).logits, wanted)
 
