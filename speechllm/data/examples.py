@@ -48,7 +48,7 @@ class Examples:
         task: a task's Config (`messages(row, rng)`).
         builder: makes ids of messages.
         extractor: the front end, from `features.get`.
-        soft_tokens: frames -> soft tokens, the one composed function of encoder and adapter.
+        soft_tokens: frames -> text positions, the one function of encoder, adapter and fusion.
         augment: None in evaluation.
         answer: with the answer (training, validation) or up to it (decoding).
         seed: seed of augmentation and prompts.
