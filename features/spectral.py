@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from features import cepstra, frames, mel, windows
+from features import cepstra, fast, frames, mel, windows
 from features.options import Spectral
 
 CHUNK = {"cpu": 384}  # frames at a time; other devices like large chunks
@@ -58,11 +58,17 @@ class Pipeline:
         busy = self._busy(len(wave), n_frames)
         if busy < n_frames:
             x[busy:] = self.silence.to(x.device)
-        work = _Buffers(o, min(busy, CHUNK.get(wave.device.type, 8192)), wave)
+        if not fast.run(o, wave, n_samples, x[:busy]):
+            self._chunks(wave, n_samples, x[:busy])
+        self._finish(x)
+
+    def _chunks(self, wave: torch.Tensor, n_samples: int, x: torch.Tensor) -> None:
+        """The frames of `x`, chunk by chunk."""
+        busy = len(x)
+        work = _Buffers(self.o, min(busy, CHUNK.get(wave.device.type, 8192)), wave)
         for start in range(0, busy, work.rows):
             stop = min(start + work.rows, busy)
             self._chunk(self._samples(wave, n_samples, start, stop), work, x[start:stop])
-        self._finish(x)
 
     def _busy(self, n_samples: int, n_frames: int) -> int:
         """Frames that see a sample of the wave; the rest of a window of `pad_to_s` is silence."""
