@@ -26,12 +26,13 @@ from features.options import Spectral
 SOURCE = Path(__file__).parent / "native" / "frontend.c"
 # options that the kernel carries out, or the torch path before and after it
 KNOWN = frozenset(
-    "sampling_rate frame_length_ms frame_shift_ms n_fft snip_edges center drop_last pad_to_s window "
-    "periodic scale dither remove_dc_offset preemphasis power num_mel_bins mel_scale mel_triangles "
-    "mel_norm low_freq high_freq log floor top_db offset divisor num_ceps cepstral_lifter "
-    "use_energy raw_energy".split()
+    "sampling_rate frame_length_ms frame_shift_ms n_fft snip_edges center drop_last pad_to_s "
+    "window periodic scale dither remove_dc_offset preemphasis power num_mel_bins mel_scale "
+    "mel_triangles mel_norm low_freq high_freq log floor top_db offset divisor num_ceps "
+    "cepstral_lifter use_energy raw_energy".split()
 )
 LOGS = {"none": 0, "ln": 1, "log10": 2}
+GAP = 2  # vectors; without it the parts of a power of two would share their cache sets
 TINY = 1.17549435e-38  # the kernel's logarithm wants normal numbers
 _thread = threading.local()
 
@@ -63,7 +64,7 @@ class _Struct(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in (
-            "length shift columns first repeat_edge half stages live bins rows ceps dim center "
+            "length shift columns first repeat_edge half stages live gap bins rows ceps dim center "
             "magnitude log energy"
         ).split()),
         *((name, ctypes.c_float) for name in ("preemphasis", "floor", "energy_scale")),
@@ -139,7 +140,7 @@ def _plan(o: Spectral) -> _Plan | None:
         library,
         length=o.frame_length, shift=o.frame_shift, columns=columns,
         first=o.first_sample(0), repeat_edge=int(not o.center),
-        half=o.fft_length // 2, stages=len(radix), live=(o.frame_length + 1) // 2,
+        half=o.fft_length // 2, stages=len(radix), gap=GAP, live=(o.frame_length + 1) // 2,
         bins=o.fft_length // 2 + 1, rows=len(bank), ceps=o.num_ceps, dim=o.dim,
         center=int(o.remove_dc_offset), magnitude=int(o.power == 1), log=LOGS[o.log],
         energy=int(o.use_energy) * (1 if o.raw_energy else 2),
@@ -153,7 +154,7 @@ def _plan(o: Spectral) -> _Plan | None:
 
 
 def _radices(half: int) -> list[int]:
-    """Passes of a transform of `half` complex points, largest radix first; [] if it has none."""
+    """Radices of the passes over `half` complex points, small ones first; [] if it has none."""
     found, twos = [], 0
     for prime in (5, 3):
         while half % prime == 0:
@@ -163,7 +164,7 @@ def _radices(half: int) -> list[int]:
     eights = twos // 3 - (twos % 3 == 1 and twos > 1)  # rather 4 x 4 than 8 x 2
     fours, two = divmod(twos - 3 * eights, 2)
     found += [8] * eights + [4] * fours + [2] * two
-    return sorted(found, reverse=True) if half == 1 else []
+    return sorted(found) if half == 1 else []
 
 
 def _slots(radix: list[int]) -> np.ndarray:
@@ -174,7 +175,7 @@ def _slots(radix: list[int]) -> np.ndarray:
         step //= r
         place += rest % r * step
         rest //= r
-    return np.append(2 * place, 1).astype(np.int32)
+    return np.append(2 * place + GAP * (place // (size // radix[0])), 1).astype(np.int32)
 
 
 def _twiddles(radix: list[int]) -> np.ndarray:

@@ -30,6 +30,7 @@ typedef struct {
     int64_t length, shift, columns;      /* of a frame; columns of the transposed table */
     int64_t first, repeat_edge;          /* first sample of frame 0; 1: 1 0 | 0 1 2, 0: 2 1 | 0 1 2 */
     int64_t half, stages, live;          /* N / 2; passes; complex inputs that are not padding */
+    int64_t gap;                         /* vectors between the parts of the first pass */
     int64_t bins, rows, ceps, dim;       /* rows: mel bins; dim: what is written a frame */
     int64_t center, magnitude, log, energy; /* log: 0 none, 1 ln, 2 log10; energy: 0, 1 raw, 2 */
     float preemphasis, floor, energy_scale;
@@ -165,13 +166,17 @@ INLINE void pass(int radix, V *z, int64_t blocks, int64_t sub, const float *w)
             butterfly(radix, z + b * block + 2 * j, 2 * sub, w + 2 * j * (radix - 1));
 }
 
-/* Sample i of all frames: without DC, preemphasised, windowed. */
-INLINE V sample(const Plan *p, const float *table, V mean, int64_t i)
+/* Samples i and i + 1 of all frames: without DC, preemphasised, windowed. */
+INLINE void samples(const Plan *p, const float *table, V mean, int64_t i, V *first, V *second)
 {
-    V x = load(table + p->places[i + 1]);
-    if (p->preemphasis == 0.0f) return (x - mean) * p->window[i];
-    V before = load(table + p->places[i]) - mean;
-    return ((x - mean) - p->preemphasis * before) * p->window[i];
+    const int32_t *at = p->places + i;
+    V x = load(table + at[1]) - mean, y = load(table + at[2]) - mean;
+    if (p->preemphasis != 0.0f) {
+        V before = load(table + at[0]) - mean;
+        y -= p->preemphasis * x;
+        x -= p->preemphasis * before;
+    }
+    *first = x * p->window[i], *second = y * p->window[i + 1];
 }
 
 /* The first pass: reads samples instead of the spectrum; what is padding is not read at all. */
@@ -184,13 +189,10 @@ INLINE void first_pass(int radix, const Plan *p, const float *table, V mean, V *
         for (int q = 0; q < radix; q++) {
             int64_t k = j + q * sub;
             r[q] = i[q] = (V){0};
-            if (k < p->live) {
-                r[q] = sample(p, table, mean, 2 * k);
-                i[q] = sample(p, table, mean, 2 * k + 1);
-            }
+            if (k < p->live) samples(p, table, mean, 2 * k, r + q, i + q);
         }
         dft(radix, r, i);
-        put(radix, z + 2 * j, 2 * sub, r, i, w);
+        put(radix, z + 2 * j, 2 * sub + p->gap, r, i, w);
     }
 }
 
@@ -213,7 +215,7 @@ static void transform(const Plan *p, const float *table, V mean, V *z)
         for (int64_t s = 1; s < p->stages; s++) {
             int64_t radix = p->radix[s];
             sub /= radix;
-            BY_RADIX(radix, pass, z + 2 * part * b, blocks, sub, w)
+            BY_RADIX(radix, pass, z + (2 * part + p->gap) * b, blocks, sub, w)
             blocks *= radix, w += 2 * sub * (radix - 1);
         }
     }
@@ -301,12 +303,16 @@ static V mean_of(const Plan *p, const float *table)
 
 static V log_energy(const Plan *p, const float *table, V mean)
 {
-    V sum[2] = {{0}};
-    for (int64_t i = 0; i < p->length; i++) {
-        V x = p->energy == 1 ? load(table + p->places[i + 1]) - mean : sample(p, table, mean, i);
-        sum[i & 1] += x * x;
+    V even = {0}, odd = {0}, x, y;
+    for (int64_t i = 0; i < p->length; i += 2) {
+        if (p->energy == 1) {
+            x = load(table + p->places[i + 1]) - mean, y = load(table + p->places[i + 2]) - mean;
+            if (i + 1 == p->length) y = (V){0};
+        } else
+            samples(p, table, mean, i, &x, &y);
+        even += x * x, odd += y * y;
     }
-    return logarithm(largest((sum[0] + sum[1]) * p->energy_scale, 1.1920928955078125e-07f));
+    return logarithm(largest((even + odd) * p->energy_scale, 1.1920928955078125e-07f));
 }
 
 /* Spectrum to rows of features: mel, logarithm, cepstra, energy. `y` has room for dim + rows. */
@@ -378,7 +384,7 @@ int64_t features_width(void) { return W; }
 /* Floats of scratch that `features_run` wants. */
 int64_t features_scratch(const Plan *p)
 {
-    return W + table_size(p) + W * (2 * p->half + p->dim + p->rows) + span(p, W);
+    return W + table_size(p) + W * (2 * p->half + 8 * p->gap + p->dim + p->rows) + span(p, W);
 }
 
 /* The first `frames` frames of a wave of n samples, padded with zeros to `padded`, to rows of `out`
@@ -387,7 +393,7 @@ void features_run(const Plan *p, const float *wave, int64_t n, int64_t padded, i
                   float *out, int64_t step, float *scratch)
 {
     float *table = (float *)(((uintptr_t)scratch + 4 * W - 1) / (4 * W) * (4 * W));
-    V *z = (V *)(table + table_size(p)), *y = z + 2 * p->half;
+    V *z = (V *)(table + table_size(p)), *y = z + 2 * p->half + 8 * p->gap;
     float *edge = (float *)(y + p->dim + p->rows);
     for (int64_t t = 0; t < frames; t += W) {
         int64_t valid = frames - t < W ? frames - t : W;
