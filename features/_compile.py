@@ -31,7 +31,11 @@ def load(source: Path) -> tuple[ctypes.CDLL | None, str]:
         target /= f"{source.stem}-{_key(source, compiler)}.so"
         if not target.exists():
             _compile(compiler, source, target)
-        return ctypes.CDLL(str(target)), str(target)
+        try:
+            return ctypes.CDLL(str(target)), str(target)
+        except OSError:  # damaged since
+            _compile(compiler, source, target)
+            return ctypes.CDLL(str(target)), str(target)
     except (OSError, ValueError, RuntimeError, subprocess.SubprocessError) as error:
         return None, " ".join(str(error).split()) or type(error).__name__
 

@@ -47,7 +47,11 @@ def run(o: Spectral, wave: torch.Tensor, n_padded: int, x: torch.Tensor) -> bool
     plan = _plan(o) if not torch.compiler.is_compiling() else None
     if plan is None:
         return False
-    plan.run(wave.data_ptr(), len(wave), n_padded, len(x), x.data_ptr(), x.stride(0))
+    try:
+        source, target = wave.data_ptr(), x.data_ptr()
+    except RuntimeError:  # inside torch.func there is no memory behind a tensor
+        return False
+    plan.run(source, len(wave), n_padded, len(x), target, x.stride(0))
     return True
 
 
