@@ -81,7 +81,7 @@ def test_presets_agree(name, signal, close):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_options_agree(options, signals, close):
-    """(An impulse under a Blackman window's edge leaks less than fp32 rounds: no two agree there.)"""
+    """No impulses: under a Blackman window they leak less than fp32 rounds, no two agree there."""
     fe = features.get("kaldi_fbank80", **options)
     for name in ("speechlike", "noise_on_dc", "silence", "square"):
         close(*both(fe, signals[name][:9000]), **bounds(fe))
