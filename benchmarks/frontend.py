@@ -36,7 +36,7 @@ def main() -> None:
     if len(args.threads) == 1:
         tables(args, args.threads[0])
         return
-    same = ["--data", args.data, "--rounds", str(args.rounds), *["--quick"] * args.quick]
+    same = ["--data", args.data, f"--rounds={args.rounds}", *["--quick"] * args.quick]
     for n in map(str, args.threads):
         limits = {f"{name}_NUM_THREADS": n for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
         command = [sys.executable, __file__, *same, "--threads", n]
@@ -204,8 +204,7 @@ def stored(args, peers, clock, threads: int) -> None:
 
 
 def _each(mapping, job, files) -> None:
-    for _ in mapping(job, files):
-        pass
+    list(mapping(job, files))
 
 
 def _one_thread() -> None:
