@@ -21,6 +21,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 TOLERANCE = 1e-3  # two rows with a larger mean difference do not compute the same
 
@@ -32,11 +33,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20 utterances, two minutes for long")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", default="", help="tables whose title holds this word")
     args = parser.parse_args()
     if len(args.threads) == 1:
         tables(args, args.threads[0])
         return
-    same = ["--data", args.data, f"--rounds={args.rounds}", *["--quick"] * args.quick]
+    same = [f"--data={args.data}", f"--rounds={args.rounds}", f"--only={args.only}"]
+    same += ["--quick"] * args.quick
     for n in map(str, args.threads):
         limits = {f"{name}_NUM_THREADS": n for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
         command = [sys.executable, __file__, *same, "--threads", n]
@@ -56,18 +59,20 @@ def tables(args, threads: int) -> None:
     print(f"\n{threads} thread(s), {cpu}, torch {version('torch')}; {fast.status().split(' (')[0]}")
     waves = peers.waves(args.data, 20 if args.quick else 200)
     long = peers.long(waves, 120 if args.quick else 3600)
-    for title, rows in groups(peers).items():
+    for title, rows in groups(peers, args.only).items():
         many = f"{title}, {len(waves)} utterances"
         pooled = [("ours, called from two threads", rows[0][1])] if threads > 1 else []
         race(many, [*rows, *pooled], waves, args.rounds, clock)
         if "kaldi" in title:
             title = f"{title}, one of {len(long) / peers.RATE:.0f} s"
             race(title, rows, [long], min(3, args.rounds), clock)
-    batch(waves[:32], args.rounds, clock)
-    stored(args, peers, clock, threads)
+    if args.only in "batch":
+        batch(waves[:32], args.rounds, clock)
+    if args.only in "stored":
+        stored(args, peers, clock, threads)
 
 
-def groups(peers) -> dict:
+def groups(peers, only: str) -> dict:
     """Rows (name, function of a wave) by title; the first row is ours."""
     librosa = {"n_fft": 512, "drop_last": False, "offset": 0.0, "divisor": 0.1}
     cepstra = {**librosa, "num_mel_bins": 40, "num_ceps": 13, "top_db": 0.0}
@@ -81,7 +86,7 @@ def groups(peers) -> dict:
         ("librosa's mfcc", "whisper80", cepstra, peers.rosa("mfcc")),
     )
     found = {}
-    for title, preset, options, *others in table:
+    for title, preset, options, *others in (row for row in table if only in row[0]):
         ours = _ours(preset, options)
         torch_alone = ("ours, without the C kernel", functools.partial(_slow, ours))
         found[title] = [("ours", ours), torch_alone, *filter(None, others)]
@@ -99,11 +104,8 @@ def _slow(ours, wave):
     """Ours with the kernel out of the way."""
     from features import fast
 
-    kept, fast.run = fast.run, lambda *_: False
-    try:
+    with mock.patch.object(fast, "run", lambda *_: False):
         return ours(wave)
-    finally:
-        fast.run = kept
 
 
 def race(title: str, rows, waves, rounds: int, clock) -> None:
@@ -181,6 +183,8 @@ def batch(waves, rounds: int, clock) -> None:
 
 def stored(args, peers, clock, threads: int) -> None:
     """A folder of FLAC to stored features, in as many processes as threads."""
+    import torch
+
     with tempfile.TemporaryDirectory() as folder:
         files = peers.flac_files(args.data, Path(folder), 10 if args.quick else 40)
         audio_s = sum(_decode(path) for path in files)
@@ -195,7 +199,7 @@ def stored(args, peers, clock, threads: int) -> None:
             ways = {name: functools.partial(_each, map, job, files) for name, job in jobs.items()}
             _compare(title, ways, audio_s, args.rounds, clock)
             return
-        with ProcessPoolExecutor(threads, initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             each = functools.partial(pool.map, chunksize=4)
             ways = {name: functools.partial(_each, each, job, files) for name, job in jobs.items()}
             for way in ways.values():  # imports and first calls are not what is measured
@@ -205,12 +209,6 @@ def stored(args, peers, clock, threads: int) -> None:
 
 def _each(mapping, job, files) -> None:
     list(mapping(job, files))
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _decode(path) -> float:
