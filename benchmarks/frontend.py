@@ -120,14 +120,15 @@ def race(title: str, rows, waves, rounds: int, clock) -> None:
             began = clock()
             if "two threads" in name:
                 with ThreadPoolExecutor(2) as pool:
-                    results = list(pool.map(method, waves))
+                    pool.map(method, waves)
             else:
-                results = [method(wave) for wave in waves]
+                for wave in waves:
+                    x = method(wave)
             seconds[name].append(clock() - began)
             if len(waves) == 1:
-                extra = _memory_mb("VmHWM") - before - results[0].nbytes / 2**20
+                extra = _memory_mb("VmHWM") - before - x.nbytes / 2**20
                 memory[name] = max(extra, memory.get(name, 0.0))
-            del results
+            x = None
     _print(title, seconds, audio_s, memory)
 
 
