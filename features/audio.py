@@ -2,47 +2,34 @@
 
     wave, rate = load("a.flac", sampling_rate=16000)              # (N,) mono mixdown, in [-1, 1]
     wave, rate = load("a.wav", sampling_rate=None, mono=False)    # (C, N) at the file's own rate
+    wave, rate = load("a.wav", channel=1)                         # the second channel
     wave, rate = load("a.opus", start_s=1.5, duration_s=2.0)      # that part only, found by seeking
 
-WAV of all widths, FLAC, Ogg, Opus, MP3, AIFF, SPHERE and what else libsndfile reads. What it does
-not (AAC, MP4, WebM, raw) is answered with the ffmpeg command that converts it. Every failure is a
-one-line ValueError.
+WAV of all widths, FLAC, Ogg, Opus, MP3, AIFF, SPHERE, AU, CAF and their kin. What libsndfile does
+not read (AAC, MP4, WebM, raw, packed SPHERE) is answered with the command that converts it, what is
+cut off is refused (`containers`). Every failure is a one-line ValueError.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from features import containers
 from features.resampling import resample
 
-BLOCK = (
-    1 << 22
-)  # values decoded at a time: a header that lies cannot make us allocate what it claims
-OVERSHOOT_S = (
-    0.010  # a wanted end may lie this far past the file's: times are written with two decimals
-)
-MP3_SLACK = 3 * 1152  # an MP3 header counts the encoder's padding; that many samples may be missing
-FOREIGN = {
-    ".aac",
-    ".m4a",
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".webm",
-    ".mkv",
-    ".wma",
-    ".amr",
-    ".3gp",
-    ".ac3",
-    ".avi",
-}
-RAW = {".raw", ".pcm"}
+# values decoded at a time: a header that lies cannot make us allocate what it claims
+BLOCK = 1 << 22
+# a wanted end may lie this far past the file's: times are written with two decimals
+OVERSHOOT_S = 0.010
+# an MP3 header counts the encoder's padding; that many samples may be missing
+MP3_SLACK = 3 * 1152
 
 
 @dataclass(frozen=True)
@@ -75,30 +62,28 @@ def load(
     start_s: float = 0.0,
     duration_s: float | None = None,
     mono: bool = True,
+    channel: int | None = None,
 ) -> tuple[np.ndarray, int]:
     """Samples of a file, or of `duration_s` seconds of it from `start_s` on, and their rate.
 
-    Returns float32 (N,), the mean of the channels, or (C, N) with mono=False. `sampling_rate` None
-    keeps the file's. `path` may be a binary file object. Raises ValueError (one line: what, where,
-    what to do) when the file is missing, empty, corrupt or cut off, holds no samples, NaN or
-    infinity, or is too short for what was wanted.
+    Returns float32 (N,): the mean of the channels, or the one that is wanted (`channel`, from 0);
+    (C, N) with mono=False. `sampling_rate` None keeps the file's. `path` may be a binary file
+    object. Raises ValueError (one line: what, where, what to do) when the file is missing, empty,
+    corrupt or cut off, holds no samples, NaN or infinity, lacks the channel, or is too short for
+    what was wanted.
     """
     with _open(path) as file:
         start, count = _range(path, file, start_s, duration_s)
-        wave = _read(path, file, start, count, mono)
+        wave = _read(path, file, start, count, _chooser(path, file, mono, channel))
         rate = file.samplerate
-    if not np.isfinite(wave.sum()):
-        bad = int(np.flatnonzero(~np.isfinite(wave).all(axis=0))[0]) + start
-        raise ValueError(
-            f"{_name(path)}: NaN or infinity at sample {bad}; it is damaged, record it anew"
-        )
+    _refuse_no_numbers(path, wave, start)
     target = sampling_rate or rate
     wave = resample(wave, rate, target)
     if not wave.shape[1]:
         raise ValueError(
             f"{_name(path)}: no sample is left of {count} at {target} Hz; remove it from the list"
         )
-    return (wave[0] if mono else wave), target
+    return (wave[0] if mono or channel is not None else wave), target
 
 
 def _open(path) -> soundfile.SoundFile:
@@ -107,12 +92,18 @@ def _open(path) -> soundfile.SoundFile:
     if isinstance(path, (str, os.PathLike)):
         _refuse_absent(Path(path), name)
     try:
-        return soundfile.SoundFile(path)
+        file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         reason = str(error).split(": ", 1)[-1].strip().rstrip(".")
         raise ValueError(
-            f"{name}: libsndfile cannot read it ({reason}); {_advice(path, name)}"
+            f"{name}: libsndfile cannot read it ({reason}); {containers.advice(path, name)}"
         ) from None
+    try:
+        containers.refuse_strange(name, file)
+    except ValueError:
+        file.close()
+        raise
+    return file
 
 
 def _refuse_absent(path: Path, name: str) -> None:
@@ -126,32 +117,11 @@ def _refuse_absent(path: Path, name: str) -> None:
         raise ValueError(f"{name}: may not be read; change its permissions")
     if path.stat().st_size == 0:
         raise ValueError(f"{name}: is empty (0 bytes); fetch it again or remove it from the list")
-    if path.suffix.lower() in RAW:
+    if path.suffix.lower() in containers.RAW:
         raise ValueError(
             f"{name}: raw samples say neither rate nor width; "
             f"convert: ffmpeg -f s16le -ar 16000 -ac 1 -i '{name}' '{path.with_suffix('.wav')}'"
         )
-
-
-def _advice(path, name: str) -> str:
-    """What to do with a file that libsndfile does not open."""
-    suffix = Path(name).suffix.lower()
-    if suffix in FOREIGN or _is_foreign(path):
-        return f"convert: ffmpeg -i '{name}' -vn '{Path(name).with_suffix('.converted.wav')}'"
-    return "it is damaged or no sound file: fetch it again, or remove it from the list"
-
-
-def _is_foreign(path) -> bool:
-    """MP4, WebM or ADTS by the first bytes, whatever the name says."""
-    if not isinstance(path, (str, os.PathLike)):
-        return False
-    with open(path, "rb") as file:
-        head = file.read(12)
-    return (
-        head[4:8] == b"ftyp"
-        or head[:4] == b"\x1a\x45\xdf\xa3"
-        or head[:2] in (b"\xff\xf1", b"\xff\xf9")
-    )
 
 
 def _range(path, file, start_s: float, duration_s: float | None) -> tuple[int, int]:
@@ -179,7 +149,19 @@ def _range(path, file, start_s: float, duration_s: float | None) -> tuple[int, i
     return start, min(count, total - start)
 
 
-def _read(path, file, start: int, count: int, mono: bool) -> np.ndarray:
+def _chooser(path, file, mono: bool, channel: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes (1 or C, N) of a decoded block (N, C)."""
+    if channel is None:
+        return _mix if mono else np.transpose
+    if not 0 <= channel < file.channels:
+        raise ValueError(
+            f"{_name(path)}: wanted channel {channel}, it has {file.channels} (the first is 0); "
+            "give one that it has"
+        )
+    return lambda block: block[:, channel].reshape(1, -1).copy()
+
+
+def _read(path, file, start: int, count: int, choose) -> np.ndarray:
     """Samples (C or 1, count), decoded in blocks."""
     blocks, got = [], 0
     try:
@@ -191,7 +173,7 @@ def _read(path, file, start: int, count: int, mono: bool) -> np.ndarray:
             if not len(block):
                 break
             got += len(block)
-            blocks.append(_mix(block) if mono else block.T)
+            blocks.append(choose(block))
     except (soundfile.SoundFileError, RuntimeError) as error:
         reason = str(error).split(": ", 1)[-1].strip().rstrip(".")
         raise ValueError(_cut_off(path, file, reason)) from None
@@ -200,8 +182,8 @@ def _read(path, file, start: int, count: int, mono: bool) -> np.ndarray:
     if got < count - slack or not got:
         rate = file.samplerate
         raise ValueError(_cut_off(path, file, f"it ends at {(start + got) / rate:.3f} s"))
-    if to_the_end and _promised(file.extra_info):
-        raise ValueError(_cut_off(path, file, _promised(file.extra_info)))
+    if to_the_end and (gap := containers.missing(path, file)):
+        raise ValueError(_cut_off(path, file, gap))
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
 
@@ -216,17 +198,17 @@ def _mix(block: np.ndarray) -> np.ndarray:
     return (total / np.float32(channels)).reshape(1, -1)
 
 
-def _promised(log: str) -> str:
-    """What libsndfile logged of a header (WAV, AIFF) that promises too much; "" if it does not."""
-    for line in log.splitlines():
-        words = line.replace("(", " ").replace(")", " ").split()
-        if words[:1] in (["data"], ["SSND"]) and "should" in words:
-            promised, there = int(words[2]), int(words[-1])
-            if (
-                there < promised < 0x7FFFFFFF - 4096
-            ):  # a stream's header holds a huge length: nobody knew it
-                return f"its header promises {promised} bytes of samples, {there} are there"
-    return ""
+def _refuse_no_numbers(path, wave: np.ndarray, start: int) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(wave.sum()):  # finite exactly when every sample is, but for huge ones
+            return
+    bad = np.flatnonzero(~np.isfinite(wave).all(axis=0))
+    what = (
+        f"NaN or infinity at sample {bad[0] + start}"
+        if len(bad)
+        else f"samples up to {np.abs(wave).max():.1e}, where 1 is full scale"
+    )
+    raise ValueError(f"{_name(path)}: {what}; it is damaged, record it anew")
 
 
 def _cut_off(path, file, reason: str) -> str:

@@ -1,8 +1,15 @@
-"""Augmentation: pure functions on waves (N,) and features (T, F), chance from a generator.
+"""Augmentation: functions on waves (N,) and features (T, F), and on batches of them.
 
-Waves are float32 numpy and stay so; features may be numpy or torch and come back as they came. No
-input is changed in place. Only `speed_perturb` changes a length, to `speed_length(n, factor)`. In
-evaluation, call none of them.
+    noisy = add_noise(wave, noises, (5.0, 20.0), rng)                         # (N,) -> (N,)
+    waves, lengths = add_noise(waves, noises, (5.0, 20.0), rng, lengths=lengths)   # (B, N), (B,)
+    x, lengths = spec_augment(x, rng, lengths=lengths)                        # (B, T, F), (B,)
+
+Chance comes from a numpy generator alone. In a batch each item draws from a generator of its own
+(`rng.spawn`), and only its valid part is seen, so a batch gives what its items give one by one;
+padding is zero. With training=False all come back as they are. Waves are float32 numpy and stay
+so; features may be numpy or torch and come back as they came. No input is changed in place. Only
+`speed_perturb` changes a length, to `speed_length(n, factor)`. Where a strength may be (low, high)
+or a sequence to choose from, it is drawn.
 
 Sources: SpecAugment: Park et al., 2019; speed: Ko et al., 2015; reverberation: Ko et al., 2017;
 VTLN-like warp of the mel axis: Jaitly & Hinton, 2013.
@@ -10,12 +17,16 @@ VTLN-like warp of the mel axis: Jaitly & Hinton, 2013.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from features import mel, quantize
+from features.chance import between, of_batches, one_of
 from features.resampling import resample, resampled_length
 
 
+@of_batches
 def spec_augment(
     x,
     rng: np.random.Generator,
@@ -45,6 +56,7 @@ def spec_augment(
     return y
 
 
+@of_batches
 def time_warp(x, rng: np.random.Generator, width: int = 40):
     """Features (T, F) with one frame moved by up to `width` and the rest stretched to fit.
 
@@ -59,14 +71,21 @@ def time_warp(x, rng: np.random.Generator, width: int = 40):
     return _interpolate(x, at, axis=0)
 
 
+@of_batches
 def warp_mel(
-    x, factor: float, low_freq: float = 20.0, high_freq: float = 8000.0, scale: str = "htk"
+    x,
+    factor: float | tuple[float, float],
+    low_freq: float = 20.0,
+    high_freq: float = 8000.0,
+    scale: str = "htk",
+    rng: np.random.Generator | None = None,
 ):
     """Log-mel (T, F) as from a vocal tract `factor` times as long (> 1: lower formants).
 
     Each bin takes the value that lies `factor` times as high in Hz, by linear interpolation between
     bins: a cheap VTLN for corpora of few speakers; 0.9 to 1.1 is usual.
     """
+    factor = between(factor, rng, "factor")
     if not 0.5 <= factor <= 2.0:
         raise ValueError(f"factor={factor}: wanted a warp between 0.5 and 2.0, usually 0.9 to 1.1")
     n_bins = x.shape[1]
@@ -82,8 +101,15 @@ def speed_length(n_samples: int, factor: float) -> int:
     return resampled_length(n_samples, float(factor), 1.0)
 
 
-def speed_perturb(wave: np.ndarray, factor: float) -> np.ndarray:
-    """Wave (N,) played `factor` times as fast, pitch and all: (speed_length(N, factor),)."""
+@of_batches
+def speed_perturb(
+    wave: np.ndarray, factor: float | Sequence[float], rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Wave (N,) played `factor` times as fast, pitch and all: (speed_length(N, factor),).
+
+    Of several factors one is drawn. Raises ValueError for one outside 0.25 to 4.
+    """
+    factor = one_of(factor, rng, "factor")
     if not 0.25 <= factor <= 4.0:
         raise ValueError(
             f"factor={factor}: wanted a speed between 0.25 and 4.0, usually 0.9, 1.0 or 1.1"
@@ -91,20 +117,30 @@ def speed_perturb(wave: np.ndarray, factor: float) -> np.ndarray:
     return resample(wave, float(factor), 1.0)
 
 
-def gain(wave: np.ndarray, gain_db: float) -> np.ndarray:
-    """Wave louder by `gain_db` dB; nothing is clipped."""
-    return wave * np.float32(10.0 ** (gain_db / 20.0))
+@of_batches
+def gain(
+    wave: np.ndarray,
+    gain_db: float | tuple[float, float],
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Wave louder by `gain_db` dB, or by as much as is drawn from low to high; no clipping."""
+    return wave * np.float32(10.0 ** (between(gain_db, rng, "gain_db") / 20.0))
 
 
+@of_batches
 def add_noise(
-    wave: np.ndarray, noise: np.ndarray, snr_db: float, rng: np.random.Generator
+    wave: np.ndarray,
+    noise: np.ndarray | Sequence[np.ndarray],
+    snr_db: float | tuple[float, float],
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Wave (N,) with a random part of `noise` (M,) added at `snr_db` dB, power against power.
 
-    Shorter noise is repeated from a random start. Where the wave or the part of the noise is silent
-    no ratio exists, and the wave comes back as it is. Raises ValueError for noise without samples
-    or all zero.
+    Of several noises one is drawn. Shorter noise is repeated from a random start. Where the wave or
+    the part of the noise is silent no ratio exists, and the wave comes back as it is. Raises
+    ValueError for noise without samples or all zero.
     """
+    noise, snr_db = one_of(noise, rng, "noise"), between(snr_db, rng, "snr_db")
     if not len(noise) or not np.any(noise):
         raise ValueError(
             f"noise of {len(noise)} samples is silent or empty; take it out of the noise list"
@@ -116,11 +152,18 @@ def add_noise(
     return wave + part * np.float32(np.sqrt(power / noise_power / 10.0 ** (snr_db / 10.0)))
 
 
-def reverberate(wave: np.ndarray, impulse_response: np.ndarray) -> np.ndarray:
+@of_batches
+def reverberate(
+    wave: np.ndarray,
+    impulse_response: np.ndarray | Sequence[np.ndarray],
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
     """Wave (N,) as heard in a room: direct sound in its old place, same power, cut to (N,).
 
-    Raises ValueError for an impulse response without samples or all zero.
+    Of several impulse responses one is drawn. Raises ValueError for one without samples or all
+    zero.
     """
+    impulse_response = one_of(impulse_response, rng, "impulse_response")
     if not len(impulse_response) or not np.any(impulse_response):
         raise ValueError(
             f"impulse response of {len(impulse_response)} samples is silent or empty; take another"
@@ -133,17 +176,27 @@ def reverberate(wave: np.ndarray, impulse_response: np.ndarray) -> np.ndarray:
     return (wet * np.sqrt(_power(wave) / power) if power else wet).astype(np.float32)
 
 
+@of_batches
 def telephone(
-    wave: np.ndarray, sampling_rate: int = 16000, low_hz=300.0, high_hz=3400.0
+    wave: np.ndarray,
+    sampling_rate: int = 16000,
+    low_hz: float = 300.0,
+    high_hz: float = 3400.0,
+    law: str | Sequence[str] = "mulaw",
+    rng: np.random.Generator | None = None,
 ) -> np.ndarray:
-    """Wave (N,) as a telephone carries it: 8 kHz, 300 to 3400 Hz, mu-law; same rate and length."""
+    """Wave (N,) as a telephone carries it: 8 kHz, 300 to 3400 Hz, G.711; same rate and length.
+
+    Of several laws ("mulaw", "alaw") one is drawn.
+    """
     narrow = resample(wave, sampling_rate, 8000)
     if not len(narrow):
         return wave.copy()
     hz = np.fft.rfftfreq(len(narrow), 1 / 8000)
     band = _ramp(hz, low_hz - 100, low_hz) * (1.0 - _ramp(hz, high_hz, high_hz + 300))
     narrow = np.fft.irfft(np.fft.rfft(narrow) * band, len(narrow))
-    coded = quantize.mulaw_decode(quantize.mulaw_encode(narrow))
+    law = one_of(law, rng, "law")
+    coded = quantize.g711_decode(quantize.g711_encode(narrow, law), law)
     wide = resample(coded, 8000, sampling_rate)
     return np.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)]
 

@@ -1,4 +1,4 @@
-"""The `features` command: extract, plot, presets.
+"""The `features` command: extract, plot, presets, compare.
 
 Torch is imported only when there is something to compute, so that --help answers at once.
 """
@@ -11,19 +11,23 @@ from pathlib import Path
 
 from features import presets
 
-ABOUT = "Audio front end: sound files to features, pictures of the steps, table of presets."
+ABOUT = "Audio front end: sound files to features, pictures, presets and how far apart they are."
 EXAMPLES = """\
 examples:
   features presets                                              what there is
   features presets whisper80                                    all options of one preset
   features extract corpus/ --out fbank --jobs 4                 a folder, with its subfolders
   features extract dev.jsonl --preset whisper80 --out mel       a manifest (JSON Lines)
+  features extract train.jsonl --out fbank --manifest train.fbank.jsonl   to train on
+  features extract dev.jsonl --out mfcc --format ark            Kaldi archives, with feats.scp
   features extract a.flac --out fbank --option num_mel_bins=40  any option, as often as wanted
   features plot a.flac steps.png --start 1.5 --duration 2       waveform, spectrogram, mel, cepstra
+  features compare kaldi_fbank80 torchaudio_mel a.flac          where two presets part, in numbers
+  features compare kaldi_fbank80 kaldi_fbank80:window=hann,low_freq=0 a.flac
 
 A manifest has a line {"id", "audio", "start", "duration"} an utterance; only id and audio must be.
-Each file becomes <out>/<name>.npy, float32 (frames, dim). Run the same line again to go on where
-it stopped.
+The folder gets shards that speechllm trains on (features.stored reads them), or with --format ark
+Kaldi archives and feats.scp. Run the same line again to go on where it stopped.
 """
 
 
@@ -46,11 +50,15 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=layout)  # fmt: skip
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     extract = commands.add_parser(
-        "extract", help="sound to .npy files", epilog=EXAMPLES, formatter_class=layout
+        "extract", help="sound to stored features", epilog=EXAMPLES, formatter_class=layout
     )
     extract.add_argument("source", help="sound file, folder, or manifest (.jsonl)")
+    extract.add_argument("--out", required=True, help="folder for the features (made when absent)")
     extract.add_argument(
-        "--out", required=True, help="folder for the .npy files (made when absent)"
+        "--format", choices=("shards", "ark"), default="shards", help="(default shards)"
+    )
+    extract.add_argument(
+        "--manifest", metavar="NEW", help="also write the manifest, referring to the features"
     )
     extract.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     extract.set_defaults(run=_extract)
@@ -62,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("--start", type=float, default=0.0, metavar="S", help="from this second on")
     plot.add_argument("--duration", type=float, default=None, metavar="S", help="that many seconds")
     plot.set_defaults(run=_plot)
+    compare = commands.add_parser(
+        "compare", help="how far two presets are apart on a file", epilog=EXAMPLES,
+        formatter_class=layout,
+    )  # fmt: skip
+    compare.add_argument("a", metavar="A", help="preset, or preset:option=value,option=value")
+    compare.add_argument("b", metavar="B", help="another one, or the same with other options")
+    compare.add_argument("source", metavar="FILE", help="sound file")
+    compare.set_defaults(run=_compare)
     for command, default in ((extract, "kaldi_fbank80"), (plot, "mfcc_textbook")):
         command.add_argument(
             "--preset", default=default, help=f"one of `features presets` (default {default})"
@@ -75,11 +91,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _extract(args) -> int:
-    from features import extract
+    from features import extract, sources
 
+    if args.manifest and (args.format != "shards" or not args.source.endswith((".jsonl", ".json"))):
+        raise ValueError("--manifest wants a manifest as source, and shards; leave it out")
     options = _options(args.preset, args.option)
     tally = extract.extract(
-        extract.find(args.source), args.out, args.preset, options, args.jobs, _progress
+        sources.find(args.source),
+        args.out,
+        args.preset,
+        options,
+        args.jobs,
+        _progress,
+        args.format,
     )
     if sys.stderr.isatty():
         print(file=sys.stderr)
@@ -88,8 +112,11 @@ def _extract(args) -> int:
     print(
         f"{args.out}: {tally.done} written, {tally.skipped} there already, "
         f"{len(tally.errors)} failed; "
-        f"{tally.audio_s:.1f} s of sound in {tally.seconds:.1f} s ({tally.speed:.0f} x real time)"
+        f"{tally.audio_s:.1f} s of sound in {tally.seconds:.1f} s (RTF {tally.rtf:.0f})"
     )
+    if args.manifest:
+        n = sources.refer(args.source, args.out, args.manifest)
+        print(f"{args.manifest}: {n} of {tally.total} rows refer to features in {args.out}")
     return 1 if tally.errors else 0
 
 
@@ -99,7 +126,7 @@ def _progress(tally) -> None:
     gone = tally.done + tally.skipped + len(tally.errors)
     bar = "#" * (30 * gone // tally.total)
     left_s = tally.seconds / max(gone - tally.skipped, 1) * (tally.total - gone)
-    line = f"[{bar:30}] {gone}/{tally.total}  {tally.speed:.0f} x real time  {left_s:.0f} s left"
+    line = f"[{bar:30}] {gone}/{tally.total}  RTF {tally.rtf:.0f}  {left_s:.0f} s left"
     failed = f"  {len(tally.errors)} failed" if tally.errors else ""
     print(f"\r{line}{failed} ", end="", file=sys.stderr, flush=True)
 
@@ -118,12 +145,33 @@ def _presets(args) -> int:
         for name, value in presets.plain(presets.options(args.name)).items():
             print(f"{name:18} {value!r}")
         return 0
-    print(f"{'preset':15} {'Hz':>6} {'dim':>4} {'steps/s':>8}  what")
+    print(f"{'preset':17} {'Hz':>6} {'ms':>4} {'dim':>4} {'steps/s':>8} {'streams':7}  follows")
     for name in presets.names():
         row = presets.options(name)
-        about = presets.ABOUT[name]
-        print(f"{name:15} {row.sampling_rate:6} {row.dim:4} {row.frame_rate_hz:8g}  {about}")
+        length, streams = getattr(row, "frame_length_ms", 0.0), "no" if row.whole else "yes"
+        print(f"{name:17} {row.sampling_rate:6} {length:4g} {row.dim:4} {row.frame_rate_hz:8g} "
+              f"{streams:7}  {presets.ABOUT[name]}")  # fmt: skip
     return 0
+
+
+def _compare(args) -> int:
+    from features import audio, compare, extractor
+
+    both = [_spec(word) for word in (args.a, args.b)]
+    wave, rate = audio.load(args.source, sampling_rate=None)
+    rows = compare.compare(*(extractor.get(name, **chosen) for name, chosen in both), wave, rate)
+    print(f"{'step':12} {'A':>14} {'B':>14} {'mean':>10} {'max':>10}")
+    for row in rows:
+        shapes = ["x".join(map(str, shape)) if shape else "-" for shape in (row.a, row.b)]
+        apart = ["-" if x is None else f"{x:.3g}" for x in (row.mean, row.most)]
+        print(f"{row.step:12} {shapes[0]:>14} {shapes[1]:>14} {apart[0]:>10} {apart[1]:>10}")
+    return 0
+
+
+def _spec(word: str) -> tuple[str, dict]:
+    """preset:option=value,option=value to its parts."""
+    name, _, pairs = word.partition(":")
+    return name, _options(name, [pair for pair in pairs.split(",") if pair])
 
 
 def _options(preset: str, pairs: list[str]) -> dict:

@@ -1,39 +1,29 @@
-"""Features of many sound files into a folder: one .npy (T, dim) float32 a file, resumable.
+"""Features of many sound files into a folder: shards or Kaldi archives, resumable.
 
-The folder says in `preset.json` what it holds and takes nothing else. A file is written under
-another name and then renamed, so what is there is whole: a second run skips it. Workers are
-processes of one thread each: coarse work and no fight over cores (several OpenMP threads on a busy
-machine can cost a factor of ten).
+The folder says in `preset.json` what it holds and takes nothing else. What stands in it is whole:
+a second run skips it. Workers are processes of one thread each, and each writes shards of its own:
+coarse work and no fight over cores (several OpenMP threads on a busy machine can cost a factor of
+ten). A run that is interrupted stores what it has; one that is killed loses a shard a worker.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
+import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from features import presets
+from features.sources import Item
 
-SUFFIXES = (
-    ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .sph .nist .au .snd .caf .w64 .rf64"
-).split()
-
-
-@dataclass(frozen=True)
-class Item:
-    """One utterance: a file, or a part of one."""
-
-    id: str
-    path: str
-    start_s: float = 0.0
-    duration_s: float | None = None
+KINDS = ("shards", "ark")
+PER_SHARD = 256  # utterances at most
 
 
 @dataclass
@@ -48,37 +38,9 @@ class Tally:
     errors: list[str] = field(default_factory=list)
 
     @property
-    def speed(self) -> float:
-        """Seconds of sound a second (inverse real-time factor)."""
+    def rtf(self) -> float:
+        """Real-time factor: seconds of sound a second."""
         return self.audio_s / max(self.seconds, 1e-9)
-
-
-def find(source) -> list[Item]:
-    """Items of a sound file, of a folder (searched through), or of a JSON Lines manifest.
-
-    A manifest row has `id` and `audio`, and may have `start` and `duration` in seconds; relative
-    paths start at the manifest's folder. Raises ValueError when nothing is found, or two items
-    would be stored under one name.
-    """
-    source = Path(source)
-    if source.suffix in (".jsonl", ".json"):
-        items = list(_manifest(source))
-    elif source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        stems = Counter(p.with_suffix("") for p in files)
-        # a.flac and a.mp3 side by side keep their suffixes: a.flac.npy, a.mp3.npy
-        names = [p if stems[p.with_suffix("")] > 1 else p.with_suffix("") for p in files]
-        items = [
-            Item(str(n.relative_to(source)), str(p)) for n, p in zip(names, files, strict=True)
-        ]
-    else:
-        items = [Item(source.stem, str(source))]
-    if not items:
-        raise ValueError(
-            f"{source}: no sound in it; wanted {' '.join(SUFFIXES)} or a manifest (.jsonl)"
-        )
-    _refuse_twins(source, items)
-    return items
 
 
 def extract(
@@ -88,84 +50,68 @@ def extract(
     options: dict | None = None,
     jobs: int = 1,
     progress: Callable[[Tally], None] = lambda tally: None,
+    kind: str = "shards",
 ) -> Tally:
-    """Features of `items` as `out`/<id>.npy; skips what is there, lists what fails in `.errors`.
+    """Features of `items` into the folder `out`; skips what is there, lists failures in `.errors`.
 
-    Raises ValueError for a wrong preset or option, and for a folder that holds another preset's
-    features.
+    `kind` is "shards" (`stored.Stored` reads them) or "ark" (Kaldi's, with feats.scp). Raises
+    ValueError for a wrong preset, option or kind, for a folder that holds other features or in
+    which another run writes, and for a disk that is full.
     """
+    from features import archive, folder
+
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: wanted {' or '.join(map(repr, KINDS))}")
     options = presets.plain(presets.options(preset, **(options or {})))
-    out = Path(out)
-    _claim(out, {"preset": preset, "options": options})
-    todo = [item for item in items if not _target(out, item).exists()]
-    tally = Tally(total=len(items), skipped=len(items) - len(todo))
-    with _workers(jobs, preset, options) as run:
-        started = time.perf_counter()
-        results = run(_store, [(item, _target(out, item)) for item in todo])
-        for item, (audio_s, error) in zip(todo, results, strict=True):
-            tally.done += not error
-            tally.audio_s += audio_s
-            tally.seconds = time.perf_counter() - started
-            if error:
-                tally.errors.append(f"{item.id}: {error}")
-            progress(tally)
+    wanted = json.loads(json.dumps({"preset": preset, "options": options}))
+    with folder.writing(out, wanted):
+        there = _there(Path(out), kind)
+        todo = [item for item in items if item.id not in there]
+        tally = Tally(total=len(items), skipped=len(items) - len(todo))
+        shards = _shards(todo, jobs, folder.next_number(out))
+        with _workers(jobs, preset, options) as run:
+            _gather(run(_store, [(kind, str(out), *shard) for shard in shards]), tally, progress)
+        if kind == "ark":
+            archive.join(out)
     return tally
 
 
-def _manifest(path: Path) -> Iterator[Item]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+def _there(out: Path, kind: str) -> set[str]:
+    """Ids that the folder has; refuses a folder of the other kind."""
+    from features import archive, stored
+
+    other = {"shards": "*-*.scp", "ark": "*-*.json"}[kind]
+    if next(out.glob(other), None):
         raise ValueError(
-            f"{path}: cannot be read as a manifest ({error}); wanted JSON Lines"
-        ) from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            start, duration = row.get("start") or 0.0, row.get("duration")
-            yield Item(str(row["id"]), str(path.parent / row["audio"]), float(start), duration)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f'{path}:{number}: wanted {{"id": ..., "audio": ...}}, got {line[:60]!r} '
-                f"({type(error).__name__}: {error}); correct the line"
-            ) from None
-
-
-def _refuse_twins(source: Path, items: list[Item]) -> None:
-    seen: dict[str, str] = {}
-    for item in items:
-        if item.id in seen:
-            raise ValueError(
-                f"{source}: {seen[item.id]} and {item.path} would both be {item.id}.npy; rename one"
-            )
-        seen[item.id] = item.path
-
-
-def _target(out: Path, item: Item) -> Path:
-    if ".." in Path(item.id).parts or Path(item.id).is_absolute():
-        raise ValueError(
-            f"{item.id!r}: an id with '..' or a leading '/' would be stored elsewhere; change it"
+            f"{out}: holds features of the other kind, wanted {kind}; give another --out"
         )
-    return out / f"{item.id}.npy"
+    if kind == "shards":
+        return set(stored.Stored(out))
+    return {id for path in out.glob("[0-9]*-*.scp") for id in archive.read_scp(path)}
 
 
-def _claim(out: Path, holds: dict) -> None:
-    """Write what the folder holds, or refuse when it holds something else."""
-    note = out / "preset.json"
-    if note.exists():
-        there = json.loads(note.read_text())
-        if there != holds:
-            changed = [
-                k for k, v in holds["options"].items() if there.get("options", {}).get(k) != v
-            ]
-            raise ValueError(
-                f"{out}: holds {there.get('preset')}, wanted {holds['preset']} "
-                f"(different: {', '.join(changed) or 'its options'}); give another --out"
-            )
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(holds, indent=1) + "\n")
+def _shards(todo: list[Item], jobs: int, first: int) -> list[tuple[str, list[Item]]]:
+    """Names and items of what each worker does at a time: enough pieces for all to be busy."""
+    size = min(PER_SHARD, max(1, len(todo) // (8 * max(jobs, 1))))
+    pieces = [todo[i : i + size] for i in range(0, len(todo), size)]
+    return [(f"{first + i:05d}", piece) for i, piece in enumerate(pieces)]
+
+
+def _gather(results: Iterable[list], tally: Tally, progress: Callable[[Tally], None]) -> None:
+    started = time.perf_counter()
+    try:
+        for outcomes in results:
+            for audio_s, error in outcomes:
+                tally.done += not error
+                tally.audio_s += audio_s
+                if error:
+                    tally.errors.append(error)
+            tally.seconds = time.perf_counter() - started
+            progress(tally)
+    except BrokenProcessPool:
+        raise ValueError(
+            "a worker was killed (out of memory?); run the same line again with fewer --jobs"
+        ) from None
 
 
 @contextmanager
@@ -178,15 +124,21 @@ def _workers(
         yield map
         return
     context = multiprocessing.get_context("spawn")  # fork and OpenMP do not go together
-    with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(preset, options)) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=(preset, options)) as pool:
         try:
-            yield lambda function, work: pool.map(function, work, chunksize=4)
+            yield lambda function, work: pool.map(function, work, chunksize=1)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
 _worker: dict = {}
+
+
+def _join(preset: str, options: dict) -> None:
+    """Start a worker process, which an interrupt lets finish its shard."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _start(preset, options)
 
 
 def _start(preset: str, options: dict) -> None:
@@ -198,13 +150,19 @@ def _start(preset: str, options: dict) -> None:
     _worker["extractor"] = get(preset, **options)
 
 
-def _store(work: tuple[Item, Path]) -> tuple[float, str]:
-    """Compute and write one item; (seconds of sound, "" or what went wrong)."""
-    import numpy as np
+def _store(work: tuple[str, str, str, list[Item]]) -> list[tuple[float, str]]:
+    """Compute and write one shard; of each item (seconds of sound, "" or what went wrong)."""
+    from features import archive, stored
 
+    kind, out, name, items = work
+    writer = {"shards": stored.Writer, "ark": archive.Writer}[kind]
+    with writer(out, name) as shard:
+        return [_add(item, shard) for item in items]
+
+
+def _add(item: Item, shard) -> tuple[float, str]:
     from features.audio import load
 
-    item, target = work
     extractor = _worker["extractor"]
     try:
         wave, rate = load(item.path, extractor.sampling_rate, item.start_s, item.duration_s)
@@ -213,11 +171,7 @@ def _store(work: tuple[Item, Path]) -> tuple[float, str]:
             raise ValueError(
                 f"{item.path}: {len(wave)} samples are less than one frame; remove it from the list"
             )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        with open(part, "wb") as file:
-            np.save(file, x.numpy())
-        os.replace(part, target)
     except (ValueError, OSError) as error:
-        return 0.0, str(error)
+        return 0.0, f"{item.id}: {error}"
+    shard.add(item.id, x, n)
     return len(wave) / rate, ""

@@ -3,9 +3,13 @@
     x, n = fe(wave)               (N,)             -> (T, dim) float32, T
     x, n = fe(waves, lengths)     (B, N), (B,)     -> (B, T, dim), (B,) int64; zeros beyond each n
     wave16k                       (N,)             -> (N,), N
+    stream = fe.stream()          the same in chunks (see `streaming`)
 
-A batch is computed utterance by utterance: on a CPU that is the faster way (the working set stays
+On a CPU a batch is computed utterance by utterance: that is the faster way (the working set stays
 in cache, and no frame of padding is computed), and it makes batch = single true to the last bit.
+Where a gradient is wanted, on other devices and under `torch.compile` the plain functions of
+`steps` run instead, on the whole batch at once. Autocast is switched off inside: a mel bank in
+bfloat16 has two digits.
 """
 
 from __future__ import annotations
@@ -13,15 +17,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from features import presets
+from features import normalise, presets
 from features.options import Spectral, Wave
 from features.spectral import Pipeline
+from features.streaming import Stream
 
 
 def get(name: str, **options) -> Extractor:
     """The extractor of preset `name`; any of its options can be given another value.
 
-    Raises ValueError for unknown names ("did you mean ...?") and senseless values.
+    `dtype="float64"` computes and returns float64; it is an option like the others. Raises
+    ValueError for unknown names ("did you mean ...?") and senseless values.
     """
     return Extractor(name, presets.options(name, **options))
 
@@ -32,10 +38,14 @@ class Extractor:
     def __init__(self, name: str, options: Wave | Spectral):
         self.name = name
         self._options = options
+        self._dtype = getattr(torch, options.dtype)
         self._pipeline = _Raw(options) if isinstance(options, Wave) else Pipeline(options)
 
     def __repr__(self):
         return f"features.get({self.name!r}, **{self.options()})"
+
+    def __reduce__(self):  # tables that lie on a GPU do not travel
+        return Extractor, (self.name, self._options)
 
     @property
     def dim(self) -> int:
@@ -60,36 +70,66 @@ class Extractor:
         """Output steps for `n_samples` samples, exactly, without computing anything."""
         return self._options.count(n_samples)
 
-    @torch.no_grad()
-    def __call__(self, wave, lengths=None):
+    def stream(self) -> Stream:
+        """A fresh stream: call it on chunks, then `flush()`.
+
+        Raises ValueError with the reason when the preset needs the whole utterance.
+        """
+        if self._options.whole:
+            raise ValueError(f"{self.name} cannot stream: {self._options.whole}")
+        return Stream(self._options, self._pipeline, self._checked)
+
+    def __call__(self, wave, lengths=None, sampling_rate: int | None = None):
         """Features of one wave (N,), or of a batch (B, N) with `lengths` (B,) in samples.
 
-        `wave` is numpy or torch, float, in [-1, 1]. Raises ValueError for integers, more than one
-        channel, NaN or infinity, lengths that do not fit, and waves longer than the window of
-        `pad_to_s`.
+        `wave` is numpy or torch, float, in [-1, 1]; `sampling_rate` is checked when it is given. A
+        wave that requires a gradient gets one. Raises ValueError for integers, more than one
+        channel, NaN or infinity, another rate, lengths that do not fit, and waves longer than the
+        window of `pad_to_s` or `pad_to_frames`.
         """
-        wave = _tensor(wave)
-        if lengths is None:
+        self._check_rate(sampling_rate)
+        wave = _tensor(wave, self._dtype)
+        single = lengths is None
+        if single:
             _refuse_channels(wave)
-            x = wave.new_empty(self._pipeline.shape(len(wave)))
-            self._into(x, wave, "the wave")
-            return x, self.count(len(wave))
-        lengths = _lengths(lengths, wave)
+        lengths = [len(wave)] if single else _lengths(lengths, wave)
+        waves = wave[None] if single else wave
         shapes = [self._pipeline.shape(n) for n in lengths]
-        x = wave.new_zeros(len(lengths), *max(shapes))
-        for i, (n, shape) in enumerate(zip(lengths, shapes, strict=True)):
-            self._into(x[i, : shape[0]], wave[i, :n], f"item {i} of the batch")
+        if not torch.compiler.is_compiling():
+            for i, n in enumerate(lengths):
+                _refuse_nan(waves[i, :n], "the wave" if single else f"item {i} of the batch")
+        with torch.autocast(wave.device.type, enabled=False):
+            if _plain(wave):
+                x = self._pipeline.plain(waves, lengths, max(shapes)[0])
+            else:
+                x = self._fast(waves, lengths, shapes)
+        if single:
+            return x[0], self.count(lengths[0])
         return x, torch.tensor([self.count(n) for n in lengths], device=wave.device)
 
-    def _into(self, x: torch.Tensor, wave: torch.Tensor, where: str) -> None:
-        """Features of one checked wave (N,), written into `x`."""
-        # the sum is finite exactly when every sample is: one cheap pass
-        if len(wave) and not torch.isfinite(wave.sum()):
-            bad = int((~torch.isfinite(wave)).nonzero()[0])
+    @torch.no_grad()
+    def _fast(self, waves: torch.Tensor, lengths: list[int], shapes: list) -> torch.Tensor:
+        """Features of a batch, one utterance after the other, each into its place."""
+        room = waves.new_empty if len(shapes) == 1 else waves.new_zeros
+        x = room(len(lengths), *max(shapes))
+        for i, (n, shape) in enumerate(zip(lengths, shapes, strict=True)):
+            self._pipeline(waves[i, :n], x[i, : shape[0]])
+        return x
+
+    def _checked(self, chunk) -> torch.Tensor:
+        """One chunk of a stream as a tensor (N,)."""
+        chunk = _tensor(chunk, self._dtype).detach()
+        _refuse_channels(chunk)
+        _refuse_nan(chunk, "the chunk")
+        return chunk
+
+    def _check_rate(self, sampling_rate: int | None) -> None:
+        if sampling_rate not in (None, self.sampling_rate):
             raise ValueError(
-                f"{where} holds {wave[bad]} at sample {bad} of {len(wave)}; drop or repair it"
+                f"{self.name} wants {self.sampling_rate} Hz, the wave has {sampling_rate} Hz; "
+                f"features.resample(wave, {sampling_rate}, {self.sampling_rate}) changes the wave, "
+                f"the option sampling_rate={sampling_rate} the front end"
             )
-        self._pipeline(wave, x)
 
 
 class _Raw:
@@ -110,25 +150,50 @@ class _Raw:
         variance, mean = torch.var_mean(wave, correction=0)
         torch.div(wave - mean, (variance + 1e-7).sqrt(), out=x)  # 1e-7 as in transformers
 
+    def plain(self, waves: torch.Tensor, lengths: list[int], n_rows: int) -> torch.Tensor:
+        """Waves (B, N) to (B, n_rows); differentiable, on any device."""
+        waves, ends = waves[:, :n_rows], torch.tensor(lengths, device=waves.device)
+        if self.normalize:
+            return normalise.utterance(waves[..., None], ends)[..., 0]
+        return waves.where(torch.arange(n_rows, device=waves.device) < ends[:, None], 0.0)
 
-def _tensor(wave) -> torch.Tensor:
-    """Float32 torch tensor; refuses what is not a float, and graphs that would silently be cut."""
+
+def _plain(wave: torch.Tensor) -> bool:
+    """Whether the plain functions have to run."""
+    wants_gradient = torch.is_grad_enabled() and wave.requires_grad
+    return wants_gradient or wave.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def _tensor(wave, dtype: torch.dtype) -> torch.Tensor:
+    """Float tensor of `dtype`; refuses what is not a float."""
     if not isinstance(wave, torch.Tensor):
-        wave = np.asarray(wave)
+        try:
+            wave = np.asarray(wave)
+        except ValueError:  # numpy's word for rows of unequal length
+            wave = np.empty(0, dtype=object)
         if wave.dtype == object:
             raise ValueError(
                 "wanted floats (N,) or (B, N), got rows of unequal length; pad them, give lengths"
             )
-        kind = np.float32 if wave.dtype.kind == "f" else None  # also from the other byte order
-        wave = torch.from_numpy(np.require(wave, kind, ("C", "W")))
+        kind = str(dtype).removeprefix("torch.") if wave.dtype.kind == "f" else None
+        wave = torch.from_numpy(np.require(wave, kind, ("C", "W")))  # from any byte order
     if not wave.is_floating_point():
         raise ValueError(
             f"wanted float samples in [-1, 1], got {wave.dtype}; "
             "are they PCM? divide 16-bit ones by 32768"
         )
-    if wave.requires_grad:
-        raise ValueError("this extractor has no gradient; give it wave.detach()")
-    return wave.float().contiguous()  # frames are cut by strides
+    return wave.to(dtype).contiguous()  # frames are cut by strides
+
+
+def _refuse_nan(wave: torch.Tensor, where: str) -> None:
+    # the sum is finite exactly when every sample is: one cheap pass
+    if len(wave) and not torch.isfinite(wave.detach().sum()):
+        bad = (~torch.isfinite(wave)).nonzero()
+        if len(bad):
+            at = int(bad[0])
+            raise ValueError(
+                f"{where} holds {wave[at]} at sample {at} of {len(wave)}; drop or repair it"
+            )
 
 
 def _refuse_channels(wave: torch.Tensor) -> None:
@@ -142,7 +207,7 @@ def _refuse_channels(wave: torch.Tensor) -> None:
 
 
 def _lengths(lengths, wave: torch.Tensor) -> list[int]:
-    lengths = [int(n) for n in lengths]
+    lengths = lengths.tolist() if isinstance(lengths, torch.Tensor) else [int(n) for n in lengths]
     if wave.ndim != 2 or len(lengths) != len(wave) or not lengths:
         raise ValueError(
             f"wanted waves (B, N) with B lengths, got shape {tuple(wave.shape)} "

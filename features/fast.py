@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from features import _compile, cepstra, mel, windows
+from features import _compile, tables, windows
 from features.options import Spectral
 
 SOURCE = Path(__file__).parent / "native" / "frontend.c"
@@ -29,7 +29,8 @@ KNOWN = frozenset(
     "sampling_rate frame_length_ms frame_shift_ms n_fft snip_edges center drop_last pad_to_s "
     "window periodic scale dither remove_dc_offset preemphasis power num_mel_bins mel_scale "
     "mel_triangles mel_norm low_freq high_freq log floor top_db offset divisor num_ceps "
-    "cepstral_lifter use_energy raw_energy".split()
+    "cepstral_lifter use_energy raw_energy global_preemphasis vtln_warp vtln_low vtln_high "
+    "empty_filters cmvn cmvn_ddof pad_to_frames stack dtype".split()
 )
 LOGS = {"none": 0, "ln": 1, "log10": 2}
 GAP = 2  # vectors; without it the parts of a power of two would share their cache sets
@@ -130,13 +131,16 @@ def _plan(o: Spectral) -> _Plan | None:
     """The plan for options, None where the kernel cannot carry them out."""
     odd = [f.name for f in fields(o) if f.name not in KNOWN and getattr(o, f.name) != f.default]
     radix = _radices(o.fft_length // 2)
-    if odd or not radix:
+    late = o.top_db and o.num_ceps  # cepstra wait for the last frame
+    energy = o.use_energy and not o.num_ceps  # in a column of its own, or in place of a bin
+    if odd or late or energy or not radix:
         return None
     library, _ = _library()
     if library is None:
         return None
-    slot = _slots(radix)
-    bank = _bank(o)
+    slot, made = _slots(radix), tables.make(o)
+    bank = np.eye(o.fft_length // 2 + 1) if made.bank is None else made.bank.T.numpy()
+    cosine = np.zeros((1, 1), np.float32) if made.cosine is None else made.cosine.T.numpy()
     row, column = np.nonzero(bank)
     hops = -(-o.frame_length // o.frame_shift)
     columns = library.features_width() + hops - 1
@@ -145,15 +149,15 @@ def _plan(o: Spectral) -> _Plan | None:
         length=o.frame_length, shift=o.frame_shift, columns=columns,
         first=o.first_sample(0), repeat_edge=int(not o.center),
         half=o.fft_length // 2, stages=len(radix), gap=GAP, live=(o.frame_length + 1) // 2,
-        bins=o.fft_length // 2 + 1, rows=len(bank), ceps=o.num_ceps, dim=o.dim,
+        bins=o.fft_length // 2 + 1, rows=len(bank), ceps=o.num_ceps, dim=o.row_dim,
         center=int(o.remove_dc_offset), magnitude=int(o.power == 1), log=LOGS[o.log],
         energy=int(o.use_energy) * (1 if o.raw_energy else 2),
-        preemphasis=o.preemphasis, floor=max(o.floor, TINY),
+        preemphasis=0.0 if o.global_preemphasis else o.preemphasis, floor=max(o.floor, TINY),
         energy_scale=o.scale**2 if o.raw_energy else 4.0,  # the window is halved
         places=_places(o, columns), window=_window(o),
         radix=np.array(radix, np.int64), twiddle=_twiddles(radix), split=_split(o.fft_length),
         slot=slot, row_start=np.searchsorted(row, np.arange(len(bank) + 1)).astype(np.int32),
-        bin=slot[column], weight=bank[row, column].astype(np.float32), dct=_dct(o),
+        bin=slot[column], weight=bank[row, column].astype(np.float32), dct=cosine,
     )  # fmt: skip
 
 
@@ -214,19 +218,3 @@ def _places(o: Spectral, columns: int) -> np.ndarray:
     """Place of sample i of a frame in the kernel's table, for i = -1 (taken as 0)..n_fft."""
     i = np.arange(-1, o.fft_length + 1).clip(0, o.frame_length - 1)
     return (i % o.frame_shift * columns + i // o.frame_shift).astype(np.int32)
-
-
-def _bank(o: Spectral) -> np.ndarray:
-    """Mel bank (num_mel_bins, n_fft / 2 + 1); the identity where the spectrum itself is wanted."""
-    if not o.num_mel_bins:
-        return np.eye(o.fft_length // 2 + 1)
-    return mel.mel_filters(
-        o.num_mel_bins, o.fft_length, o.sampling_rate, o.low_freq, o.top_freq,
-        o.mel_scale, o.mel_triangles, o.mel_norm,
-    )  # fmt: skip
-
-
-def _dct(o: Spectral) -> np.ndarray:
-    """Cosine transform with its lifter (num_ceps, num_mel_bins)."""
-    rows = cepstra.dct_matrix(max(o.num_ceps, 1), max(o.num_mel_bins, 1))
-    return (rows * cepstra.lifter(len(rows), o.cepstral_lifter)[:, None]).astype(np.float32)

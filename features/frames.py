@@ -1,23 +1,29 @@
 """Frame arithmetic: which samples make which frame. Plain integers, no tensors.
 
 These few functions are the only place that knows it; the offline extractor, the streaming one, the
-collate of a trainer (through `Extractor.count`) and the tests all ask here. Three ways to treat the
+collate of a trainer (through `Extractor.count`) and the tests all ask here. Four ways to treat the
 ends of a signal:
 
     snip_edges=True    Kaldi: only frames that fit                 1 + (n - length) // shift
     snip_edges=False   Kaldi: a frame a shift, edges mirrored      (n + shift // 2) // shift
     center=True (drop_last=True)    librosa, torch.stft (Whisper): frame t is centred on t * shift
+    pad_last=True      python_speech_features: the last frame is filled up with zeros
 
-Source: Kaldi feat/feature-window.cc (NumFrames, FirstSampleOfFrame); librosa.util.frame.
+Source: Kaldi feat/feature-window.cc (NumFrames, FirstSampleOfFrame); librosa.util.frame;
+python_speech_features.sigproc.framesig.
 """
 
 
-def num_frames(n_samples, length, shift, snip_edges=True, center=False, drop_last=False) -> int:
+def num_frames(
+    n_samples, length, shift, snip_edges=True, center=False, drop_last=False, pad_last=False
+) -> int:
     """Number of frames that `n_samples` samples give; 0 when there are too few."""
     if n_samples <= 0:
         return 0
     if center:
         return n_samples // shift + (0 if drop_last else 1)
+    if pad_last:
+        return 1 + max(0, -((length - n_samples) // shift))
     if snip_edges:
         return 0 if n_samples < length else 1 + (n_samples - length) // shift
     return (n_samples + shift // 2) // shift
@@ -40,9 +46,8 @@ def mirror(index, n_samples):
 
 def reflect(index, n_samples):
     """Position that stands for `index`, edge not repeated: 2 1 | 0 1 2 | 1 0 (torch.stft)."""
-    if n_samples == 1:
-        return index * 0
     period = 2 * (n_samples - 1)
+    period = period + (period == 0)  # of one sample, every position is that one
     index = index % period
     return _fold(index, period - index)
 

@@ -1,9 +1,11 @@
 """Mel scales and triangular filter banks, float64 numpy.
 
 Two scales: `htk` (1127 ln(1 + f / 700), also Kaldi's) and `slaney` (linear to 1 kHz, logarithmic
-above). Triangles are straight lines over mel (Kaldi) or over Hz (librosa, torchaudio.transforms,
-Whisper); the two differ by 0.003 in mean log-mel. `slaney` norm gives every triangle the same area.
-Sources: Kaldi feat/mel-computations.cc; Slaney, Auditory Toolbox, 1998; librosa.filters.mel.
+above). Triangles are straight lines over mel (Kaldi), over Hz (librosa, torchaudio.transforms,
+Whisper), or over FFT bins with their corners on whole bins (python_speech_features); the first two
+differ by 0.003 in mean log-mel. `slaney` norm gives every triangle the same area. A warp for the
+length of the vocal tract moves the corners. Sources: Kaldi feat/mel-computations.cc; Slaney,
+Auditory Toolbox, 1998; librosa.filters.mel; python_speech_features.base.get_filterbanks.
 """
 
 import numpy as np
@@ -48,27 +50,49 @@ def mel_filters(
     scale: str = "htk",
     triangles: str = "mel",
     norm: str = "",
+    vtln: tuple[float, float, float] = (1.0, 100.0, -500.0),
+    empty: bool = False,
 ) -> np.ndarray:
     """Filter bank (num_mel_bins, n_fft // 2 + 1), to be multiplied with a power spectrum.
 
-    Raises ValueError naming the first filter that no FFT bin falls into.
+    `vtln` is the warp factor and the two frequencies in Hz between which it holds in full. Raises
+    ValueError naming the first filter that no FFT bin falls into, unless `empty` allows such.
     """
     corners = mel_edges(num_mel_bins, low_freq, high_freq, scale)
-    hz = np.arange(n_fft // 2 + 1) * sampling_rate / n_fft
-    at = hz_to_mel(hz, scale) if triangles == "mel" else hz
-    if triangles == "hz":
-        corners = mel_to_hz(corners, scale)
-    left, middle, right = (corners[i : i + num_mel_bins, None] for i in range(3))
-    bank = np.maximum(
-        0.0, np.minimum((at - left) / (middle - left), (right - at) / (right - middle))
-    )
-    _refuse_empty(
-        bank, mel_to_hz(mel_edges(num_mel_bins, low_freq, high_freq, scale), scale), n_fft
-    )
+    corners_hz = mel_to_hz(corners, scale)
+    if vtln[0] != 1.0:
+        corners_hz = vtln_warp(corners_hz, vtln[0], low_freq, high_freq, *vtln[1:])
+        corners = hz_to_mel(corners_hz, scale)
+    bins = np.arange(n_fft // 2 + 1)
+    at = bins * sampling_rate / n_fft
+    if triangles == "mel":
+        at = hz_to_mel(at, scale)
+    elif triangles == "hz":
+        corners = corners_hz
+    else:
+        at, corners = bins, _whole_bins(corners_hz, n_fft, sampling_rate)
+    bank = _triangles(at, corners)
+    if not empty:
+        _refuse_empty(bank, corners_hz, n_fft)
     if norm == "slaney":
-        width = mel_to_hz(mel_edges(num_mel_bins, low_freq, high_freq, scale), scale)
-        bank *= (2.0 / (width[2:] - width[:-2]))[:, None]
+        bank *= (2.0 / (corners_hz[2:] - corners_hz[:-2]))[:, None]
     return bank
+
+
+def _triangles(at: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Triangle b (row) at positions `at`: 0 at corner b, 1 at corner b + 1, 0 at corner b + 2."""
+    left, middle, right = (corners[i : len(corners) - 2 + i, None] for i in range(3))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rise, fall = (at - left) / (middle - left), (right - at) / (right - middle)
+    rise = np.where(middle > left, rise, at >= middle)  # a side without width is a step
+    fall = np.where(right > middle, fall, at < middle)
+    return np.maximum(0.0, np.minimum(rise, fall))
+
+
+def _whole_bins(hz: np.ndarray, n_fft: int, sampling_rate: int) -> np.ndarray:
+    """FFT bins below the frequencies; n_fft + 1 as python_speech_features has it."""
+    bins = (n_fft + 1) * hz / sampling_rate
+    return np.floor(bins + 1e-9)  # a corner that lies on a bin stays there
 
 
 def _refuse_empty(bank: np.ndarray, corners_hz: np.ndarray, n_fft: int) -> None:

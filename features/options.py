@@ -1,14 +1,15 @@
-"""Options of a front end: two frozen dataclasses, the integers they imply, and what they refuse.
+"""Options of a front end: two frozen dataclasses and the integers they imply.
 
 They carry the field's own names (Kaldi's where it has one), with units in the names of lengths. No
-torch here: the command line and a trainer's collate count frames without it.
+torch here: the command line and a trainer's collate count frames without it. What is refused is in
+`checks`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from features import frames
+from features import checks, frames
 
 INT16 = 32768.0  # Kaldi reads samples as 16-bit integers; ours lie in [-1, 1]
 EPSILON = (
@@ -22,6 +23,7 @@ class Wave:
 
     sampling_rate: int = 16000
     normalize: bool = False
+    dtype: str = "float32"
 
     dim = 1
 
@@ -30,55 +32,68 @@ class Wave:
         """Output steps a second: the samples themselves."""
         return float(self.sampling_rate)
 
+    @property
+    def whole(self) -> str:
+        """Why this needs the whole utterance and cannot stream; "" when it can."""
+        return "normalize=True takes mean and variance over it" if self.normalize else ""
+
     def count(self, n_samples: int) -> int:
         """Number of output steps for `n_samples`."""
         return int(n_samples)
 
     def check(self) -> None:
         """Refuse values that mean nothing."""
-        _wanted(self.sampling_rate > 0, "sampling_rate", self.sampling_rate, "above 0 Hz")
+        checks.wave(self)
 
 
 @dataclass(frozen=True)
 class Spectral:
-    """All between frames and (T, dim): spectrum, mel, log, cepstra. Defaults: Kaldi fbank80."""
+    """All between frames and (T, dim), in the order of the steps. Defaults: Kaldi fbank80."""
 
     sampling_rate: int = 16000
     frame_length_ms: float = 25.0
     frame_shift_ms: float = 10.0
     n_fft: int = 0  # 0: the next power of two above the frame
     snip_edges: bool = True
-    center: bool = (
-        False  # frames centred on multiples of the shift, edges reflected (librosa, Whisper)
-    )
+    center: bool = False  # frames centred on multiples of the shift (librosa, Whisper)
     drop_last: bool = False  # with center: leave out the last frame (Whisper)
+    pad_last: bool = False  # fill the last frame with zeros (python_speech_features)
+    pad_mode: str = "reflect"  # with center: "reflect" (torch.stft) or "constant", zeros (librosa)
     pad_to_s: float = 0.0  # zeros after the wave up to this many seconds (Whisper: 30)
     window: str = "povey"
     periodic: bool = False
     scale: float = INT16
-    dither: float = (
-        0.0  # standard deviation of added noise, in units of `scale` (Kaldi's own default is 1.0)
-    )
+    dither: float = 0.0  # deviation of added noise, in units of `scale` (Kaldi's own default: 1)
     remove_dc_offset: bool = True
     preemphasis: float = 0.97
+    global_preemphasis: bool = False  # over the wave, first sample kept, and not frame by frame
     power: float = 2.0  # 2: power spectrum, 1: magnitude
+    periodogram: bool = False  # the spectrum divided by n_fft (python_speech_features)
     num_mel_bins: int = 80  # 0: the spectrum itself
     mel_scale: str = "htk"
     mel_triangles: str = "mel"
     mel_norm: str = ""
+    empty_filters: bool = False  # allow mel filters that no FFT bin falls into (AST has one)
     low_freq: float = 20.0
     high_freq: float = 0.0  # 0: half the sampling rate; negative: that much below it
+    vtln_warp: float = 1.0  # vocal tract length: above 1 the bank's corners move down
+    vtln_low: float = 100.0
+    vtln_high: float = -500.0  # negative: that much below the upper edge
     log: str = "ln"
     floor: float = EPSILON
     top_db: float = 0.0  # >0: nothing lies further than this below the utterance's maximum
-    offset: float = 0.0
-    divisor: float = 1.0  # last of all: (x + offset) / divisor
     num_ceps: int = 0  # 0: no cosine transform
     cepstral_lifter: float = 0.0
-    use_energy: bool = (
-        False  # cepstra: log energy in place of c0; otherwise: one more column, the first
-    )
+    use_energy: bool = False  # mel: log energy as one more column, the first; else in place of it
     raw_energy: bool = True  # energy before preemphasis and window
+    spectral_energy: bool = False  # energy as the sum over the spectrum (python_speech_features)
+    cmvn: str = ""  # over the utterance: "mean", or "mean_var" also divides by the deviation
+    cmvn_ddof: int = 0  # 1: variance over n - 1 (SeamlessM4T)
+    pad_to_frames: int = 0  # rows of zeros up to this many (AST: 1024), before offset and divisor
+    offset: float = 0.0
+    divisor: float = 1.0  # (x + offset) / divisor
+    stack: int = 1  # so many frames side by side in one row; a rest is dropped (SeamlessM4T: 2)
+    dtype: str = "float32"  # of computation and result; float64 for tests and gradients
 
     @property
     def frame_length(self) -> int:
@@ -106,27 +121,58 @@ class Spectral:
         return round(self.pad_to_s * self.sampling_rate)
 
     @property
+    def edges(self) -> str:
+        """What frames read beyond the ends of the wave: "mirror", "reflect" or "constant"."""
+        if self.center:
+            return self.pad_mode
+        return "constant" if self.pad_last else "mirror"
+
+    @property
+    def log_dim(self) -> int:
+        """Width after the logarithm: mel bins (or FFT bins), after a column of energy if any."""
+        return (self.num_mel_bins or self.fft_length // 2 + 1) + self.energy_first
+
+    @property
+    def energy_first(self) -> bool:
+        """Whether the energy is one more column before the mel bins."""
+        return self.use_energy and self.num_mel_bins > 0
+
+    @property
+    def row_dim(self) -> int:
+        """Width of one frame, before stacking."""
+        return self.num_ceps or self.log_dim
+
+    @property
     def dim(self) -> int:
         """Width of the output."""
-        if self.num_ceps:
-            return self.num_ceps
-        return (self.num_mel_bins or self.fft_length // 2 + 1) + self.use_energy
+        return self.row_dim * self.stack
 
     @property
     def frame_rate_hz(self) -> float:
-        """Frames a second."""
-        return self.sampling_rate / self.frame_shift
+        """Output rows a second."""
+        return self.sampling_rate / self.frame_shift / self.stack
+
+    @property
+    def whole(self) -> str:
+        """Why this needs the whole utterance and cannot stream; "" when it can."""
+        if self.top_db:
+            return f"top_db={self.top_db:g} takes the maximum over it; top_db=0.0 streams"
+        if self.cmvn:
+            return f"cmvn={self.cmvn!r} takes statistics over it; cmvn='' streams"
+        if self.pad_to_s or self.pad_to_frames:
+            return "padding to a fixed length needs its end; pad_to_s=0.0, pad_to_frames=0 stream"
+        return ""
+
+    def num_frames(self, n_samples: int) -> int:
+        """Number of frames for `n_samples` of wave, before stacking."""
+        return frames.num_frames(
+            int(n_samples), self.frame_length, self.frame_shift, self.snip_edges, self.center,
+            self.drop_last, self.pad_last,
+        )  # fmt: skip
 
     def count(self, n_samples: int) -> int:
-        """Number of frames for `n_samples` of wave (padding by `pad_to_s` is not counted)."""
-        return frames.num_frames(
-            int(n_samples),
-            self.frame_length,
-            self.frame_shift,
-            self.snip_edges,
-            self.center,
-            self.drop_last,
-        )
+        """Number of output rows for `n_samples` of wave (padding is not counted)."""
+        return self.num_frames(n_samples) // self.stack
 
     def first_sample(self, frame: int) -> int:
         """First sample of `frame`."""
@@ -136,64 +182,4 @@ class Spectral:
 
     def check(self) -> None:
         """Refuse values that mean nothing, each with what was wanted."""
-        half = self.sampling_rate / 2
-        _wanted(self.sampling_rate > 0, "sampling_rate", self.sampling_rate, "above 0 Hz")
-        _wanted(
-            self.frame_length >= 2, "frame_length_ms", self.frame_length_ms, "at least two samples"
-        )
-        _wanted(self.frame_shift >= 1, "frame_shift_ms", self.frame_shift_ms, "at least one sample")
-        _wanted(
-            self.fft_length >= self.frame_length,
-            "n_fft",
-            self.n_fft,
-            f"at least {self.frame_length}",
-        )
-        _wanted(self.fft_length % 2 == 0, "n_fft", self.fft_length, "even")
-        _wanted(0 <= self.preemphasis <= 1, "preemphasis", self.preemphasis, "in [0, 1]")
-        _wanted(self.power in (1, 2), "power", self.power, "1 (magnitude) or 2 (power)")
-        _wanted(self.num_mel_bins >= 0, "num_mel_bins", self.num_mel_bins, "at least 0")
-        _wanted(
-            0 < self.top_freq <= half,
-            "high_freq",
-            self.high_freq,
-            f"at most {half:g} Hz, half the rate",
-        )
-        _wanted(
-            0 <= self.low_freq < self.top_freq,
-            "low_freq",
-            self.low_freq,
-            f"below {self.top_freq:g} Hz",
-        )
-        _wanted(
-            self.num_ceps <= self.num_mel_bins,
-            "num_ceps",
-            self.num_ceps,
-            f"at most {self.num_mel_bins}",
-        )
-        _wanted(self.dither >= 0, "dither", self.dither, "at least 0")
-        _wanted(self.pad_to_s >= 0, "pad_to_s", self.pad_to_s, "at least 0")
-        _wanted(self.divisor != 0, "divisor", self.divisor, "not 0")
-        _wanted(
-            self.floor > 0 or self.log == "none", "floor", self.floor, "above 0 under a logarithm"
-        )
-        for name, words in _CHOICES.items():
-            _wanted(
-                getattr(self, name) in words,
-                name,
-                getattr(self, name),
-                f"one of {', '.join(map(repr, words))}",
-            )
-
-
-_CHOICES = {
-    "window": ("povey", "hann", "hamming", "blackman", "rectangular"),
-    "mel_scale": ("htk", "slaney"),
-    "mel_triangles": ("mel", "hz"),
-    "mel_norm": ("", "slaney"),
-    "log": ("ln", "log10", "none"),
-}
-
-
-def _wanted(good: bool, name: str, value, wanted: str) -> None:
-    if not good:
-        raise ValueError(f"{name}={value!r}: it must be {wanted}; change this option")
+        checks.spectral(self)

@@ -1,7 +1,8 @@
 """Presets: each front end is one row of options.
 
 Options carry the field's own names (Kaldi's where it has one). A row is a frozen dataclass;
-`options(name, **changes)` gives it with changes, checked. To add a front end, add a row.
+`options(name, **changes)` gives it with changes, checked. To add a front end, add a row, and what
+it follows to `ABOUT`.
 """
 
 from __future__ import annotations
@@ -9,20 +10,46 @@ from __future__ import annotations
 import difflib
 from dataclasses import asdict, fields, replace
 
-from features.options import Spectral, Wave
+from features.options import INT16, Spectral, Wave
 
 _KALDI = Spectral()
-_WHISPER = Spectral(
-    n_fft=400, center=True, drop_last=True, window="hann", periodic=True, scale=1.0,
-    remove_dc_offset=False, preemphasis=0.0, mel_scale="slaney", mel_triangles="hz",
-    mel_norm="slaney", low_freq=0.0, log="log10", floor=1e-10, top_db=80.0, offset=4.0, divisor=4.0,
+_STFT = Spectral(  # what torch.stft and librosa.stft have in common; 25 ms every 10 ms at 16 kHz
+    n_fft=400, center=True, window="hann", periodic=True, scale=1.0, remove_dc_offset=False,
+    preemphasis=0.0, mel_triangles="hz", low_freq=0.0, floor=1e-10,
+)  # fmt: skip
+_WHISPER = replace(
+    _STFT, drop_last=True, mel_scale="slaney", mel_norm="slaney", log="log10", top_db=80.0,
+    offset=4.0, divisor=4.0,
+)  # fmt: skip
+_LIBROSA = replace(  # its defaults of 2048 and 512 samples, at 16 kHz
+    _STFT, n_fft=2048, frame_length_ms=128.0, frame_shift_ms=32.0, pad_mode="constant",
+    num_mel_bins=128, mel_scale="slaney", mel_norm="slaney", log="db", top_db=80.0,
 )  # fmt: skip
 PRESETS = {
     "kaldi_fbank80": _KALDI,
     "kaldi_fbank40": replace(_KALDI, num_mel_bins=40),
     "kaldi_mfcc13": replace(_KALDI, num_mel_bins=23, num_ceps=13, cepstral_lifter=22.0),
+    "kaldi_mfcc40": replace(
+        _KALDI, num_mel_bins=40, num_ceps=40, cepstral_lifter=22.0, high_freq=-400.0
+    ),
+    "kaldi_spectrogram": replace(_KALDI, num_mel_bins=0, use_energy=True),
+    "torchaudio_mel": replace(_STFT, log="none"),
+    "torchaudio_mfcc": replace(_STFT, log="db", top_db=80.0, num_ceps=40),
+    "librosa_mel": _LIBROSA,
+    "librosa_mfcc": replace(_LIBROSA, num_ceps=20),
     "whisper80": _WHISPER,
     "whisper128": replace(_WHISPER, num_mel_bins=128),
+    "ast": replace(
+        _KALDI, scale=1.0, window="hann", num_mel_bins=128, empty_filters=True, offset=4.2677393,
+        divisor=2 * 4.5689974,
+    ),
+    "seamless": replace(_KALDI, cmvn="mean_var", cmvn_ddof=1, stack=2),
+    "psf_mfcc": Spectral(
+        n_fft=512, pad_last=True, window="rectangular", scale=INT16, remove_dc_offset=False,
+        global_preemphasis=True, periodogram=True, num_mel_bins=26, mel_triangles="bins",
+        low_freq=0.0, floor=2.0**-52, num_ceps=13, cepstral_lifter=22.0, use_energy=True,
+        spectral_energy=True,
+    ),
     "wave16k": Wave(),
     "mfcc_textbook": Spectral(
         window="hamming", scale=1.0, remove_dc_offset=False, mel_triangles="hz", low_freq=0.0,
@@ -33,21 +60,32 @@ ABOUT = {  # what each follows; the tests hold it against that
     "kaldi_fbank80": "Kaldi compute-fbank-feats; kaldi-native-fbank 1.23, torchaudio 2.11",
     "kaldi_fbank40": "the same with 40 bins",
     "kaldi_mfcc13": "Kaldi compute-mfcc-feats with use_energy false, as in its recipes",
+    "kaldi_mfcc40": "the same with Kaldi's mfcc_hires.conf: 40 cepstra, 20 to 7600 Hz",
+    "kaldi_spectrogram": "Kaldi compute-spectrogram-feats; torchaudio 2.11 kaldi.spectrogram",
+    "torchaudio_mel": "torchaudio 2.11 MelSpectrogram(n_fft=400, hop_length=160, n_mels=80)",
+    "torchaudio_mfcc": "torchaudio 2.11 MFCC(n_mfcc=40) on that mel, in dB",
+    "librosa_mel": "librosa 0.11 power_to_db(feature.melspectrogram(sr=16000))",
+    "librosa_mfcc": "librosa 0.11 feature.mfcc(sr=16000), 20 cepstra",
     "whisper80": "openai/whisper; transformers 5.23 WhisperFeatureExtractor",
     "whisper128": "the same for large-v3",
+    "ast": "transformers 5.23 ASTFeatureExtractor; its window: pad_to_frames=1024",
+    "seamless": "transformers 5.23 SeamlessM4TFeatureExtractor, rows that its mask keeps",
+    "psf_mfcc": "python_speech_features 0.6 mfcc on 16-bit samples",
     "wave16k": "the wave itself; normalize: transformers 5.23 Wav2Vec2FeatureExtractor",
     "mfcc_textbook": "25 ms Hamming, FFT, mel, log, DCT (Davis & Mermelstein 1980; HTK book)",
 }
 _ELSEWHERE = {  # what other libraries call our options
     "sample_frequency": "sampling_rate", "sample_rate": "sampling_rate", "sr": "sampling_rate",
     "frame_length": "frame_length_ms", "frame_shift": "frame_shift_ms",
-    "win_length": "frame_length_ms",
+    "win_length": "frame_length_ms", "winlen": "frame_length_ms", "winstep": "frame_shift_ms",
     "hop_length": "frame_shift_ms", "window_type": "window",
-    "preemphasis_coefficient": "preemphasis",
+    "preemphasis_coefficient": "preemphasis", "preemph": "preemphasis",
     "preemph_coeff": "preemphasis", "n_mels": "num_mel_bins", "num_bins": "num_mel_bins",
+    "nfilt": "num_mel_bins", "nfft": "n_fft", "numcep": "num_ceps", "amin": "floor",
+    "ceplifter": "cepstral_lifter", "lifter": "cepstral_lifter", "stride": "stack",
     "feature_size": "num_mel_bins", "n_mfcc": "num_ceps", "f_min": "low_freq", "fmin": "low_freq",
     "f_max": "high_freq", "fmax": "high_freq", "chunk_length": "pad_to_s",
-    "do_normalize": "normalize",
+    "max_length": "pad_to_frames", "do_normalize": "normalize",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The chain from samples to (T, dim) in torch: chunks of frames through reused buffers.
+"""The chain from samples to (T, dim) on a CPU: chunks of frames through reused buffers.
 
 A frame of Kaldi's fbank80 costs 0.6 us of FFT; done naively, the rest costs ten times that in
 memory traffic: fresh temporaries, |X|^2 through complex numbers, a dense mel matrix. Here a chunk
@@ -9,66 +9,117 @@ Padding, reflection and mirroring are never materialised: only the first and the
 them. The int16 scale of Kaldi is a power of two and folded into the window, so it changes no bit of
 the result.
 
-tests/features/reference.py is the same chain in plain float64 numpy: the specification.
+`steps` is the same chain as plain functions, for gradients and other devices;
+tests/features/reference.py is it in float64 numpy: the specification.
 """
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
-import numpy as np
 import torch
 
-from features import cepstra, fast, frames, mel, windows
+from features import fast, normalise, steps, tables
 from features.options import Spectral
+from features.samples import Samples
+from features.tables import Tables
 
-CHUNK = {"cpu": 384}  # frames at a time; other devices like large chunks
+CHUNK = 384  # frames at a time
 # shares of the mel bins; rounded to 16 bins, the width that matrix products like (measured)
 BAND_CUTS = (0.4, 0.6, 0.8)
 
 
 class Pipeline:
-    """wave (N,) float32 -> (T, dim) float32, same device. Holds constants: threads may share it."""
+    """wave (N,) -> (T, dim), without gradients. Holds constants: threads may share it."""
 
     def __init__(self, options: Spectral):
         self.o = options
-        self.window = _float(
-            windows.window(options.window, options.frame_length, options.periodic) * options.scale
-        )
-        self.bands = _bands(options) if options.num_mel_bins else None
-        rows = (
-            cepstra.dct_matrix(options.num_ceps, options.num_mel_bins)
-            if options.num_ceps
-            else np.zeros((1, 1))
-        )
-        self.dct = _float((rows * cepstra.lifter(len(rows), options.cepstral_lifter)[:, None]).T)
+        self.tables = tables.make(options)
+        self._tables = {self.tables.window.device: self.tables}
+        self.bands = _bands(options, self.tables.bank) if options.num_mel_bins else None
+        self.gain = tables.gain(options)
+        # the limit of top_db holds for log-mel, so cepstra have to wait for the last frame
+        self.late = bool(options.top_db and options.num_ceps)
+        self.width = options.log_dim if self.late else options.row_dim
         self.silence = self._silence() if options.pad_to else None
 
     def shape(self, n_samples: int) -> tuple[int, int]:
-        """Shape of the output; refuses what is longer than the window of `pad_to_s`."""
-        return self.o.count(self._padded_length(n_samples)), self.o.dim
+        """Shape of the output; refuses what is longer than the window of `pad_to_s` or _frames."""
+        n_frames = self.o.num_frames(self._padded_length(n_samples))
+        if 0 < self.o.pad_to_frames < n_frames:
+            raise ValueError(
+                f"{n_samples} samples give {n_frames} frames, which do not fit into "
+                f"pad_to_frames={self.o.pad_to_frames}; cut the wave into shorter pieces"
+            )
+        return (self.o.pad_to_frames or n_frames) // self.o.stack, self.o.dim
 
     def __call__(self, wave: torch.Tensor, x: torch.Tensor) -> None:
         """Features of `wave` written into `x`, of the shape that `shape` gives."""
-        o, n_frames = self.o, len(x)
         n_samples = self._padded_length(len(wave))
-        if o.dither and len(wave):
-            wave = wave + torch.randn_like(wave) * (o.dither / o.scale)
+        n_frames = self.o.num_frames(n_samples)
         busy = self._busy(len(wave), n_frames)
+        rows = self.room(x, n_frames)
         if busy < n_frames:
-            x[busy:] = self.silence.to(x.device)
-        if not fast.run(o, wave, n_samples, x[:busy]):
-            self._chunks(wave, n_samples, x[:busy])
-        self._finish(x)
+            rows[busy:] = self.silence
+        wave = self.emphasised(self.dithered(wave))
+        if not fast.run(self.o, wave, n_samples, rows[:busy]):
+            self.fill(Samples(wave, n_samples, self.o.edges), 0, rows[:busy])
+        self.finish(rows, x)
 
-    def _chunks(self, wave: torch.Tensor, n_samples: int, x: torch.Tensor) -> None:
-        """The frames of `x`, chunk by chunk."""
-        busy = len(x)
-        work = _Buffers(self.o, min(busy, CHUNK.get(wave.device.type, 8192)), wave)
-        for start in range(0, busy, work.rows):
-            stop = min(start + work.rows, busy)
-            self._chunk(self._samples(wave, n_samples, start, stop), work, x[start:stop])
+    def dithered(self, wave: torch.Tensor) -> torch.Tensor:
+        """Wave with the noise that `dither` wants."""
+        if not self.o.dither:
+            return wave
+        return wave + torch.randn_like(wave) * (self.o.dither / self.o.scale)
+
+    def emphasised(self, wave: torch.Tensor) -> torch.Tensor:
+        """Wave after the preemphasis, when that is global."""
+        return steps.emphasise(wave, self.o.preemphasis) if self.o.global_preemphasis else wave
+
+    def on(self, device: torch.device) -> Tables:
+        """The constants on another device; the copy is kept."""
+        if device not in self._tables:
+            self._tables[device] = self.tables.to(device)
+        return self._tables[device]
+
+    def room(self, x: torch.Tensor, n_frames: int) -> torch.Tensor:
+        """Where frames go: into the output itself unless their rows are yet to change shape."""
+        direct = self.o.stack == 1 and not self.late
+        return x[:n_frames] if direct else x.new_empty(n_frames, self.width)
+
+    def fill(self, source: Samples, first: int, rows: torch.Tensor) -> None:
+        """Frames from `first` on written into `rows`."""
+        if rows.device.type != "cpu" and len(rows):
+            rows.copy_(steps.part(source, first, len(rows), self.o, self.on(rows.device)))
+            return
+        o, work = self.o, _Buffers(self.o, min(len(rows), CHUNK), rows)
+        for start in range(0, len(rows), work.rows):
+            stop = min(start + work.rows, len(rows))
+            begin = o.first_sample(first + start)
+            end = o.first_sample(first + stop - 1) + o.frame_length
+            self._chunk(source.read(begin, end), work, rows[start:stop])
+
+    def plain(self, waves: torch.Tensor, lengths: list[int], n_rows: int) -> torch.Tensor:
+        """Waves (B, N) to (B, n_rows, dim) by the plain functions: any device, with gradients."""
+        return steps.features(waves, lengths, n_rows, self.o, self.on(waves.device))
+
+    def finish(self, rows: torch.Tensor, x: torch.Tensor) -> None:
+        """What needs all frames, and the last steps: from `rows` to the output `x`."""
+        o = self.o
+        if o.top_db and len(rows):
+            mel = rows[:, int(o.energy_first) :]
+            mel.clamp_(min=float(mel.max()) - steps.span(o.top_db, o.log))
+        if self.late:
+            rows = steps.cepstra(rows, o, self.tables)
+        if o.cmvn:
+            rows.copy_(normalise.utterance(rows, None, o.cmvn == "mean_var", o.cmvn_ddof))
+        target = x.view(-1, o.row_dim)
+        n = min(len(rows), len(target))
+        if target.data_ptr() != rows.data_ptr():
+            target[:n] = rows[:n]
+        target[n:] = 0.0
+        if o.offset or o.divisor != 1.0:
+            target.add_(o.offset).div_(o.divisor)
 
     def _busy(self, n_samples: int, n_frames: int) -> int:
         """Frames that see a sample of the wave; the rest of a window of `pad_to_s` is silence."""
@@ -87,38 +138,20 @@ class Pipeline:
             )
         return self.o.pad_to
 
-    def _samples(self, wave: torch.Tensor, n_samples: int, start: int, stop: int) -> torch.Tensor:
-        """Samples of frames [start, stop): a view inside the wave, a copy beyond its edges."""
-        first = self.o.first_sample(start)
-        end = self.o.first_sample(stop - 1) + self.o.frame_length
-        if first >= 0 and end <= len(wave):
-            return wave[first:end]
-        before = self._beyond(wave, n_samples, first, min(end, 0))
-        after = self._beyond(wave, n_samples, max(first, len(wave)), end)
-        return torch.cat((before, wave[max(first, 0) : max(end, 0)], after))
-
-    def _beyond(self, wave: torch.Tensor, n_samples: int, first: int, end: int) -> torch.Tensor:
-        """Samples [first, end) that lie outside the wave: zeros of `pad_to_s`, then reflections."""
-        index = torch.arange(first, max(first, end), device=wave.device)
-        index = (frames.reflect if self.o.center else frames.mirror)(index, n_samples)
-        padding = index >= len(wave)
-        return wave[index.clamp_(max=len(wave) - 1)].masked_fill_(padding, 0.0)
-
     def _chunk(self, samples: torch.Tensor, work: _Buffers, out: torch.Tensor) -> None:
         o, n = self.o, len(out)
-        framed = samples.as_strided((n, o.frame_length), (o.frame_shift, 1))
+        framed = samples.as_strided((n, o.frame_length), (o.frame_shift, samples.stride(0)))
         plain, ready = work.plain[:n], work.ready[:n]
         if o.remove_dc_offset:
             framed = torch.sub(framed, framed.mean(1, keepdim=True), out=plain)
         energy = _log_energy(framed, o.scale) if o.use_energy and o.raw_energy else None
-        window = self.window.to(out.device)
         inside = ready[:, : o.frame_length]
-        if o.preemphasis:
+        if o.preemphasis and not o.global_preemphasis:
             torch.sub(framed[:, 1:], framed[:, :-1], alpha=o.preemphasis, out=inside[:, 1:])
             torch.mul(framed[:, 0], 1.0 - o.preemphasis, out=inside[:, 0])
-            inside.mul_(window)
+            inside.mul_(self.tables.window)
         else:
-            torch.mul(framed, window, out=inside)
+            torch.mul(framed, self.tables.window, out=inside)
         if o.use_energy and not o.raw_energy:
             energy = _log_energy(inside, 1.0)
         self._spectrum(torch.fft.rfft(ready), energy, out)
@@ -130,37 +163,27 @@ class Pipeline:
         o = self.o
         squares = torch.view_as_real(spectrum).flatten(1)
         squares.mul_(squares)
+        if o.use_energy and o.spectral_energy:
+            energy = squares.sum(1).mul_(self.gain).clamp_(min=o.floor or steps.TINY).log_()
         if self.bands is None or o.power == 1:
             squares = squares.unflatten(1, (-1, 2)).sum(2)
             squares = squares.sqrt_() if o.power == 1 else squares
-        first = int(o.use_energy and not o.num_ceps)
-        target = out[:, first:] if not o.num_ceps else out.new_empty(len(out), o.num_mel_bins)
+        now = o.num_ceps and not self.late
+        target = out.new_empty(len(out), o.num_mel_bins) if now else out[:, int(o.energy_first) :]
         if self.bands is None:
-            target.copy_(squares)
+            torch.mul(squares, self.gain, out=target)
         for low, high, begin, end, matrix in self.bands or ():
-            torch.mm(squares[:, low:high], matrix.to(out.device), out=target[:, begin:end])
-        if o.log != "none":
-            target.clamp_(min=o.floor)
-            target.log_() if o.log == "ln" else target.log10_()
-        if o.num_ceps:
-            torch.mm(target, self.dct.to(out.device), out=out)
+            torch.mm(squares[:, low:high], matrix, out=target[:, begin:end])
+        _logarithm(target, o)
+        if now:
+            out.copy_(target @ self.tables.cosine)  # into `out` its place in memory shows in digits
         if energy is not None:
             out[:, 0] = energy
 
-    def _finish(self, x: torch.Tensor) -> None:
-        o = self.o
-        if o.top_db and x.numel():
-            # over the whole utterance, in the unit of `log`: 10 dB are 1 in log10 and ln 10 in ln
-            x.clamp_(
-                min=float(x.max()) - o.top_db / 10.0 * (1.0 if o.log == "log10" else math.log(10.0))
-            )
-        if o.offset or o.divisor != 1.0:
-            x.add_(o.offset).div_(o.divisor)
-
     def _silence(self) -> torch.Tensor:
-        """The row (1, dim) that a frame of zeros gives, before `_finish`."""
-        row = torch.empty(1, self.o.dim)
-        self._chunk(torch.zeros(self.o.frame_length), _Buffers(self.o, 1, row), row)
+        """The row (1, width) that a frame of zeros gives, before `finish`."""
+        row = self.tables.window.new_empty(1, self.width)
+        self._chunk(row.new_zeros(self.o.frame_length), _Buffers(self.o, 1, row), row)
         return row
 
 
@@ -173,29 +196,31 @@ class _Buffers:
         self.ready = like.new_zeros(self.rows, o.fft_length)
 
 
+def _logarithm(x: torch.Tensor, o: Spectral) -> None:
+    """In place what `steps.logarithm` is."""
+    if o.log == "none":
+        return
+    x.clamp_(min=o.floor)
+    x.log_() if o.log == "ln" else x.log10_()
+    if o.log == "db":
+        x.mul_(10.0)
+
+
 def _log_energy(framed: torch.Tensor, scale: float) -> torch.Tensor:
     """ln of the frame's energy in units of `scale`, floored like the spectrum."""
     energy = torch.linalg.vector_norm(framed, dim=1).square_() * scale**2
-    return energy.clamp_(min=torch.finfo(torch.float32).eps).log_()
+    return energy.clamp_(min=steps.TINY).log_()
 
 
-def _bands(o: Spectral) -> list[tuple[int, int, int, int, torch.Tensor]]:
-    """Mel bank in pieces that skip its zeros: (column, end column, mel bin, end bin, matrix)."""
-    bank = mel.mel_filters(
-        o.num_mel_bins, o.fft_length, o.sampling_rate, o.low_freq, o.top_freq,
-        o.mel_scale, o.mel_triangles, o.mel_norm,
-    )  # fmt: skip
+def _bands(o: Spectral, bank: torch.Tensor) -> list[tuple[int, int, int, int, torch.Tensor]]:
+    """Mel bank in pieces that skip its zeros: (row, end row, mel bin, end bin, matrix)."""
     if o.power == 2:
-        bank = np.repeat(bank, 2, axis=1)  # re^2 and im^2 stand side by side
+        bank = bank.repeat_interleave(2, dim=0)  # re^2 and im^2 stand side by side
     cuts = {0, o.num_mel_bins, *(16 * round(o.num_mel_bins * part / 16) for part in BAND_CUTS)}
     cuts = sorted(cut for cut in cuts if cut <= o.num_mel_bins)
     bands = []
     for begin, end in pairwise(cuts):
-        used = np.flatnonzero(bank[begin:end].any(axis=0))
-        low, high = int(used[0]) & ~1, int(used[-1]) + 1
-        bands.append((low, high, begin, end, _float(bank[begin:end, low:high].T)))
+        used = bank[:, begin:end].any(dim=1).nonzero().flatten().tolist() or [0]
+        low, high = used[0] & ~1, used[-1] + 1
+        bands.append((low, high, begin, end, bank[low:high, begin:end].contiguous()))
     return bands
-
-
-def _float(values: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values)).float()

@@ -9,6 +9,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest  # noqa: E402
 
+# Before any test file imports transformers: on a torch without CUDA it needs the torchaudio hook.
+import features  # noqa: E402, F401
+
 
 def pytest_addoption(parser):
     parser.addoption(

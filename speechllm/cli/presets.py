@@ -16,7 +16,7 @@ def run(args: argparse.Namespace) -> None:
     if args.name:
         print(open(config.load(args.name).source).read(), end="")
         return
-    row = "{:<20} {:<14} {:<11} {:<9} {:<12} {:<28} {}".format
+    row = "{:<20} {:<14} {:<18} {:<16} {:<16} {:<24} {}".format
     print(row("preset", "front end", "encoder", "adapter", "fusion", "LLM", "stages"))
     for name, path in config.presets().items():
         preset = config.load(path)

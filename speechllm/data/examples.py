@@ -1,5 +1,8 @@
 """From a manifest row to one example: audio decoded, augmented, turned into frames, ids built.
 
+Where a row refers to stored features (`features: FOLDER#ID`) and no augmentation changes the wave,
+those are taken, and the audio is not read. A set that another front end made is refused.
+
 Every random choice of an example is drawn from a generator seeded by (seed, epoch, index): the same
 example comes out in any batch, in any process and after any restart.
 """
@@ -11,11 +14,14 @@ import numpy as np
 import torch
 
 import features
+from features.stored import Stored
 from speechllm import config
 from speechllm.data import chat
 from speechllm.data.augment import Config as Augment
 from speechllm.data.chat import Builder, Encoded
 from speechllm.data.manifest import Manifest
+
+STALE_S = 0.05  # by which stored features may differ from the duration: it has two decimals
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Examples:
     cache_mb: int = 0
     _cache: dict = field(default_factory=dict, repr=False)
     _cached_mb: float = 0.0
+    _sets: dict = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, system, manifest: Manifest, task: dict | None = None, **options) -> "Examples":
@@ -123,7 +130,24 @@ class Examples:
             self._cache[key] = x, n
             self._cached_mb += size
 
+    def _stored(self, part: dict) -> tuple[torch.Tensor, int]:
+        """Take frames from a stored set; they must be as many as the duration says."""
+        folder, _, id = part["features"].partition("#")
+        if folder not in self._sets:
+            self._sets[folder] = Stored(folder, self.extractor)
+        x, n = self._sets[folder][id]
+        seconds, rate = part.get("duration"), self.extractor.sampling_rate
+        wanted = self.extractor.count(round(seconds * rate)) if seconds else n
+        if abs(n - wanted) > STALE_S * self.extractor.frame_rate_hz:
+            raise ValueError(
+                f"{part['features']}: {n} frames, but {seconds} s give {wanted}; the row was "
+                "changed since: extract into a new folder"
+            )
+        return torch.from_numpy(np.array(x)), n
+
     def _extract(self, part: dict, rng) -> tuple[torch.Tensor, int]:
+        if part.get("features") and (rng is None or not self.augment.on_waves):
+            return self._stored(part)
         rate = self.extractor.sampling_rate
         wave, _ = features.load(
             part["audio"],

@@ -8,6 +8,8 @@ A manifest says which audio, from where to where, and what is said in it:
 `id` is needed, and at least one of `audio`, `text` and `messages`; `duration` (seconds, above 0) is
 needed with `audio`, `start` (seconds) is 0 when absent, all other keys are kept as they are. Paths
 are absolute or relative to the folder of the manifest, so that a folder can be moved whole.
+`features` ("FOLDER#ID") refers to features that `features extract --manifest` stored: they are
+taken instead of the audio, where no augmentation changes the wave.
 `messages` is the general form: chat turns whose parts are `{"type": "audio", "audio": "a.flac"}`.
 
 In memory stand 20 bytes a line (offset, duration, hash of the id), never the lines themselves.

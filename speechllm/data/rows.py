@@ -14,7 +14,7 @@ from typing import Any
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTENT = ("audio", "text", "messages")
 MEDIA = ("audio", "image", "pose", "video")
-STRINGS = ("audio", "text", "speaker", "lang", "task")
+STRINGS = ("audio", "features", "text", "speaker", "lang", "task")
 
 
 def faults(row: Any) -> Iterator[tuple[str, str]]:
@@ -29,6 +29,8 @@ def faults(row: Any) -> Iterator[tuple[str, str]]:
         value = row.get(key)
         if value is not None and not isinstance(value, str):
             yield f"'{key}' is {value!r}", "write it as a string, in quotes"
+    if isinstance(row.get("features"), str) and "#" not in row["features"]:
+        yield f"'features' is {row['features']!r}", "write FOLDER#ID, or leave it out"
     if not isinstance(row.get("messages", []), list | None):
         yield "'messages' is not a list", 'write [{"role": "user", "content": [...]}, ...]'
     yield from _text_faults(row.get("text"))
@@ -78,6 +80,7 @@ def map_paths(row: dict[str, Any], change: Callable[[str], str]) -> dict[str, An
     """A row whose audio and media paths went through `change`; the row given stays as it is."""
     if row.get("audio") is not None:
         row = row | {"audio": change(row["audio"])}
+    row = _map_features(row, change)
     if row.get("messages") is not None:
         row = row | {"messages": [_map_message(message, change) for message in row["messages"]]}
     return row
@@ -89,8 +92,17 @@ def _map_message(message: Any, change: Callable[[str], str]) -> Any:
     return message | {"content": [_map_part(part, change) for part in message["content"]]}
 
 
+def _map_features(holder: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Of a reference to stored features, FOLDER#ID, the folder."""
+    if not isinstance(holder.get("features"), str):
+        return holder
+    folder, mark, id = holder["features"].partition("#")
+    return holder | {"features": change(folder) + mark + id}
+
+
 def _map_part(part: Any, change: Callable[[str], str]) -> Any:
     kind = part.get("type") if isinstance(part, dict) else None
+    part = _map_features(part, change) if kind else part
     return (
         part | {kind: change(part[kind])}
         if kind in MEDIA and isinstance(part.get(kind), str)

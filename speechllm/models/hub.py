@@ -16,13 +16,14 @@ from speechllm.config import suggest
 PICKLE = "only safetensors are read; a checkpoint that is a pickle has to be converted first"
 
 
-def read_config(config_class, pretrained: str, changes: dict):
+def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):
     """Read a checkpoint's configuration, or make one from nothing, with `changes` in it.
 
     Args:
         config_class: the class of transformers, e.g. WhisperConfig.
         pretrained: folder or Hub id; empty for the class's defaults.
         changes: fields of `config_class`.
+        inside: the table of a bigger model's configuration that holds this part's, if it has one.
 
     Raises:
         ValueError: no checkpoint there, one of another family, a field or value that is wrong.
@@ -32,6 +33,7 @@ def read_config(config_class, pretrained: str, changes: dict):
         if key not in known:
             raise ValueError(f"{config_class.__name__} has no field {key!r}; {suggest(key, known)}")
     found = read_fields(pretrained) if pretrained else {}
+    found = found.get(inside, found)
     family = found.get("model_type", config_class.model_type)
     if family != config_class.model_type:
         wanted = config_class.model_type
@@ -72,7 +74,7 @@ def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, *
         config: the configuration, as `read_config` gives it.
         ignore: regular expressions (matched at the start) of keys that may be missing or too many.
         rename: {regular expression: replacement} on the checkpoint's keys, or None.
-        options: further arguments of from_pretrained.
+        options: further arguments of from_pretrained; parameters are float32 unless asked.
 
     Raises:
         ValueError: no safetensors there, keys missing, unexpected or of another shape.
@@ -87,7 +89,7 @@ def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, *
                 trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # so that all of them are listed, below
                 output_loading_info=True,
-                **options,
+                **{"dtype": "float32", **options},
             )
     except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(f"{pretrained}: cannot be loaded: {one_line(error)} ({PICKLE})") from None

@@ -18,7 +18,7 @@ class SpeechLLM(nn.Module):
 
     Attributes:
         encoder, adapter: (x, lengths) -> (y, lengths); see the contracts of their rooms.
-        fusion: says where soft tokens meet the LLM.
+        fusion: says where soft tokens meet the LLM: `attach(llm)` once, `join` at each pass.
         llm: a causal LM of transformers, perhaps with LoRA inside.
         encoder_dim: D.
     """
@@ -80,17 +80,25 @@ class Pass:
 
     @cached_property
     def layout(self) -> Batch:
-        """The batch as the LLM reads it: slots as long as their soft tokens are."""
-        return self.batch if self.batch.media is None else self.batch.fit(self.tokens[1])
+        """The batch as the LLM reads it: slots as long as their soft tokens want them."""
+        if self.batch.media is None:
+            return self.batch
+        return self.batch.fit(self.model.fusion.count(self.tokens[1]))
 
-    @cached_property
+    @property
     def embeddings(self) -> torch.Tensor:
-        """What the LLM reads, (B, S, H): text embeddings with the soft tokens in their slots."""
+        """What the LLM reads, (B, S, H): text embeddings joined with the soft tokens.
+
+        Ask for it right before the LLM is called, each time: a fusion may keep what it joined last
+        for layers inside the LLM.
+        """
         layout = self.layout
         text = self.model.llm.get_input_embeddings()(layout.ids)
-        if layout.media is None:
-            return text
-        return self.model.fusion.join(text, self.tokens[0].to(text.dtype), layout.slots)
+        tokens, slots = text.new_zeros(0, 0, text.shape[-1]), layout.slots
+        if layout.media is not None:
+            tokens, lengths = self.tokens
+            slots = torch.cat([slots[:, :2], lengths[:, None]], 1)
+        return self.model.fusion.join(text, tokens.to(text.dtype), slots, layout.segments)
 
     @cached_property
     def columns(self) -> torch.Tensor:

@@ -56,13 +56,18 @@ class System:
         return self.preset.part("adapter", "models.adapters")
 
     @cached_property
+    def fusion(self):
+        """The fusion's Config."""
+        return self.preset.part("fusion", "models.fusion")
+
+    @cached_property
     def llm(self) -> LLMConfig:
         """The LLM's Config."""
         return self.preset.section("llm", LLMConfig)
 
     def soft_tokens(self, n: int) -> int:
-        """Most soft tokens that `n` frames (or samples, for a raw waveform) can become."""
-        return self.adapter.count(self.encoder.count(n))
+        """Most text positions that `n` frames (or samples, for a raw waveform) can take."""
+        return self.fusion.count(self.adapter.count(self.encoder.count(n)))
 
     def build(self) -> SpeechLLM:
         """Build the model, weights from the preset's pretrained parts or from the seed."""
@@ -70,8 +75,7 @@ class System:
         llm = self.llm.build(len(self.tokenizer))
         encoder = self.encoder.build(self.extractor.dim)
         adapter = self.adapter.build(self.encoder.dim, llm.get_input_embeddings())
-        fusion = self.preset.part("fusion", "models.fusion").build()
-        model = SpeechLLM(encoder, adapter, fusion, llm, self.encoder.dim)
+        model = SpeechLLM(encoder, adapter, self.fusion.build(), llm, self.encoder.dim)
         model.match()
         return model
 

@@ -15,7 +15,8 @@ class Config:
     def messages(self, row: dict, rng=None) -> list[dict]:
         """Turn a manifest row into chat messages; `rng` draws the prompt, None takes the first."""
         prompt = self.prompt[int(rng.integers(len(self.prompt))) if rng is not None else 0]
-        audio = {"type": "audio", **{k: row[k] for k in ("audio", "start", "duration") if k in row}}
+        medium = ("audio", "start", "duration", "features")
+        audio = {"type": "audio", **{k: row[k] for k in medium if k in row}}
         parts = [audio, {"type": "text", "text": prompt}] if prompt else [audio]
         if not self.audio_first:
             parts.reverse()

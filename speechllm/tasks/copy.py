@@ -13,9 +13,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Config:
-    """Shares of random strings and plain text, the rest copies; noise is the chance a word."""
+    """Shares of random strings and plain text, the rest copies; noise is the chance a word.
+
+    span: of 1 or more takes a run of that many words to all, anew each time: short ones, from which
+    copying is learned first, are as frequent as long ones. 0 takes the text as it is.
+    """
 
     noise: float = 0.1
+    span: int = 0
     random_share: float = 0.2
     plain_share: float = 0.25
     prompt: tuple[str, ...] = ("",)
@@ -27,6 +32,8 @@ class Config:
         text = row["text"]
         if rng is None:
             return self._copy(text, text)
+        if self.span:
+            text = run_of_words(text, self.span, rng)
         kind = rng.random()
         if kind < self.plain_share:
             return [{"role": "assistant", "content": text}]
@@ -37,6 +44,16 @@ class Config:
     def _copy(self, shown: str, text: str) -> list[dict]:
         content = [{"type": "text", "text": shown + self.prompt[0]}]
         return [{"role": "user", "content": content}, {"role": "assistant", "content": text}]
+
+
+def run_of_words(text: str, least: int, rng: np.random.Generator) -> str:
+    """Take neighbouring words, `least` to all of them, with the logarithm of their number drawn."""
+    words = text.split(" ")
+    if len(words) <= least:
+        return text
+    size = int(np.exp(rng.uniform(np.log(least), np.log(len(words) + 1))))
+    first = int(rng.integers(len(words) - size + 1))
+    return " ".join(words[first : first + size])
 
 
 def corrupt(text: str, noise: float, rng: np.random.Generator) -> str:

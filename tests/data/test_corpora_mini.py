@@ -1,13 +1,14 @@
 """The embedded corpus: held-out voices and sentences, sound levels, the same bytes for a seed."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from speechllm.data.corpora import _grammar, _room, mini
+from speechllm.data.corpora import _cast, _grammar, _room, mini
 from speechllm.data.corpora._cast import VOICES, plan
 from speechllm.data.manifest import Manifest
 
@@ -62,6 +63,16 @@ def test_test_voices_and_sentences_are_unheard():
     assert not set(VOICES["test"]) & (set(VOICES["train"]) | set(VOICES["dev"]))
     assert len(VOICES["train"]) >= 40
     assert sum(u.expected_s for u in splits["train"]) == pytest.approx(1800, abs=10)
+
+
+def test_no_word_of_dev_and_test_is_new():
+    """The sentences that dev and test take away leave each of their words often enough."""
+    defaults = mini.Config()
+    numbers = (defaults.n_dev, defaults.n_test, 0)
+    splits, _ = _cast.plan(defaults.hours, *numbers, np.random.default_rng(defaults.seed))
+    heard = Counter(word for u in splits["train"] for word in u.text.split())
+    held = {word for split in ("dev", "test") for u in splits[split] for word in u.text.split()}
+    assert {word: heard[word] for word in held if heard[word] < 10} == {}
 
 
 def test_grammar():

@@ -12,30 +12,55 @@ def features(wave, **o):
     shift = int(o["sampling_rate"] * o["frame_shift_ms"] / 1000)
     n_fft = o["n_fft"] or 2 ** int(np.ceil(np.log2(length)))
     wave = np.asarray(wave, dtype=np.float64) * o["scale"]
+    if o["global_preemphasis"]:
+        before = [0.0, *wave[:-1]]
+        wave = np.array([x - o["preemphasis"] * b for x, b in zip(wave, before, strict=True)])
     if o["pad_to_s"]:
         padded = round(o["pad_to_s"] * o["sampling_rate"])
         wave = np.concatenate([wave, np.zeros(padded - len(wave))])
     bank = mel_bank(n_fft, o) if o["num_mel_bins"] else None
-    rows = [row(frame, n_fft, bank, o) for frame in cut(wave, length, shift, o)]
-    x = np.array(rows).reshape(len(rows), -1)
+    pairs = [row(frame, n_fft, bank, o) for frame in cut(wave, length, shift, o)]
+    x = np.array([log for log, _ in pairs]).reshape(len(pairs), -1)
     if o["top_db"] and len(x):
-        x = np.maximum(x, x.max() - o["top_db"] / 10)
-    return (x + o["offset"]) / o["divisor"]
+        x = np.maximum(x, x.max() - o["top_db"] * {"db": 1, "log10": 0.1}[o["log"]])
+    x = [compose(log, energy, o) for log, (_, energy) in zip(x, pairs, strict=True)]
+    x = np.array(x).reshape(len(pairs), -1)
+    return after(x, o)
+
+
+def after(x, o):
+    """What is done with all rows: normalisation, padding, scaling, stacking."""
+    if o["cmvn"] and len(x):
+        x = x - x.mean(0)
+    if o["cmvn"] == "mean_var" and len(x):
+        x = x / np.sqrt((x**2).sum(0) / max(1, len(x) - o["cmvn_ddof"]) + 1e-7)
+    if o["pad_to_frames"]:
+        x = np.concatenate([x, np.zeros((o["pad_to_frames"] - len(x), x.shape[1]))])
+    x = (x + o["offset"]) / o["divisor"]
+    groups = [x[i : i + o["stack"]] for i in range(0, len(x), o["stack"])]
+    return np.array([g.reshape(-1) for g in groups if len(g) == o["stack"]])
 
 
 def cut(wave, length, shift, o):
-    """Frames of a wave, by Kaldi's or librosa's rule for the ends."""
+    """Frames of a wave, by Kaldi's, librosa's or python_speech_features' rule for the ends."""
     n = len(wave)
     if n == 0:
         return
     if o["center"]:
         starts = [t * shift - length // 2 for t in range(n // shift + (not o["drop_last"]))]
+    elif o["pad_last"]:
+        starts = [0, *range(shift, n - length + shift, shift)]
     elif o["snip_edges"]:
         starts = range(0, n - length + 1, shift)
     else:
         starts = [t * shift + shift // 2 - length // 2 for t in range((n + shift // 2) // shift)]
+    zeros = o["pad_last"] or (o["center"] and o["pad_mode"] == "constant")
     for start in starts:
-        yield np.array([wave[inside(i, n, o["center"])] for i in range(start, start + length)])
+        places = range(start, start + length)
+        if zeros:
+            yield np.array([wave[i] if 0 <= i < n else 0.0 for i in places])
+        else:
+            yield np.array([wave[inside(i, n, o["center"])] for i in places])
 
 
 def inside(i, n, skip_edge):
@@ -51,26 +76,37 @@ def inside(i, n, skip_edge):
 
 
 def row(frame, n_fft, bank, o):
-    """One frame to one row of features."""
+    """One frame to its log spectrum or log-mel, and its log energy."""
     if o["remove_dc_offset"]:
         frame = frame - frame.mean()
     energy = (frame**2).sum()
     emphasised = frame.copy()
-    for i in range(len(frame)):
+    for i in range(len(frame) if not o["global_preemphasis"] else 0):
         emphasised[i] = frame[i] - o["preemphasis"] * frame[max(i - 1, 0)]
     windowed = emphasised * window(len(frame), o)
     if not o["raw_energy"]:
         energy = (windowed**2).sum()
-    x = np.abs(np.fft.rfft(windowed, n_fft)) ** o["power"]
+    power = np.abs(np.fft.rfft(windowed, n_fft)) ** 2 / (n_fft if o["periodogram"] else 1)
+    floor = float(np.finfo(np.float32).eps)  # numpy would take a float32 logarithm of it
+    if o["spectral_energy"]:
+        energy, floor = power.sum(), o["floor"]
+    x = power ** (o["power"] / 2)
     if bank is not None:
         x = bank @ x
     if o["log"] != "none":
-        x = {"ln": np.log, "log10": np.log10}[o["log"]](np.maximum(x, o["floor"]))
-    log_energy = np.log(max(energy, np.finfo(np.float32).eps))
+        log = {"ln": np.log, "log10": np.log10, "db": lambda x: 10 * np.log10(x)}[o["log"]]
+        x = log(np.maximum(x, o["floor"]))
+    return x, np.log(max(energy, floor))
+
+
+def compose(x, log_energy, o):
+    """One log row to cepstra where wanted, and the energy to its place."""
     if o["num_ceps"]:
         x = np.array([cepstrum(x, k, o["cepstral_lifter"]) for k in range(o["num_ceps"])])
-        return np.concatenate([[log_energy], x[1:]]) if o["use_energy"] else x
-    return np.concatenate([[log_energy], x]) if o["use_energy"] else x
+    if not o["use_energy"]:
+        return x
+    replaces = o["num_ceps"] or not o["num_mel_bins"]
+    return np.concatenate([[log_energy], x[1:] if replaces else x])
 
 
 def window(length, o):
@@ -92,18 +128,39 @@ def mel_bank(n_fft, o):
     to_mel, to_hz = SCALES[o["mel_scale"]]
     top = o["high_freq"] if o["high_freq"] > 0 else o["sampling_rate"] / 2 + o["high_freq"]
     mels = np.linspace(to_mel(o["low_freq"]), to_mel(top), o["num_mel_bins"] + 2)
+    if o["vtln_warp"] != 1.0:
+        mels = [to_mel(warp(to_hz(m), top, o)) for m in mels]
     bank = np.zeros((o["num_mel_bins"], n_fft // 2 + 1))
     for b in range(o["num_mel_bins"]):
         left, middle, right = mels[b : b + 3]
         area = 2 / (to_hz(right) - to_hz(left)) if o["mel_norm"] == "slaney" else 1.0
-        if o["mel_triangles"] == "hz":
+        if o["mel_triangles"] != "mel":
             left, middle, right = to_hz(left), to_hz(middle), to_hz(right)
+        if o["mel_triangles"] == "bins":
+            bins = [int((n_fft + 1) * f / o["sampling_rate"] + 1e-9) for f in (left, middle, right)]
+            left, middle, right = bins
         for k in range(n_fft // 2 + 1):
             hz = k * o["sampling_rate"] / n_fft
-            at = to_mel(hz) if o["mel_triangles"] == "mel" else hz
-            rise, fall = (at - left) / (middle - left), (right - at) / (right - middle)
-            bank[b, k] = area * max(0.0, min(rise, fall))
+            at = {"mel": to_mel(hz), "hz": hz, "bins": k}[o["mel_triangles"]]
+            if left <= at < middle:
+                bank[b, k] = area * (at - left) / (middle - left)
+            elif middle <= at < right:
+                bank[b, k] = area * (right - at) / (right - middle)
     return bank
+
+
+def warp(hz, top, o):
+    """Vocal tract length: hz / factor between the knees, straight to fixed ends outside."""
+    factor, low = o["vtln_warp"], o["low_freq"]
+    high_knee = o["vtln_high"] if o["vtln_high"] > 0 else top + o["vtln_high"]
+    knees = o["vtln_low"] * max(1, factor), high_knee * min(1, factor)
+    if hz <= low or hz >= top:
+        return hz
+    if hz < knees[0]:
+        return low + (hz - low) * (knees[0] / factor - low) / (knees[0] - low)
+    if hz < knees[1]:
+        return hz / factor
+    return top + (hz - top) * (top - knees[1] / factor) / (top - knees[1])
 
 
 def cepstrum(log_mel, k, lifter):

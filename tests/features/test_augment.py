@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from features import augment, quantize
+from features import augment
 from features.extractor import get
 
 RATE = 16000
@@ -88,16 +88,6 @@ def test_telephone_passes_its_band_only():
         assert len(augment.telephone(np.zeros(n, np.float32))) == n
 
 
-def test_mulaw_has_the_ratio_that_theory_predicts():
-    """About 38 dB for a full-scale sine, and a loss of few dB for one 30 dB weaker (G.711)."""
-    for level, least in ((1.0, 36.0), (0.1, 35.0), (0.03, 33.0)):
-        sine = level * np.sin(np.arange(50000) * 0.123)
-        back = quantize.mulaw_decode(quantize.mulaw_encode(sine))
-        assert least < db(np.mean(sine**2) / np.mean((sine - back) ** 2)) < 42.0
-    codes = np.arange(256, dtype=np.uint8)
-    assert (quantize.mulaw_encode(quantize.mulaw_decode(codes)) == codes).all()
-
-
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_spec_augment_masks_within_its_limits(rng, kind):
     x = rng.standard_normal((200, 80)).astype(np.float32) + 5.0
@@ -155,3 +145,106 @@ def test_warp_mel_moves_formants(kind):
     assert torch.allclose(augment.warp_mel(x, 1.0), x, atol=1e-4)
     with pytest.raises(ValueError, match=r"between 0.5 and 2.0"):
         augment.warp_mel(x, 0.0)
+
+
+ON_WAVES = {
+    "speed": lambda w, g, **k: augment.speed_perturb(w, (0.9, 1.0, 1.1), g, **k),
+    "gain": lambda w, g, **k: augment.gain(w, (-6.0, 6.0), g, **k),
+    "noise": lambda w, g, **k: augment.add_noise(w, [NOISE, NOISE[:99]], (0.0, 20.0), g, **k),
+    "room": lambda w, g, **k: augment.reverberate(w, [ROOM, ROOM[:40]], g, **k),
+    "telephone": lambda w, g, **k: augment.telephone(w, law=("mulaw", "alaw"), rng=g, **k),
+}
+ON_FRAMES = {
+    "masks": lambda x, g, **k: augment.spec_augment(x, g, **k),
+    "warp": lambda x, g, **k: augment.time_warp(x, g, width=5, **k),
+    "vtln": lambda x, g, **k: augment.warp_mel(x, (0.9, 1.1), rng=g, **k),
+}
+NOISE = np.random.default_rng(1).standard_normal(5000).astype(np.float32)
+ROOM = NOISE[:400] * np.exp(-np.arange(400) / 50).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", [*ON_WAVES, *ON_FRAMES])
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_batch_is_its_items_one_by_one(name, kind):
+    """And what lies in the padding is never seen."""
+    wave = name in ON_WAVES
+    function = ON_WAVES[name] if wave else ON_FRAMES[name]
+    lengths = np.array([400, 1, 777, 0, 50])
+    x = np.random.default_rng(0).standard_normal((5, 800) if wave else (5, 800, 40))
+    x = x.astype(np.float32)
+    for row, n in zip(x, lengths, strict=True):
+        row[n:] = np.nan
+    if kind == "torch":
+        if wave:
+            return  # waves are numpy
+        x, lengths = torch.from_numpy(x), torch.from_numpy(lengths)
+    y, made = function(x, np.random.default_rng(3), lengths=lengths)
+    assert type(y) is type(x) and type(made) is type(lengths) and y.dtype == x.dtype
+    assert len(y) == len(made) == 5 and np.isfinite(np.asarray(y)).all()
+    for i, own in enumerate(np.random.default_rng(3).spawn(5)):
+        alone = function(x[i, : lengths[i]], own)
+        assert len(alone) == made[i] and (np.asarray(y[i, : made[i]]) == np.asarray(alone)).all()
+        assert (np.asarray(y[i, made[i] :]) == 0).all()
+    if name != "speed":
+        assert y.shape == x.shape and (np.asarray(made) == np.asarray(lengths)).all()
+
+
+@pytest.mark.parametrize("name", [*ON_WAVES, *ON_FRAMES])
+def test_off_in_evaluation_and_drawn_in_training(name):
+    function = {**ON_WAVES, **ON_FRAMES}[name]
+    x = NOISE if name in ON_WAVES else NOISE[:4000].reshape(100, 40)
+    assert function(x, np.random.default_rng(0), training=False) is x
+    same, lengths = function(x[None], None, lengths=[len(x)], training=False)
+    assert (same == x).all() and lengths == [len(x)]
+    outs = [function(x, np.random.default_rng(seed)) for seed in range(12)]
+    again = function(x, np.random.default_rng(0))
+    assert (outs[0] == again).all()
+    assert any(o.shape != outs[0].shape or (o != outs[0]).any() for o in outs[1:])
+
+
+def test_what_is_drawn_lies_in_its_range(wave, rng):
+    gains = [
+        db(np.mean(augment.gain(wave, (-6, 3), rng) ** 2) / np.mean(wave**2)) for _ in range(60)
+    ]
+    assert -6.01 < min(gains) < -4 and 2 < max(gains) < 3.01
+    noises = [(augment.add_noise(wave, [NOISE], (5.0, 15.0), rng) - wave) for _ in range(40)]
+    ratios = [db(np.mean(wave**2.0) / np.mean(n**2.0)) for n in noises]
+    assert 4.99 < min(ratios) < 7 and 13 < max(ratios) < 15.01
+    lengths = {len(augment.speed_perturb(wave, (0.9, 1.0, 1.1), rng)) for _ in range(30)}
+    assert lengths == {augment.speed_length(len(wave), f) for f in (0.9, 1.0, 1.1)}
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda w: augment.gain(w, (-6.0, 6.0)), "gain_db is to be drawn; give a generator"),
+        (lambda w: augment.speed_perturb(w, (0.9, 1.1)), "factor is to be drawn"),
+        (lambda w: augment.reverberate(w, []), "an empty list"),
+        (lambda w: augment.gain(w[None], 1.0, lengths=[99999]), r"wanted 1 lengths in 0..20000"),
+        (lambda w: augment.gain(w[None], 1.0, lengths=[1, 2]), "wanted 1 lengths"),
+    ],
+)
+def test_bad_wishes(wave, call, said):
+    with pytest.raises(ValueError, match=said):
+        call(wave)
+
+
+def test_real_noise_and_rooms(real_data):
+    """Recorded noise and rooms: the ratio asked for is measured, direct sound stays in place."""
+    import features
+
+    folder = real_data / "misc_audio"
+    if not (folder / "rirs").is_dir():
+        pytest.skip("needs misc_audio/noise and rirs in the data folder")
+    speech, _ = features.load(folder / "cards" / "001.wav")
+    for path in sorted((folder / "noise").iterdir()):
+        noise, _ = features.load(path)
+        noisy = augment.add_noise(speech, noise, 5.0, np.random.default_rng(0))
+        added = noisy.astype(np.float64) - speech
+        assert abs(db(np.mean(speech**2.0) / np.mean(added**2)) - 5.0) < 0.01, path
+    hiss = np.random.default_rng(0).standard_normal(50000).astype(np.float32)
+    for path in sorted((folder / "rirs").iterdir()):
+        room, _ = features.load(path)
+        wet = augment.reverberate(hiss, room)
+        both = np.fft.rfft(wet, 1 << 17) * np.fft.rfft(hiss, 1 << 17).conj()
+        assert wet.shape == hiss.shape and np.abs(np.fft.irfft(both)).argmax() == 0, path

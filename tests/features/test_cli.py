@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 import features
-from features import cli, extract
+from features import archive, cli, extract, folder, sources, stored
 
 
 @pytest.fixture
@@ -31,14 +31,17 @@ def test_folder(corpus, tmp_path, capsys):
     assert cli.main(line) == 1  # one file is broken
     said = capsys.readouterr()
     assert "3 written, 0 there already, 1 failed" in said.out
-    assert "broken.wav" in said.err and "x real time" in said.out
+    assert "broken.wav" in said.err and "(RTF " in said.out
     fe = features.get("kaldi_fbank80", num_mel_bins=40)
     wave, _ = features.load(corpus / "a.wav")
-    assert (np.load(out / "a.npy") == fe(wave)[0].numpy()).all()
-    assert {p.name for p in (out / "sub").iterdir()} == {"b.flac.npy", "b.ogg.npy"}
-    (out / "a.npy").unlink()
-    assert cli.main(line) == 1
-    assert "1 written, 2 there already, 1 failed" in capsys.readouterr().out
+    fbank = stored.Stored(out, fe)
+    assert (fbank["a"][0] == fe(wave)[0].numpy()).all()
+    assert set(fbank) == {"a", "sub/b.flac", "sub/b.ogg"}
+    soundfile.write(corpus / "broken.wav", np.zeros(9000), 16000)  # mended, and one more
+    soundfile.write(corpus / "c.wav", np.zeros(9000), 16000)
+    assert cli.main(line) == 0
+    assert "2 written, 3 there already, 0 failed" in capsys.readouterr().out
+    assert len(stored.Stored(out, fe)) == 5
     assert cli.main(["extract", str(corpus), "--out", str(out)]) == 2
     assert "different: num_mel_bins" in capsys.readouterr().err
 
@@ -50,9 +53,10 @@ def test_manifest_in_two_processes(corpus, tmp_path):
     ]
     manifest = corpus / "dev.jsonl"
     manifest.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
-    tally = extract.extract(extract.find(manifest), tmp_path / "out", "whisper80", {}, jobs=2)
+    tally = extract.extract(sources.find(manifest), tmp_path / "out", "whisper80", {}, jobs=2)
     assert (tally.done, tally.errors) == (2, [])
-    assert np.load(tmp_path / "out" / "x" / "one.npy").shape == (20, 80)
+    x, n = stored.Stored(tmp_path / "out", features.get("whisper80"))["x/one"]
+    assert x.shape == (20, 80) and n == 20
     assert tally.audio_s == pytest.approx(0.2 + 0.75)
 
 
@@ -61,20 +65,65 @@ def test_manifest_in_two_processes(corpus, tmp_path):
     [
         ('{"id": "a"}', "dev.jsonl:1: wanted"),
         ("nothing", "dev.jsonl:1: wanted"),
-        ('{"id": "a", "audio": "x.wav"}\n{"id": "a", "audio": "y.wav"}', "would both be a.npy"),
+        ('{"id": "a", "audio": "x.wav"}\n{"id": "a", "audio": "y.wav"}', "would both be 'a'"),
         ("", "no sound in it"),
     ],
 )
 def test_bad_manifests(tmp_path, line, said):
     (tmp_path / "dev.jsonl").write_text(line)
     with pytest.raises(ValueError, match=said):
-        extract.find(tmp_path / "dev.jsonl")
+        sources.find(tmp_path / "dev.jsonl")
 
 
-def test_an_id_does_not_lead_out_of_the_folder(tmp_path):
-    for name in ("../a", "/a"):
-        with pytest.raises(ValueError, match="stored elsewhere"):
-            extract.extract([extract.Item(name, "a.wav")], tmp_path / "out", "whisper80")
+def test_ark(corpus, tmp_path, capsys):
+    pytest.importorskip("kaldiio")
+    out = tmp_path / "out"
+    line = ["extract", str(corpus), "--out", str(out), "--format", "ark"]
+    assert cli.main(line) == 1 and "3 written" in capsys.readouterr().out
+    fe = features.get("kaldi_fbank80")
+    found = dict(archive.read(out / "feats.scp", fe))
+    wave, _ = features.load(corpus / "sub" / "b.flac")
+    assert list(found) == ["a", "sub/b.flac", "sub/b.ogg"]
+    assert (found["sub/b.flac"] == fe(wave)[0].numpy()).all()
+    assert cli.main(line) == 1 and "0 written, 3 there already" in capsys.readouterr().out
+    assert cli.main(line[:-2]) == 2
+    assert "holds features of the other kind, wanted shards" in capsys.readouterr().err
+
+
+def test_a_manifest_that_refers(corpus, tmp_path, capsys):
+    rows = [
+        {"id": "x/one", "audio": "a.wav", "start": 0.1, "duration": 0.2, "text": "größer"},
+        {"id": "two", "audio": str(corpus / "sub" / "b.flac"), "duration": 0.75},
+        {"id": "bad", "audio": "broken.wav"},
+    ]
+    (corpus / "dev.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    out, new = tmp_path / "out", tmp_path / "lists" / "dev.jsonl"
+    line = ["extract", str(corpus / "dev.jsonl"), "--out", str(out), "--manifest", str(new)]
+    assert cli.main(line) == 1 and "2 of 3 rows refer to features" in capsys.readouterr().out
+    found = [json.loads(text) for text in new.read_text(encoding="utf-8").splitlines()]
+    assert [row.pop("features", None) for row in found] == ["../out#x/one", "../out#two", None]
+    assert found[0] == rows[0] | {"audio": "../corpus/a.wav"}
+    assert found[1] == rows[1] and [i.id for i in sources.find(new)] == ["x/one", "two", "bad"]
+    assert cli.main([*line[:1], str(corpus), *line[2:]]) == 2
+    assert "--manifest wants a manifest" in capsys.readouterr().err
+
+
+def test_an_interrupt_loses_nothing_that_is_done(corpus, tmp_path):
+    def stop(item, extractor=None):
+        raise KeyboardInterrupt
+
+    fe = features.get("kaldi_fbank80")
+    items = sources.find(corpus)
+    with pytest.raises(KeyboardInterrupt):
+        with folder.writing(tmp_path / "out", folder.holds(fe)):
+            with stored.Writer(tmp_path / "out", "00000") as shard:
+                shard.add(items[0].id, *fe(features.load(items[0].path)[0]))
+                stop(items[1])
+    tally = extract.extract(items, tmp_path / "out", "kaldi_fbank80")
+    assert (tally.skipped, tally.done, len(tally.errors)) == (1, 2, 1)
+    whole = stored.Stored(tmp_path / "out", fe)
+    whole.verify()
+    assert len(whole) == 3
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ A new part is tested because its file is there; an encoder only adds its tiny se
 """
 
 import copy
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,13 @@ LAYER = {
         "conv_bias": True,
     }
 }
+DATA2VEC = {
+    "config": {
+        **{key: value for key, value in WAVE.items() if key != "num_conv_pos_embeddings"},
+        "num_conv_pos_embeddings": 3,
+        "conv_pos_kernel_size": 7,
+    }
+}
 WHISPER = {
     "config": {
         "d_model": 32,
@@ -41,15 +49,110 @@ WHISPER = {
         "num_mel_bins": 20,
     }
 }
+AST = {
+    "config": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "patch_size": 6,
+        "frequency_stride": 4,
+        "time_stride": 4,
+        "max_length": 90,
+        "num_mel_bins": 16,
+    }
+}
+BEATS = {
+    "config": {
+        "input_patch_size": 4,
+        "embed_dim": 24,
+        "encoder_layers": 2,
+        "encoder_embed_dim": 32,
+        "encoder_ffn_embed_dim": 48,
+        "encoder_attention_heads": 4,
+        "conv_pos": 8,
+        "conv_pos_groups": 4,
+        "num_buckets": 16,
+        "max_distance": 30,
+        "num_mel_bins": 16,
+    }
+}
 CONFORMER = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8}
+
+
+GRANITE = {
+    "config": {
+        "input_dim": 32,
+        "num_layers": 2,
+        "hidden_dim": 32,
+        "num_heads": 4,
+        "context_size": 10,
+        "max_pos_emb": 16,
+        "output_dim": 12,
+        "conv_kernel_size": 5,
+    }
+}
+
+
+def narrow(table: dict, name: str) -> dict:
+    """Give settings with the width 16: two branches side by side have the width of one encoder."""
+    return {"config": {**table["config"], name: 16}}
+
+
 WEIGHTED = {"layers": "weighted"}
-# name -> [(width of the front end, tiny settings)]
+MEL20 = {"name": "whisper80", "num_mel_bins": 20}
+MEL16 = {"name": "kaldi_fbank80", "num_mel_bins": 16, "offset": -10.0, "divisor": 8.0}
+# name -> [(width of the front end, tiny settings, samples or frames in a unit of length)]
 ENCODERS = {
+    "ast": [
+        (16, AST),
+        (16, {**AST, "window": "variable", "patches": "mean"}),
+        (16, {**AST, **WEIGHTED, "patches": "mean"}),
+    ],
+    "beats": [(16, BEATS), (16, {**BEATS, **WEIGHTED, "patches": "mean"})],
     "conformer": [
         (80, CONFORMER),
+        (24, {**CONFORMER, "normalize": "level"}),
         (13, {**CONFORMER, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),
-        (40, {**CONFORMER, "subsampling": 2}),
+        (40, {**CONFORMER, "subsampling": 2, "mix": "weighted", "normalize": "nemo"}),
     ],
+    "data2vec_audio": [(1, DATA2VEC), (1, {**DATA2VEC, **WEIGHTED})],
+    "dual": [
+        (
+            1,
+            {
+                "branch": [
+                    {"name": "hubert", **narrow(GROUP, "hidden_size")},
+                    {"name": "data2vec_audio", **narrow(DATA2VEC, "hidden_size")},
+                ]
+            },
+        ),
+        (
+            20,
+            {
+                "branch": [
+                    {"name": "whisper", **narrow(WHISPER, "d_model"), "window": "variable"},
+                    {"name": "conformer", **CONFORMER, "dim": 16, "repeat": 2},
+                ]
+            },
+        ),
+        (
+            1,
+            {
+                "branch": [
+                    {
+                        "name": "whisper",
+                        **narrow(WHISPER, "d_model"),
+                        "repeat": 2,
+                        "frontend": {**MEL20, "pad_to_s": 0.8},
+                    },
+                    {"name": "beats", **narrow(BEATS, "encoder_embed_dim"), "frontend": MEL16},
+                ]
+            },
+            160,
+        ),
+    ],
+    "granite_conformer": [(16, GRANITE), (32, {**GRANITE, **WEIGHTED, "stack": 1})],
     "hubert": [(1, GROUP), (1, LAYER)],
     "wav2vec2": [(1, GROUP), (1, {**LAYER, **WEIGHTED})],
     "wavlm": [(1, {**GROUP, **WEIGHTED}), (1, LAYER)],
@@ -59,14 +162,44 @@ ENCODERS = {
         (20, {**WHISPER, **WEIGHTED, "window": "variable"}),
     ],
 }
+# name -> settings of every case, where the published size would take a test too long
+SMALL = {
+    "conv_transformer": {"hidden": 32, "heads": 4, "ff": 48},
+    "perceiver": {"heads": 4, "kv_heads": 2, "head_dim": 8},
+    "qformer": {"hidden": 32, "heads": 4, "layers": 3},
+    "window_qformer": {"hidden": 32, "heads": 4},
+}
 # name -> settings to try besides the defaults
 ADAPTERS = {
     "conv": [{"kernel": 4, "stride": 3, "layers": 1, "norm": "layer", "hidden": 24}],
+    "conv_transformer": [{"kernel": 4, "stride": 3, "layers": 2, "norm": "layer"}],
+    "ctc_compress": [
+        {"blank": "average", "repeats": "weighted"},
+        {"repeats": "drop", "norm": "none"},
+    ],
     "ctc_posterior": [
         {"blank_threshold": 1.0, "merge": False},
         {"blank_threshold": 0.02, "acoustic": True},
     ],
     "linear": [{"stack": 3, "rest": "pad", "norm": "none", "activation": "gelu", "bias": False}],
+    "mlp": [
+        {"layers": 1, "stack": 4, "rest": "pad", "norm": "layer"},
+        {"layers": 3, "hidden": 24, "stack": 4, "activation": "silu", "bias": False},
+    ],
+    "perceiver": [{"latents": 5, "hidden": 24, "layers": 1, "norm": "none"}],
+    "pool": [
+        {"stride": 3, "rest": "pad", "norm": "none"},
+        {"layer_norm": True, "layers": 2, "norm": "layer"},
+    ],
+    "qformer": [{"queries": 3, "cross_every": 1, "norm": "none"}],
+    "swiglu": [{"stack": 3, "hidden": 24, "rest": "drop", "middle": False, "norm_scale": 0.4}],
+    "window_qformer": [{"window": 15, "queries": 3, "rest": "pad", "norm": "none"}],
+}
+# name -> parameters that the LLM's loss may not reach; what does is tested with the adapter
+UNREACHED = {
+    "ctc_compress": r"head\.",  # it learns by CTC
+    # a single query looks at itself alone, with weight 1, whatever its query and key are
+    "window_qformer": r".*\.attention\.attention\.(query|key)\.",
 }
 WIDTH, TOKEN_WIDTH, VOCAB = 32, 48, 60  # D of all tiny encoders, H, V
 
@@ -74,8 +207,10 @@ WIDTH, TOKEN_WIDTH, VOCAB = 32, 48, 60  # D of all tiny encoders, H, V
 def encoder_cases():
     """List every encoder of the room with its tiny settings; none without."""
     for name in config.names("models.encoders"):
-        for number, (in_dim, table) in enumerate(ENCODERS.get(name, [(None, {})])):
-            part = SimpleNamespace(name=name, in_dim=in_dim, table={"name": name, **table})
+        for number, (in_dim, table, *unit) in enumerate(ENCODERS.get(name, [(None, {})])):
+            part = SimpleNamespace(
+                name=name, in_dim=in_dim, table={"name": name, **table}, unit=unit[0] if unit else 1
+            )
             yield pytest.param(part, id=f"{name}{number}")
 
 
@@ -83,7 +218,8 @@ def adapter_cases():
     """List every adapter of the room, with its defaults and with other settings."""
     for name in config.names("models.adapters"):
         for number, table in enumerate([{}, *ADAPTERS.get(name, [])]):
-            yield pytest.param({"name": name, **table}, id=f"{name}{number}")
+            case = {"name": name, **SMALL.get(name, {}), **table}
+            yield pytest.param(case, id=f"{name}{number}")
 
 
 def encoder(case, seed: int = 0):
@@ -104,7 +240,16 @@ def adapter(table, seed: int = 0):
 
 
 def media(case, *lengths: int, garbage: float = 0.0):
-    """Make an input for an encoder, (x, lengths); what lies beyond the lengths is `garbage`."""
+    """Make an input for an encoder, (x, lengths); what lies beyond the lengths is `garbage`.
+
+    Lengths are in the case's units.
+    """
+    lengths = [n * case.unit for n in lengths]
+    return media_of(case, lengths, garbage)
+
+
+def media_of(case, lengths: list[int], garbage: float = 0.0):
+    """Make an input for an encoder; lengths are in samples or frames."""
     generator = torch.Generator().manual_seed(1)
     size = 80 if fixed(case) else max(lengths)
     shape = (len(lengths), size) if case.in_dim == 1 else (len(lengths), size, case.in_dim)
@@ -125,8 +270,8 @@ def near(a, b, tolerance: float = 1e-4) -> bool:
 
 
 def largest(case) -> int:
-    """Length of the longest input tried."""
-    return {"whisper": 80, "conformer": 40}.get(case.name, 90)
+    """Length of the longest input tried, in samples or frames."""
+    return {"whisper": 80, "conformer": 40, "dual": 79}.get(case.name, 90) * case.unit
 
 
 def test_every_encoder_has_tiny_settings():
@@ -139,13 +284,14 @@ def test_every_encoder_has_tiny_settings():
 def test_encoder_count_is_the_real_length(case):
     """`count(n)` is what comes out, for all n, as an integer and as a tensor."""
     made, model = encoder(case)
-    for n in range(1, largest(case) + 1):
-        states, lengths = model(*media(case, n))
+    step = max(1, case.unit - 1)
+    for n in range(1, largest(case) + 1, step):
+        states, lengths = model(*media_of(case, [n]))
         wanted = made.count(n)
         assert type(wanted) is int and lengths.tolist() == [wanted], n
         assert states.shape[1:] == (wanted or states.shape[1], made.dim), n
     assert made.count(0) == 0
-    several = torch.arange(largest(case))
+    several = torch.arange(0, largest(case), step)
     assert made.count(several).tolist() == [made.count(n) for n in several.tolist()]
 
 
@@ -212,15 +358,15 @@ def loss_of(model, batch):
     return (y.float() * weights)[keep].sum()
 
 
-def check_gradients(model, loss):
+def check_gradients(model, loss, unreached: str = "$"):
     """Every trainable parameter has a finite gradient that is not zero."""
     loss.backward()
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
+        if not parameter.requires_grad or re.match(unreached, name):
             continue
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
         # the bias of the keys adds the same to all scores of a query: softmax does not see it
-        if not name.endswith("k_proj.bias"):
+        if not name.endswith(("k_proj.bias", "key.bias")):
             assert parameter.grad.abs().max() > 0, name
 
 
@@ -236,7 +382,8 @@ def test_gradient_reaches_every_parameter_of_an_adapter(table):
     """And goes back into the states, but never beyond their length."""
     _, model = adapter(table)
     states = torch.randn(2, 40, WIDTH, requires_grad=True)
-    check_gradients(model, loss_of(model.train(), (states, torch.tensor([40, 20]))))
+    loss = loss_of(model.train(), (states, torch.tensor([40, 20])))
+    check_gradients(model, loss, UNREACHED.get(table["name"], "$"))
     assert states.grad[0].any() and states.grad[1, :15].any() and not states.grad[1, 20:].any()
 
 

@@ -20,9 +20,29 @@ num_conv_pos_embeddings=4,num_conv_pos_embedding_groups=2"""
 STABLE = 'do_stable_layer_norm=true,feat_extract_norm="layer"'
 WHISPER = """d_model=16,encoder_layers=1,encoder_attention_heads=2,encoder_ffn_dim=32,
 num_mel_bins=80,max_source_positions=1500"""
+DATA2VEC = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,
+conv_dim=[8,8],conv_kernel=[10,8],conv_stride=[80,4],
+num_conv_pos_embeddings=2,conv_pos_kernel_size=5,num_conv_pos_embedding_groups=2"""
+AST = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,
+frequency_stride=16,max_length=200,num_mel_bins=80"""
+BEATS = """embed_dim=8,encoder_layers=1,encoder_embed_dim=16,encoder_ffn_embed_dim=32,conv_pos=4,
+encoder_attention_heads=2,conv_pos_groups=2,num_mel_bins=80"""
+FBANK = "name='kaldi_fbank80',offset=-15.41663,divisor=13.11164"
+GRANITE = """input_dim=160,num_layers=2,hidden_dim=16,num_heads=2,context_size=10,max_pos_emb=16,
+output_dim=12,conv_kernel_size=5"""
 WAVE, MEL = "frontend={name='wave16k'}", "frontend={name='whisper80'}"
 ENCODERS = {
     "conformer": [],
+    "ast": [f"frontend={{{FBANK}}}", f"encoder={{name='ast',config={{{AST}}}}}"],
+    "beats": [f"frontend={{{FBANK}}}", f"encoder={{name='beats',config={{{BEATS}}}}}"],
+    "dual": [
+        WAVE,
+        f"""encoder={{name='dual',branch=[
+{{name='whisper',config={{{WHISPER}}},frontend={{name='whisper80',pad_to_s=30.0}}}},
+{{name='beats',config={{{BEATS}}},patches='mean',repeat=8,frontend={{{FBANK}}}}}]}}""",
+    ],
+    "granite_conformer": [MEL, f"encoder={{name='granite_conformer',config={{{GRANITE}}}}}"],
+    "data2vec_audio": [WAVE, f"encoder={{name='data2vec_audio',config={{{DATA2VEC}}}}}"],
     "whisper": [MEL, f"encoder={{name='whisper',window='variable',config={{{WHISPER}}}}}"],
     "whisper 30 s": [
         "frontend={name='whisper80',pad_to_s=30.0}",
@@ -34,15 +54,40 @@ ENCODERS = {
         for norm, extra in (("layer", STABLE), ("group", 'feat_extract_norm="group"'))
     },
 }
+# every adapter of the room, its settings small
 ADAPTERS = {
-    "linear": "adapter={name='linear',stack=2,hidden=8}",
-    "conv": "adapter={name='conv'}",
-    "ctc_posterior": "adapter={name='ctc_posterior',acoustic=true}",
+    "conv": "",
+    "conv_transformer": "hidden=16,heads=2,ff=24",
+    "ctc_compress": "blank='average'",
+    "ctc_posterior": "acoustic=true",
+    "linear": "stack=2,hidden=8",
+    "mlp": "stack=2",
+    "perceiver": "latents=4,heads=2,kv_heads=1,head_dim=8",
+    "pool": "",
+    "qformer": "queries=4,hidden=16,heads=2,layers=2",
+    "swiglu": "stack=4,hidden=8",
+    "window_qformer": "window=3,queries=2,hidden=16,heads=2",
 }
+FUSIONS = {"interleave": "", "cross_attention": "every=1"}
 
 
 def one_line(text):
     return text.replace("\n", "")
+
+
+def part(noun, name, settings):
+    """Say which part a preset is changed to."""
+    return f"{noun}={{name='{name}',{settings}}}".replace(",}", "}")
+
+
+def wake(model):
+    """Let what starts at zero do something: LoRA, and the gates of cross-attention."""
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+        if name.endswith("_gate"):
+            torch.nn.init.constant_(parameter, 0.5)
+    return model
 
 
 @pytest.fixture(params=ENCODERS)
@@ -67,30 +112,35 @@ def examples_of(run, answer=True):
     return [made.make(0, i) for i in range(5)]
 
 
+def test_every_adapter_and_fusion_is_tried():
+    assert list(ADAPTERS) == config.names("models.adapters")
+    assert sorted(FUSIONS) == config.names("models.fusion")
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("adapter", ADAPTERS)
 @torch.no_grad()
-def test_alone_is_as_in_any_batch_in_any_order(make, encoder, adapter):
-    run, model = make(*encoder, ADAPTERS[adapter])
-    for layer in model.modules():  # LoRA starts at zero: let it do something
-        if hasattr(layer, "lora_B"):
-            torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)
+def test_alone_is_as_in_any_batch_in_any_order(make, encoder, adapter, fusion):
+    parts = (part("adapter", adapter, ADAPTERS[adapter]), part("fusion", fusion, FUSIONS[fusion]))
+    run, model = make(*encoder, *parts)
+    wake(model)
     pad = run.system.tokenizer.pad_token_id
     examples = examples_of(run)
     assert len({e.lengths[0] for e in examples}) > 1, "lengths must differ for this to be a test"
+    alone = [model(collate([example], pad)).logits[0] for example in examples]
     for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1]):
-        batch = collate([examples[i] for i in order], pad)
-        together = model(batch)
+        together = model(collate([examples[i] for i in order], pad))
         for place, i in enumerate(order):
-            alone = model(collate([examples[i]], pad))
             wanted = together.targets[place] >= 0
-            torch.testing.assert_close(
-                together.logits[place][wanted], alone.logits[0], rtol=0, atol=1e-4
-            )
+            found = together.logits[place][wanted]
+            torch.testing.assert_close(found, alone[i], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
 @torch.no_grad()
-def test_generated_alone_is_as_generated_in_a_batch(make):
-    run, model = make()
+def test_generated_alone_is_as_generated_in_a_batch(make, fusion):
+    run, model = make(part("fusion", fusion, FUSIONS[fusion]))
+    wake(model)
     pad, builder = run.system.tokenizer.pad_token_id, run.builder()
     examples = examples_of(run, answer=False)
     bounds = [4, 9, 6, 12, 5]
@@ -141,9 +191,10 @@ def test_logits_stand_only_where_they_are_wanted(make):
     torch.testing.assert_close(result.logits, whole[:, result.columns])
 
 
-@pytest.fixture
-def saved(make, tmp_path):
-    run, model = make()
+@pytest.fixture(params=FUSIONS)
+def saved(request, make, tmp_path):
+    run, model = make(part("fusion", request.param, FUSIONS[request.param]))
+    wake(model)
     trained = [["*"]]
     tensors = {"model": store.state(run.system, model, trained)}
     store.save(tmp_path / "m", run.system, tensors, {"trained": trained})

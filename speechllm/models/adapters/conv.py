@@ -50,6 +50,19 @@ class Config:
         return Conv(self, in_dim, embedding.embedding_dim)
 
 
+def convolve(conv: nn.Conv1d, states, lengths):
+    """Take a strided convolution: (B, L, C) -> (B, ceil(L / stride), C'), step i centred at i * s.
+
+    Nothing beyond lengths (B,) is seen; the new lengths are rounded up.
+    """
+    (kernel,), (stride,) = conv.kernel_size, conv.stride
+    steps = -(-states.shape[1] // stride)
+    left = (kernel - 1) // 2
+    right = (steps - 1) * stride + kernel - left - states.shape[1]
+    x = zero_beyond(states, lengths).transpose(1, 2)
+    return conv(functional.pad(x, (left, right))).transpose(1, 2), -(-lengths // stride)
+
+
 class Conv(nn.Module):
     """See the module docstring."""
 
@@ -69,18 +82,9 @@ class Conv(nn.Module):
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         for conv in self.convs:
-            states = self._step(conv, zero_beyond(states, lengths))
-            lengths = -(-lengths // self.config.stride)
+            states, lengths = convolve(conv, states, lengths)
+            states = self.dropout(functional.gelu(states))
         return self.norm(self.linear(states)), lengths
-
-    def _step(self, conv, states):
-        """Take one convolution: (B, L, C) -> (B, ceil(L / stride), C'), step i centred at i * s."""
-        kernel, stride = self.config.kernel, self.config.stride
-        steps = -(-states.shape[1] // stride)
-        left = (kernel - 1) // 2
-        right = (steps - 1) * stride + kernel - left - states.shape[1]
-        out = conv(functional.pad(states.transpose(1, 2), (left, right)))
-        return self.dropout(functional.gelu(out)).transpose(1, 2)
 
     def match(self, embeddings) -> None:
         """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""

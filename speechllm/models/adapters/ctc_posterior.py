@@ -15,7 +15,8 @@ import dataclasses
 import torch
 from torch import nn
 
-from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.models.adapters import _ctc
+from speechllm.models.masks import zero_beyond
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,34 +76,7 @@ class CTCPosterior(nn.Module):
         vectors = spelled @ table.float()
         if self.acoustic is not None:
             vectors = vectors + weights * self.acoustic(states).float()
-        kept = self._kept(blank, lengths)
-        index, counts = self._groups(spelled.argmax(-1), kept)
-        sums = _sum(torch.cat([vectors, weights], -1), index, counts)
+        kept = _ctc.not_blank(blank, blank >= self.config.blank_threshold, lengths)
+        index, counts = _ctc.groups(spelled.argmax(-1), kept, self.config.merge)
+        sums = _ctc.sums(torch.cat([vectors, weights], -1), index, counts)
         return sums[..., :-1] / sums[..., -1:].clamp(min=1e-9), counts
-
-    def _kept(self, blank, lengths):
-        """Say which steps (B, L) become soft tokens; the least blank one where all are blank."""
-        valid = valid_mask(lengths, blank.shape[1])
-        kept = valid & (blank < self.config.blank_threshold)
-        least = blank.masked_fill(~valid, 2.0).argmin(1, keepdim=True)
-        only = torch.arange(blank.shape[1], device=blank.device) == least
-        return kept | (only & valid & ~kept.any(1, keepdim=True))
-
-    def _groups(self, path, kept):
-        """Say which soft token each step (B, L) goes into, and how many tokens a row has (B,).
-
-        Steps that are dropped go to index K, one beyond the last.
-        """
-        begins = kept.clone()
-        if self.config.merge:
-            begins[:, 1:] &= ~(kept[:, :-1] & (path[:, 1:] == path[:, :-1]))
-        number = begins.cumsum(1)
-        counts = begins.sum(1)
-        return torch.where(kept, number - 1, counts.max()), counts
-
-
-def _sum(x, index, counts):
-    """Sum the steps of x (B, L, F) that share an index (B, L): (B, K, F)."""
-    size = int(counts.max())
-    out = x.new_zeros(len(x), size + 1, x.shape[-1])
-    return out.scatter_add(1, index.unsqueeze(-1).expand_as(x), x)[:, :size]

@@ -8,12 +8,8 @@ Paper: SLAM-ASR, arXiv 2402.08846 (stack 5, hidden 2048, ReLU, no norm).
 import dataclasses
 
 from torch import nn
-from torch.nn import functional
 
-from speechllm.models.adapters import _norm
-from speechllm.models.masks import zero_beyond
-
-ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+from speechllm.models.adapters import _mlp, _norm, _stack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,20 +34,15 @@ class Config:
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
-        if self.stack < 1 or self.hidden < 1:
-            raise ValueError(f"stack and hidden must be 1 or more, got {self.stack}, {self.hidden}")
-        if self.activation not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"activation must be one of {known}, got {self.activation!r}")
-        if self.rest not in ("drop", "pad"):
-            raise ValueError(f"rest must be 'drop' or 'pad', got {self.rest!r}")
+        if self.hidden < 1:
+            raise ValueError(f"hidden must be 1 or more, got {self.hidden}")
+        _stack.check(self.stack, self.rest)
+        _mlp.check(self.activation)
         _norm.check(self.norm, self.norm_scale)
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
-        if self.rest == "pad":
-            return -(-n // self.stack)
-        return n // self.stack + (0 < n) * (n < self.stack)
+        return _stack.count(n, self.stack, self.rest)
 
     def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
         """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""
@@ -65,16 +56,13 @@ class Linear(nn.Module):
         super().__init__()
         self.config = config
         self.linear1 = nn.Linear(in_dim * config.stack, config.hidden, bias=config.bias)
-        self.activation = ACTIVATIONS[config.activation]()
+        self.activation = _mlp.ACTIVATIONS[config.activation]()
         self.linear2 = nn.Linear(config.hidden, out_dim, bias=config.bias)
         self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
-        batch, steps, width = states.shape
-        size = self.config.count(steps) * self.config.stack
-        states = functional.pad(zero_beyond(states, lengths), (0, 0, 0, size - steps))
-        stacks = states.reshape(batch, -1, self.config.stack * width)
+        stacks = _stack.stacked(states, lengths, self.config.stack, self.config.rest).flatten(2)
         tokens = self.norm(self.linear2(self.activation(self.linear1(stacks))))
         return tokens, self.config.count(lengths)
 

@@ -6,14 +6,14 @@ from torch import nn
 KINDS = ("last", "weighted")
 
 
-def check(kind: str) -> None:
-    """Refuse a word that means nothing.
+def check(kind: str, name: str = "layers") -> None:
+    """Refuse a word that means nothing as the setting `name`.
 
     Raises:
         ValueError: neither "last" nor "weighted".
     """
     if kind not in KINDS:
-        raise ValueError(f"layers must be 'last' or 'weighted', got {kind!r}")
+        raise ValueError(f"{name} must be 'last' or 'weighted', got {kind!r}")
 
 
 class Mix(nn.Module):

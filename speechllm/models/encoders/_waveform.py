@@ -1,10 +1,11 @@
-"""What wav2vec2, HuBERT and WavLM share: raw samples at 16 kHz to states at 50 Hz.
+"""What wav2vec2, HuBERT, WavLM and data2vec share: samples at 16 kHz to states at 50 Hz.
 
-The three differ in how they were trained and, inside, in their positions; transformers gives them
+The four differ in how they were trained and, inside, in their positions; transformers gives them
 one shape: strided convolutions without padding, a projection, a Transformer. What is added here is
 that padding never changes a result. Models whose first convolution is followed by a GroupNorm over
 time (the "base" sizes) are known to change with the padding of the batch; here its statistics are
-taken over each utterance's own frames, so that alone and in a batch are the same.
+taken over each utterance's own frames, so that alone and in a batch are the same. A family with
+more such layers mends them in its own file (`Config.mend`).
 
 Whether the waveform is brought to zero mean and unit variance is the front end's business:
 wave16k with normalize = true where the checkpoint's preprocessor_config.json says do_normalize.
@@ -85,6 +86,19 @@ class Config:
             found.append(n)
         return found
 
+    def mend(self, model) -> list:
+        """Put layers that know the lengths in place of those that would see the padding.
+
+        Returns pairs: such a layer, and the number of the convolution whose frames it sees. Its
+        attribute `lengths` (B,) is set before each call, because it stands deep inside somebody
+        else's model.
+        """
+        if getattr(self.hf, "feat_extract_norm", "layer") != "group":
+            return []
+        first = model.feature_extractor.conv_layers[0]
+        first.layer_norm = UtteranceNorm.like(first.layer_norm)
+        return [(first.layer_norm, 0)]
+
     def build(self, in_dim: int) -> nn.Module:
         """Make the encoder for raw samples, `in_dim` 1.
 
@@ -114,18 +128,15 @@ class Waveform(nn.Module):
             else model_class(hf)
         )
         self.mix = _layers.Mix(config.layers, hf.num_hidden_layers)
-        first = self.model.feature_extractor.conv_layers[0]
-        self.group_norm = hf.feat_extract_norm == "group"
-        if self.group_norm:
-            first.layer_norm = UtteranceNorm.like(first.layer_norm)
+        self.mended = config.mend(self.model)
         self.receptive = _receptive(hf.conv_kernel, hf.conv_stride)
 
     def forward(self, x, lengths):
         """Map samples x (B, N), lengths (B,) to states (B, L, D), lengths (B,)."""
         x = functional.pad(zero_beyond(x, lengths), (0, max(0, self.receptive - x.shape[1])))
         counts = self.config.counts(lengths)
-        if self.group_norm:
-            self.model.feature_extractor.conv_layers[0].layer_norm.lengths = counts[0]
+        for layer, number in self.mended:
+            layer.lengths = counts[number]
         # A row without a single state would attend to nothing; it attends to itself and is unused.
         mask = valid_mask(lengths.clamp(min=self.receptive), x.shape[1])
         out = self.model(x, attention_mask=mask, output_hidden_states=self.mix.needs_all)
@@ -133,10 +144,7 @@ class Waveform(nn.Module):
 
 
 class UtteranceNorm(nn.GroupNorm):
-    """GroupNorm over (B, C, L) whose statistics leave out the frames beyond `lengths` (B,).
-
-    `lengths` is set before each call, because the layer stands deep inside somebody else's model.
-    """
+    """GroupNorm over (B, C, L) whose statistics leave out the frames beyond `lengths` (B,)."""
 
     lengths = None
 

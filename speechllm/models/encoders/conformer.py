@@ -1,8 +1,9 @@
-"""FastConformer encoder for training from nothing, over transformers' `ParakeetEncoder`.
+"""FastConformer encoder, from nothing or published, over transformers' `ParakeetEncoder`.
 
 Strided depthwise-separable convolutions bring the frame rate down, then each layer is half a
 feed-forward, self-attention with relative positions, a convolution and the other half. The blocks
-are the maintained ones. Two things differ from a plain `ParakeetEncoder`: the convolution module
+are the maintained ones. With `pretrained` (a Parakeet of any kind, or its encoder) they are used as
+they are. From nothing, two things differ from a plain `ParakeetEncoder`: the convolution module
 has a LayerNorm by default, because BatchNorm lets the other utterances, their padding and the
 number of processes change the result; and weights start from torch's own initialisation, because
 a standard deviation of 0.02 makes the small convolutions of the subsampling start near zero.
@@ -12,23 +13,45 @@ Papers: Conformer, arXiv 2005.08100; FastConformer, arXiv 2305.05084.
 """
 
 import dataclasses
+import functools
 
 import torch
 from torch import nn
 
+from speechllm.models.encoders import _layers
+from speechllm.models.hub import load_weights, read_config
 from speechllm.models.masks import valid_mask, zero_beyond
+
+# Our sizes and what transformers calls them.
+SIZES = {
+    "dim": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "ff": "intermediate_size",
+    "kernel": "conv_kernel_size",
+    "subsampling": "subsampling_factor",
+    "subsampling_channels": "subsampling_conv_channels",
+}
+# A whole Parakeet keeps its encoder under this name, beside heads and decoders.
+RENAME = {r"^encoder\.": ""}
+LEFT_OVER = (r"(ctc_head|decoder|encoder_projector|joint)\.",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes of the encoder.
+    """Sizes of the encoder, or where it comes from.
 
     dim is the width D; ff the feed-forward width (0: four times dim); kernel the odd width in
     steps of the convolution module; subsampling one of 2, 4, 8, 16; dropout stands inside the
     feed-forwards and after the subsampling, attention_dropout on attention weights.
     normalize: "utterance" brings each feature to zero mean and unit variance over the valid
-    frames of its utterance, "none" leaves the features as they come.
+    frames of its utterance, "nemo" does so as published checkpoints want it (N - 1 frames, 1e-5
+    beside the deviation), "level" brings all features together to that, which keeps the shape of
+    a short utterance's spectrum, "none" leaves the features as they come.
     conv_norm: "layer", or "batch" as published (not invariant to the batch while training).
+    mix: "last" or "weighted" (learned sum of all layers); elsewhere called layers.
+    pretrained: Hub id or folder, such as "nvidia/parakeet-ctc-1.1b"; sizes and conv_norm are then
+    the checkpoint's and left out.
     """
 
     dim: int = 144
@@ -42,19 +65,55 @@ class Config:
     attention_dropout: float = 0.0
     normalize: str = "utterance"
     conv_norm: str = "layer"
+    mix: str = "last"
+    pretrained: str = ""
 
     def __post_init__(self):
-        """Refuse sizes that do not fit together."""
+        """Refuse sizes that do not fit together; take a checkpoint's."""
+        if self.pretrained:
+            self._adopt()
         if self.subsampling not in (2, 4, 8, 16):
             raise ValueError(f"subsampling must be 2, 4, 8 or 16, got {self.subsampling}")
         if self.dim % self.heads or self.dim % 2:
             raise ValueError(f"dim must be even and a multiple of heads={self.heads}: {self.dim}")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {self.kernel}")
-        if self.normalize not in ("utterance", "none"):
-            raise ValueError(f"normalize must be 'utterance' or 'none', got {self.normalize!r}")
+        if self.normalize not in NORMALIZE:
+            raise ValueError(
+                f"normalize must be one of {', '.join(map(repr, NORMALIZE))}, "
+                f"got {self.normalize!r}"
+            )
         if self.conv_norm not in ("layer", "batch"):
             raise ValueError(f"conv_norm must be 'layer' or 'batch', got {self.conv_norm!r}")
+        _layers.check(self.mix, "mix")
+
+    def _adopt(self) -> None:
+        """Set the sizes to those of the checkpoint.
+
+        Raises:
+            ValueError: another size was asked for; subsampling in a way that `count` does not know.
+        """
+        hf = self.published
+        found = {name: getattr(hf, theirs) for name, theirs in SIZES.items()}
+        found["conv_norm"] = "batch"
+        for field in dataclasses.fields(self):
+            asked = getattr(self, field.name)
+            if asked not in (field.default, found.get(field.name, asked)):
+                raise ValueError(
+                    f"{field.name} is {found[field.name]} in {self.pretrained}, got {asked}: leave "
+                    "it out beside pretrained"
+                )
+        if (hf.subsampling_conv_kernel_size, hf.subsampling_conv_stride) != (3, 2):
+            raise ValueError(f"{self.pretrained}: wanted subsampling by kernels of 3, strides of 2")
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    @functools.cached_property
+    def published(self):
+        """The checkpoint's configuration as transformers knows it."""
+        from transformers import ParakeetEncoderConfig
+
+        return read_config(ParakeetEncoderConfig, self.pretrained, {}, inside="encoder_config")
 
     def count(self, n):
         """Give the number of steps L for n frames; n may be a tensor of lengths."""
@@ -64,12 +123,18 @@ class Config:
         """Make the encoder for features of width `in_dim`.
 
         Raises:
-            ValueError: in_dim is too small to be halved by the subsampling (raw waves are 1 wide).
+            ValueError: in_dim is too small to be halved by the subsampling (raw waves are 1 wide),
+                or not the checkpoint's; keys that do not fit.
         """
         if in_dim < self.subsampling:
             raise ValueError(
                 f"the conformer encoder wants features of at least {self.subsampling} dimensions, "
                 f"such as the front end kaldi_fbank80, got a front end of dimension {in_dim}"
+            )
+        if self.pretrained and in_dim != self.published.num_mel_bins:
+            raise ValueError(
+                f"{self.pretrained} wants {self.published.num_mel_bins} mel bands, got a front end "
+                f"of dimension {in_dim}"
             )
         return Conformer(self, in_dim)
 
@@ -79,41 +144,58 @@ class Conformer(nn.Module):
 
     def __init__(self, config: Config, in_dim: int):
         super().__init__()
-        from transformers import ParakeetEncoder, ParakeetEncoderConfig
-
         self.config = config
         self.extra = -in_dim % config.subsampling  # zeros that make the features halve evenly
-        hf = ParakeetEncoderConfig(
-            hidden_size=config.dim,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.ff or 4 * config.dim,
-            conv_kernel_size=config.kernel,
-            subsampling_factor=config.subsampling,
-            subsampling_conv_channels=config.subsampling_channels,
-            num_mel_bins=in_dim + self.extra,
-            dropout=config.dropout,
-            activation_dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-            layerdrop=0.0,  # a skipped layer has no gradient, which distributed training refuses
-        )
-        self.model = ParakeetEncoder(hf)
-        if config.conv_norm == "layer":
-            for block in self.model.layers:
-                block.conv.norm = ChannelNorm(config.dim)
-        for module in self.model.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+        self.model = _load(config) if config.pretrained else _fresh(config, in_dim + self.extra)
+        self.mix = _layers.Mix(config.mix, config.layers)
 
     def forward(self, x, lengths):
         """Map features x (B, T, F), lengths (B,) to states (B, L, D), lengths (B,)."""
         x = zero_beyond(x, lengths)
-        if self.config.normalize == "utterance":
-            x = normalize_utterance(x, lengths)
+        x = NORMALIZE[self.config.normalize](x, lengths)
         x = nn.functional.pad(x, (0, self.extra, 0, max(0, 1 - x.shape[1])))
         mask = valid_mask(lengths, x.shape[1])
-        states = self.model(x, attention_mask=mask, output_attention_mask=False).last_hidden_state
-        return states, self.config.count(lengths)
+        out = self.model(
+            x,
+            attention_mask=mask,
+            output_attention_mask=False,
+            output_hidden_states=self.mix.needs_all,
+        )
+        return self.mix(out.last_hidden_state, out.hidden_states), self.config.count(lengths)
+
+
+def _changes(config: Config) -> dict:
+    """Give what is ours to say, of a checkpoint as well."""
+    return {
+        "dropout": config.dropout,
+        "activation_dropout": config.dropout,
+        "attention_dropout": config.attention_dropout,
+        "layerdrop": 0.0,  # a skipped layer has no gradient, which distributed training refuses
+    }
+
+
+def _load(config: Config) -> nn.Module:
+    """Load the encoder of a published Parakeet."""
+    from transformers import ParakeetEncoder, ParakeetEncoderConfig
+
+    hf = ParakeetEncoderConfig.from_dict({**config.published.to_dict(), **_changes(config)})
+    return load_weights(ParakeetEncoder, config.pretrained, hf, LEFT_OVER, RENAME)
+
+
+def _fresh(config: Config, in_dim: int) -> nn.Module:
+    """Make an encoder from the seed."""
+    from transformers import ParakeetEncoder, ParakeetEncoderConfig
+
+    sizes = {theirs: getattr(config, name) for name, theirs in SIZES.items()}
+    sizes["intermediate_size"] = config.ff or 4 * config.dim
+    model = ParakeetEncoder(ParakeetEncoderConfig(**sizes, num_mel_bins=in_dim, **_changes(config)))
+    if config.conv_norm == "layer":
+        for block in model.layers:
+            block.conv.norm = ChannelNorm(config.dim)
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return model
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -133,3 +215,34 @@ def normalize_utterance(x, lengths, eps: float = 1e-5):
     centred = zero_beyond(x - x.sum(1, keepdim=True) / n, lengths)
     variance = centred.square().sum(1, keepdim=True) / n
     return centred * torch.rsqrt(variance + eps)
+
+
+def normalize_nemo(x, lengths, eps: float = 1e-5):
+    """Bring each feature to mean 0 and variance 1 as NeMo and published FastConformers do.
+
+    Shapes as above; the variance is that of n - 1 frames, and eps is added to the deviation.
+    """
+    n = lengths.clamp(min=1)[:, None, None]
+    centred = zero_beyond(x - x.sum(1, keepdim=True) / n, lengths)
+    variance = centred.square().sum(1, keepdim=True) / (n - 1).clamp(min=1)
+    return centred / (variance.sqrt() + eps)
+
+
+def normalize_level(x, lengths, eps: float = 1e-5):
+    """Bring all features of an utterance together to mean 0 and variance 1; shapes as above.
+
+    The mean spectrum of a word of half a second is most of what was said; taking it away, as
+    `normalize_utterance` does, leaves too little. Its level goes all the same.
+    """
+    n = lengths.clamp(min=1)[:, None, None] * x.shape[2]
+    centred = zero_beyond(x - x.sum((1, 2), keepdim=True) / n, lengths)
+    variance = centred.square().sum((1, 2), keepdim=True) / n
+    return centred * torch.rsqrt(variance + eps)
+
+
+NORMALIZE = {
+    "utterance": normalize_utterance,
+    "level": normalize_level,
+    "nemo": normalize_nemo,
+    "none": lambda x, lengths: x,
+}

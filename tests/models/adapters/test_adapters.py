@@ -1,10 +1,23 @@
-"""Linear and conv adapters against their definition, their size, and the scale they start from."""
+"""Linear and conv adapters against their definition, and the scale that all start from."""
+
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from speechllm.models.adapters import conv, linear
+from speechllm.models.adapters import (
+    conv,
+    conv_transformer,
+    ctc_compress,
+    linear,
+    mlp,
+    perceiver,
+    pool,
+    qformer,
+    swiglu,
+    window_qformer,
+)
 
 
 @torch.no_grad()
@@ -62,8 +75,23 @@ def test_conv_is_centred(kernel, stride):
         assert torch.equal(model(moved, torch.tensor([20]))[0][0, i], before[0, i]), i
 
 
+SMALL = {"hidden": 24, "heads": 4}
+MATCHED = [
+    conv.Config,
+    partial(conv_transformer.Config, ff=32, **SMALL),
+    ctc_compress.Config,
+    linear.Config,
+    mlp.Config,
+    partial(perceiver.Config, head_dim=8),
+    pool.Config,
+    partial(qformer.Config, layers=2, **SMALL),
+    swiglu.Config,
+    partial(window_qformer.Config, **SMALL),
+]
+
+
 @pytest.mark.parametrize("norm", ["rms", "layer"])
-@pytest.mark.parametrize("made", [conv.Config, linear.Config])
+@pytest.mark.parametrize("made", MATCHED)
 @torch.no_grad()
 def test_tokens_start_at_the_scale_of_text(made, norm):
     """`match` takes the root mean square of embeddings; an asked scale stays."""

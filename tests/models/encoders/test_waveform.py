@@ -1,4 +1,4 @@
-"""wav2vec2, HuBERT and WavLM against transformers' own; loading; the GroupNorm that is mended."""
+"""wav2vec2, HuBERT, WavLM, data2vec against transformers' own; loading; what is mended."""
 
 import importlib
 
@@ -24,6 +24,7 @@ TINY = {
     "proj_codevector_dim": 16,
 }
 FAMILIES = [("wav2vec2", "Wav2Vec2"), ("hubert", "Hubert"), ("wavlm", "WavLM")]
+DATA2VEC = {**TINY, "num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 19}
 HEADS = [("hubert", "Hubert", "ForCTC"), ("wavlm", "WavLM", "ForCTC")]
 HEADS += [("wav2vec2", "Wav2Vec2", "ForCTC"), ("wav2vec2", "Wav2Vec2", "ForPreTraining")]
 
@@ -62,6 +63,44 @@ def test_alone_equals_transformers(name, family, norm, tmp_path):
     n = torch.arange(400, 40000, 7)
     assert made.count(n).equal(reference._get_feat_extract_output_lengths(n))
     assert made.count(399) == 0 and made.count(400) == 1
+
+
+@pytest.mark.parametrize("head", ["Model", "ForCTC"])
+@torch.no_grad()
+def test_data2vec_equals_transformers(head, tmp_path):
+    """Last and weighted states of an utterance alone, with published strides and positions."""
+    torch.manual_seed(0)
+    fields = {key: value for key, value in DATA2VEC.items() if "codevec" not in key}
+    reference = getattr(transformers, f"Data2VecAudio{head}")(
+        transformers.Data2VecAudioConfig(**fields)
+    ).eval()
+    reference.save_pretrained(tmp_path)
+    x = torch.randn(1, 8000)
+    wanted = getattr(reference, "data2vec_audio", reference)(x, output_hidden_states=True)
+    for layers, states in (
+        ("last", wanted.last_hidden_state),
+        ("weighted", torch.stack(wanted.hidden_states).mean(0)),
+    ):
+        made = ours("data2vec_audio", pretrained=str(tmp_path), layers=layers)
+        found, lengths = made.build(1).eval()(x, torch.tensor([8000]))
+        torch.testing.assert_close(found, states, atol=1e-5, rtol=0)
+        assert lengths.tolist() == [made.count(8000)] == [found.shape[1]]
+
+
+@torch.no_grad()
+def test_data2vec_in_a_batch(tmp_path):
+    """What padding does to transformers' own states, and no longer does to ours."""
+    torch.manual_seed(0)
+    fields = {key: value for key, value in DATA2VEC.items() if "codevec" not in key}
+    reference = transformers.Data2VecAudioModel(transformers.Data2VecAudioConfig(**fields)).eval()
+    reference.save_pretrained(tmp_path)
+    model = ours("data2vec_audio", pretrained=str(tmp_path)).build(1).eval()
+    x, n = torch.randn(2, 8000), torch.tensor([8000, 5000])
+    alone = reference(x[1:, :5000]).last_hidden_state[0]
+    mask = torch.arange(8000) < n[:, None]
+    padded = reference(x * mask, attention_mask=mask).last_hidden_state[1, : len(alone)]
+    assert (padded - alone).abs().max() > 0.1
+    torch.testing.assert_close(model(x, n)[0][1, : len(alone)], alone, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name,family,head", HEADS)

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperModel
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
+import transformers
 
 from speechllm.models.encoders.whisper import Config
 
@@ -26,16 +25,15 @@ TINY = {
 }
 
 
-@pytest.fixture(
-    scope="module", params=[WhisperForConditionalGeneration, WhisperModel, WhisperEncoder]
-)
+@pytest.fixture(scope="module", params=["ForConditionalGeneration", "Model", "Encoder"])
 def checkpoint(request, tmp_path_factory):
     """Save a tiny Whisper, whole or in part: (folder, its encoder)."""
     torch.manual_seed(0)
-    model = request.param(WhisperConfig(**TINY)).eval()
+    room = transformers.models.whisper.modeling_whisper  # the encoder stands nowhere else
+    model = getattr(room, f"Whisper{request.param}")(transformers.WhisperConfig(**TINY)).eval()
     folder = tmp_path_factory.mktemp("whisper")
     model.save_pretrained(folder)
-    return str(folder), model if request.param is WhisperEncoder else model.get_encoder()
+    return str(folder), model if request.param == "Encoder" else model.get_encoder()
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ def test_soft_tokens_take_the_precision_of_the_text():
 
 @pytest.mark.parametrize(
     "slots,message",
-    [([[0, 0, 3]], "3 positions, but its soft tokens are 2"), ([], "0 slots in the text for 1")],
+    [([[0, 0, 3]], "for 3 soft tokens, but there are 2"), ([], "0 slots in the text for 1")],
 )
 def test_errors(slots, message):
     """A slot longer than its media, media without slot."""

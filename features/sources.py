@@ -1,0 +1,111 @@
+"""What to extract: the utterances of a sound file, a folder or a manifest (JSON Lines)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIXES = (
+    ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .sph .nist .au .snd .caf .w64 .rf64"
+).split()
+
+
+@dataclass(frozen=True)
+class Item:
+    """One utterance: a file, or a part of one."""
+
+    id: str
+    path: str
+    start_s: float = 0.0
+    duration_s: float | None = None
+
+
+def find(source) -> list[Item]:
+    """Items of a sound file, of a folder (searched through), or of a JSON Lines manifest.
+
+    A manifest row has `id` and `audio`, and may have `start` and `duration` in seconds; relative
+    paths start at the manifest's folder. Raises ValueError when nothing is found, or two items
+    have one name.
+    """
+    source = Path(source)
+    if source.suffix in (".jsonl", ".json"):
+        items = [item for _, item in _rows(source)]
+    elif source.is_dir():
+        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        stems = Counter(p.with_suffix("") for p in files)
+        # a.flac and a.mp3 side by side keep their suffixes
+        names = [p if stems[p.with_suffix("")] > 1 else p.with_suffix("") for p in files]
+        items = [
+            Item(str(n.relative_to(source)), str(p)) for n, p in zip(names, files, strict=True)
+        ]
+    else:
+        items = [Item(source.stem, str(source))]
+    if not items:
+        raise ValueError(
+            f"{source}: no sound in it; wanted {' '.join(SUFFIXES)} or a manifest (.jsonl)"
+        )
+    _refuse_twins(source, items)
+    return items
+
+
+def refer(source, out, new) -> int:
+    """Write the manifest `source` as `new`, its rows referring to their features in `out`.
+
+    A row whose features are stored there gets "features": "FOLDER#ID", and is trained on without
+    its sound being read; the others stay as they are. Paths are relative to the folder of `new`.
+    Returns how many refer. Raises ValueError when `source` is no manifest, or `out` no set.
+    """
+    from features.folder import whole
+    from features.stored import Stored
+
+    source, new, there = Path(source), Path(new), Stored(out)
+    home, n = new.absolute().parent, 0
+    folder = os.path.relpath(out, home)
+    if "#" in folder:
+        raise ValueError(f"{folder}: a '#' in the path of a folder that is referred to; rename it")
+    home.mkdir(parents=True, exist_ok=True)
+    with whole(new) as file:
+        for row, item in _rows(source):
+            if not os.path.isabs(row["audio"]):
+                row["audio"] = os.path.relpath(item.path, home)
+            if item.id in there:
+                row["features"] = f"{folder}#{item.id}"
+                n += 1
+            file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return n
+
+
+def _rows(path: Path) -> Iterator[tuple[dict, Item]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # text may hold other line ends
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: cannot be read as a manifest ({error}); wanted JSON Lines"
+        ) from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            start, duration = row.get("start") or 0.0, row.get("duration")
+            item = Item(str(row["id"]), str(path.parent / row["audio"]), float(start), duration)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f'{path}:{number}: wanted {{"id": ..., "audio": ...}}, got {line[:60]!r} '
+                f"({type(error).__name__}: {error}); correct the line"
+            ) from None
+        yield row, item
+
+
+def _refuse_twins(source: Path, items: list[Item]) -> None:
+    seen: dict[str, str] = {}
+    for item in items:
+        if item.id in seen:
+            raise ValueError(
+                f"{source}: {seen[item.id]} and {item.path} would both be {item.id!r}; rename one"
+            )
+        seen[item.id] = item.path

@@ -1,0 +1,160 @@
+"""Stored features: shards that are memory-mapped, each with its index; whole, or not there.
+
+    with folder.writing("fbank", folder.holds(extractor)), Writer("fbank", "00000") as shard:
+        shard.add("utt1", *extractor(wave))
+    fbank = Stored("fbank", extractor)                    # refuses features of another front end
+    x, n = fbank["utt1"]                                  # (T, dim) view of the file, and T
+
+A folder holds `preset.json` (preset and all its options) and pairs NAME.npy, NAME.json: all frames
+of a shard one after another, float32, as plain numpy reads them, and their index (ids, rows, valid
+frames, CRC-32). Both are written under another name, flushed to the disk and renamed, the index
+last: a shard without index does not exist. In memory stand 28 bytes an utterance. T and n differ
+where a window is filled up (`pad_to_s`); a raw wave is (N,) and N.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from features import folder
+from features.folder import holds, read, refuse_other, repair, whole
+
+OPEN_SHARDS = 128  # mapped at a time: each holds a file descriptor, of which there are some 1024
+
+
+class Writer(folder.Writer):
+    """Writes shards: NAME-00.npy with NAME-00.json, and so on."""
+
+    def write(self, path: Path, waiting: dict[str, tuple[np.ndarray, int]]) -> None:
+        """Write a shard, its index last."""
+        widths = {x.shape[1:] for x, _ in waiting.values()}
+        if len(widths) > 1:
+            raise ValueError(f"{path}: features of several widths, {widths}; a set has one")
+        index = {
+            "ids": list(waiting),
+            "rows": [len(x) for x, _ in waiting.values()],
+            "valid": [n for _, n in waiting.values()],
+            "crc32": 0,
+        }
+        shape = (sum(index["rows"]), *widths.pop())
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        with whole(path.with_suffix(".npy")) as file:  # as np.save would, without a copy of it all
+            np.lib.format.write_array_header_1_0(file, header)
+            for x, _ in waiting.values():
+                file.write(x.data)
+                index["crc32"] = zlib.crc32(x, index["crc32"])
+        with whole(path.with_suffix(".json")) as file:
+            file.write(json.dumps(index).encode())
+
+
+class Stored:
+    """An opened set: `s[id]` -> features (T, dim), a read-only view of the file, and n <= T.
+
+    Opening reads the indexes and holds each against the size and header of its shard, not the
+    frames: `verify` does. Raises ValueError for what is no set, is damaged, or was made by another
+    front end than `extractor` (None: whichever). May be pickled and forked.
+    """
+
+    def __init__(self, path, extractor=None):
+        self.folder = Path(path)
+        if not (self.folder / "preset.json").is_file():
+            raise ValueError(
+                f"{path}: holds no stored features (no preset.json); "
+                "make them: features extract SOURCE --out FOLDER"
+            )
+        if extractor is not None:
+            refuse_other(self.folder, holds(extractor))
+        about = read(self.folder / "preset.json")
+        self.preset, self.options = about["preset"], about["options"]
+        self._names: list[str] = sorted(path.stem for path in self.folder.glob("[0-9]*-*.json"))
+        self._maps: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._index()
+
+    def _index(self) -> None:
+        """Read all indexes: sorted hashes of the ids, and shard, first row, rows, valid of each."""
+        hashes, places = [], []
+        for shard, name in enumerate(self._names):
+            path = self.folder / f"{name}.json"
+            index = read(path)
+            try:
+                rows = np.array(index["rows"], dtype=np.int64)
+                place = [np.full_like(rows, shard), np.cumsum(rows) - rows, rows, index["valid"]]
+                places.append(np.stack(place, axis=1).astype(np.int64))
+                hashes += map(_hash, index["ids"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
+            self._check(name, int(rows.sum()))
+        hashed = np.array(hashes, dtype=np.uint64)
+        order = np.argsort(hashed)
+        self._hashes = hashed[order]
+        self._places = np.concatenate(places)[order] if places else np.zeros((0, 4), np.int64)
+        if (self._hashes[1:] == self._hashes[:-1]).any():
+            raise ValueError(f"{self.folder}: an id stands there twice; extract into a new folder")
+
+    def _check(self, name: str, n_rows: int) -> None:
+        """Hold a shard's header and size against its index."""
+        path = self.folder / f"{name}.npy"
+        try:
+            frames = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
+        if len(frames) != n_rows or frames.dtype != np.float32:
+            raise ValueError(
+                f"{path}: damaged (has {len(frames)} rows of {frames.dtype}, its index says "
+                f"{n_rows} of float32); {repair(path)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def __iter__(self) -> Iterator[str]:
+        """The ids, shard by shard; read from the indexes, as they are not kept in memory."""
+        for name in self._names:
+            yield from read(self.folder / f"{name}.json")["ids"]
+
+    def __contains__(self, id: str) -> bool:
+        return self._find(id) is not None
+
+    def __getitem__(self, id: str) -> tuple[np.ndarray, int]:
+        place = self._find(id)
+        if place is None:
+            raise ValueError(
+                f"{self.folder}: has no features of {id!r}; run `features extract` once more"
+            )
+        shard, start, rows, valid = place
+        return self._map(shard)[start : start + rows], valid
+
+    def verify(self) -> None:
+        """Read all frames; ValueError for a shard that is not as it was written."""
+        for shard, name in enumerate(self._names):
+            path = self.folder / f"{name}.npy"
+            if zlib.crc32(self._map(shard)) != read(path.with_suffix(".json"))["crc32"]:
+                raise ValueError(f"{path}: damaged (checksum); {repair(path)}")
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_maps": OrderedDict()}
+
+    def _find(self, id: str) -> list[int] | None:
+        hashed = np.uint64(_hash(id))
+        at = int(np.searchsorted(self._hashes, hashed))
+        return self._places[at].tolist() if self._hashes[at : at + 1] == hashed else None
+
+    def _map(self, shard: int) -> np.ndarray:
+        if shard not in self._maps:
+            path = self.folder / f"{self._names[shard]}.npy"
+            self._maps[shard] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            if len(self._maps) > OPEN_SHARDS:
+                self._maps.popitem(last=False)
+        self._maps.move_to_end(shard)
+        return self._maps[shard]
+
+
+def _hash(id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")

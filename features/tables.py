@@ -1,0 +1,59 @@
+"""What a front end computes once: window, mel bank and cosine transform, as torch tensors.
+
+They are made in float64 and rounded once, to the dtype of the options. Copies for other devices are
+made when a wave comes from there and are kept. Nothing is changed afterwards: threads may share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from features import cepstra, mel, windows
+from features.options import Spectral
+
+
+@dataclass(frozen=True)
+class Tables:
+    """`window` (frame_length,), `bank` (FFT bins, mel bins) and `cosine` (mel bins, num_ceps).
+
+    `window` contains the scale, `bank` the division by n_fft of a periodogram, `cosine` the lifter;
+    `bank` and `cosine` are None where the options want none.
+    """
+
+    window: torch.Tensor
+    bank: torch.Tensor | None
+    cosine: torch.Tensor | None
+
+    def to(self, device: torch.device) -> Tables:
+        """The same on another device."""
+        tensors = (self.window, self.bank, self.cosine)
+        return Tables(*(t if t is None else t.to(device) for t in tensors))
+
+
+def make(o: Spectral) -> Tables:
+    """Tables of the options; raises ValueError when a mel filter holds no FFT bin."""
+    window = windows.window(o.window, o.frame_length, o.periodic) * o.scale
+    bank = cosine = None
+    if o.num_mel_bins:
+        bank = mel.mel_filters(
+            o.num_mel_bins, o.fft_length, o.sampling_rate, o.low_freq, o.top_freq, o.mel_scale,
+            o.mel_triangles, o.mel_norm, (o.vtln_warp, o.vtln_low, o.vtln_high),
+            o.empty_filters,
+        ).T * gain(o)  # fmt: skip
+    if o.num_ceps:
+        rows = cepstra.dct_matrix(o.num_ceps, o.num_mel_bins)
+        cosine = (rows * cepstra.lifter(o.num_ceps, o.cepstral_lifter)[:, None]).T
+    return Tables(*(None if t is None else tensor(t, o.dtype) for t in (window, bank, cosine)))
+
+
+def gain(o: Spectral) -> float:
+    """Factor on the spectrum: 1, or 1 / n_fft for a periodogram."""
+    return 1.0 / o.fft_length if o.periodogram else 1.0
+
+
+def tensor(values: np.ndarray, dtype: str) -> torch.Tensor:
+    """Float64 numpy to a contiguous tensor of `dtype`."""
+    return torch.from_numpy(np.ascontiguousarray(values)).to(getattr(torch, dtype))

@@ -1,0 +1,38 @@
+"""Neighbouring encoder steps side by side, and what becomes of the last, incomplete stack.
+
+"drop" leaves it out, "pad" fills it with zeros. An utterance shorter than one stack is always
+padded, so that it has a soft token.
+"""
+
+from torch.nn import functional
+
+from speechllm.models.masks import zero_beyond
+
+RESTS = ("drop", "pad")
+
+
+def check(stack: int, rest: str) -> None:
+    """Refuse a stack of nothing.
+
+    Raises:
+        ValueError: less than one step, an unknown way with the rest.
+    """
+    if stack < 1:
+        raise ValueError(f"a stack, window or stride wants 1 or more steps, got {stack}")
+    if rest not in RESTS:
+        raise ValueError(f"rest must be 'drop' or 'pad', got {rest!r}")
+
+
+def count(n, stack: int, rest: str):
+    """Give the number of stacks in n steps; n may be a tensor of lengths."""
+    if rest == "pad":
+        return -(-n // stack)
+    return n // stack + (0 < n) * (n < stack)
+
+
+def stacked(states, lengths, stack: int, rest: str):
+    """Stack states (B, L, D) of lengths (B,): (B, K, stack, D), zeros beyond the lengths."""
+    batch, steps, width = states.shape
+    size = count(steps, stack, rest) * stack
+    states = functional.pad(zero_beyond(states, lengths), (0, 0, 0, size - steps))
+    return states.reshape(batch, -1, stack, width)

@@ -1,0 +1,76 @@
+"""A perceptron of any depth, a Linear to begin with, over each step or each stack of steps.
+
+(B, L, D) -> (B, K, H), K = L / stack. With other settings it is the projector of
+- Canary-Qwen, LLaVA: layers 1
+- Audio Flamingo 3 (arXiv 2507.08128), after its pooling encoder; Phi-4-multimodal (arXiv
+  2503.01743); LLaVA-1.5: the defaults, norm "none"
+- Voxtral (arXiv 2507.13264): stack 4, bias false, norm "none".
+"""
+
+import dataclasses
+
+from torch import nn
+
+from speechllm.models.adapters import _mlp, _norm, _stack
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the perceptron.
+
+    layers: how many Linears. hidden: width between them, 0 for the LLM's width.
+    activation: "relu", "gelu" or "silu". bias: whether the Linears have one.
+    stack: encoder steps a soft token. rest: what becomes of the last, incomplete stack: "drop"
+    leaves it out, "pad" fills it with zeros.
+    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
+    square of the LLM's embeddings (`match`).
+    """
+
+    layers: int = 2
+    hidden: int = 0
+    activation: str = "gelu"
+    bias: bool = True
+    stack: int = 1
+    rest: str = "drop"
+    norm: str = "rms"
+    norm_scale: float = 0.0
+
+    def __post_init__(self):
+        """Refuse settings that mean nothing."""
+        if self.layers < 1 or self.hidden < 0:
+            raise ValueError(
+                f"wanted layers >= 1 and hidden >= 0, got layers {self.layers}, "
+                f"hidden {self.hidden}"
+            )
+        _stack.check(self.stack, self.rest)
+        _mlp.check(self.activation)
+        _norm.check(self.norm, self.norm_scale)
+
+    def count(self, n):
+        """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
+        return _stack.count(n, self.stack, self.rest)
+
+    def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
+        """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""
+        return MLP(self, in_dim, embedding.embedding_dim)
+
+
+class MLP(nn.Module):
+    """See the module docstring."""
+
+    def __init__(self, config: Config, in_dim: int, out_dim: int):
+        super().__init__()
+        self.config = config
+        hidden = [config.hidden or out_dim] * (config.layers - 1)
+        widths = [in_dim * config.stack, *hidden, out_dim]
+        self.mlp = _mlp.perceptron(widths, config.activation, config.bias)
+        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+
+    def forward(self, states, lengths):
+        """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
+        stacks = _stack.stacked(states, lengths, self.config.stack, self.config.rest).flatten(2)
+        return self.norm(self.mlp(stacks)), self.config.count(lengths)
+
+    def match(self, embeddings) -> None:
+        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
+        self.norm.match(embeddings)

@@ -1,0 +1,94 @@
+"""The Perceiver resampler of Flamingo: latents read the whole utterance and themselves.
+
+(B, L, D) -> (B, K, H), K = `latents`, whatever the length. The resampler is Idefics2's as
+transformers has it: a Linear brings states to its width and another its latents to the LLM's.
+Papers: Flamingo, arXiv 2204.14198 (64 latents); Idefics2, arXiv 2405.02246, whose RMSNorm, gated
+perceptron and shared keys and values stand in place of Flamingo's LayerNorm and squared ReLU.
+"""
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from speechllm.models.adapters import _norm
+from speechllm.models.masks import valid_mask, zero_beyond
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the resampler.
+
+    latents: soft tokens of an utterance. hidden: its width, 0 for the encoder's. layers: its depth.
+    heads, kv_heads, head_dim: of its attention.
+    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
+    square of the LLM's embeddings (`match`).
+    """
+
+    latents: int = 64
+    hidden: int = 0
+    layers: int = 3
+    heads: int = 16
+    kv_heads: int = 4
+    head_dim: int = 96
+    norm: str = "rms"
+    norm_scale: float = 0.0
+
+    def __post_init__(self):
+        """Refuse settings that mean nothing."""
+        if min(self.latents, self.layers, self.head_dim, self.kv_heads) < 1 or self.hidden < 0:
+            raise ValueError(
+                "wanted latents, layers, head_dim and kv_heads of 1 or more and hidden >= 0, got "
+                f"latents {self.latents}, layers {self.layers}, head_dim {self.head_dim}, "
+                f"kv_heads {self.kv_heads}, hidden {self.hidden}"
+            )
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"wanted heads a multiple of kv_heads, got heads {self.heads}, "
+                f"kv_heads {self.kv_heads}"
+            )
+        _norm.check(self.norm, self.norm_scale)
+
+    def count(self, n):
+        """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
+        return (0 < n) * self.latents
+
+    def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
+        """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""
+        return Perceiver(self, in_dim, embedding.embedding_dim)
+
+
+class Perceiver(nn.Module):
+    """See the module docstring."""
+
+    def __init__(self, config: Config, in_dim: int, out_dim: int):
+        from transformers.models.idefics2 import modeling_idefics2 as idefics2
+
+        super().__init__()
+        self.config = config
+        hidden = config.hidden or in_dim
+        self.linear1 = nn.Linear(in_dim, hidden)
+        self.resampler = idefics2.Idefics2PerceiverResampler(
+            idefics2.Idefics2PerceiverConfig(
+                hidden_size=hidden,
+                resampler_n_latents=config.latents,
+                resampler_depth=config.layers,
+                resampler_n_heads=config.heads,
+                resampler_head_dim=config.head_dim,
+                num_key_value_heads=config.kv_heads,
+            )
+        )
+        with torch.no_grad():  # they start as ones there: latents that are alike stay alike
+            self.resampler.latents.normal_()
+        self.linear2 = nn.Linear(hidden, out_dim)
+        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+
+    def forward(self, states, lengths):
+        """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
+        valid = valid_mask(lengths, states.shape[1]).long()
+        latents = self.resampler(self.linear1(zero_beyond(states, lengths)), valid)
+        return self.norm(self.linear2(latents)), self.config.count(lengths)
+
+    def match(self, embeddings) -> None:
+        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
+        self.norm.match(embeddings)

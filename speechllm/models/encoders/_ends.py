@@ -1,0 +1,34 @@
+"""Convolutions that see zeros beyond each utterance's end, whatever stands there."""
+
+from torch import nn
+
+from speechllm.models.masks import valid_mask
+
+
+class UtteranceConv(nn.Conv1d):
+    """Conv1d over (B, C, L) that takes what lies beyond `lengths` (B,) as zero.
+
+    `lengths` is set before each call, because the layer stands deep inside somebody else's model.
+    """
+
+    lengths = None
+
+    @classmethod
+    def like(cls, conv: nn.Conv1d) -> "UtteranceConv":
+        """Make one with the very parameters of `conv`."""
+        made = cls(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            conv.stride,
+            conv.padding,
+            conv.dilation,
+            conv.groups,
+            conv.bias is not None,
+        )
+        made.weight, made.bias = conv.weight, conv.bias
+        return made
+
+    def forward(self, x):
+        """Map x (B, C, L)."""
+        return super().forward(x.masked_fill(~valid_mask(self.lengths, x.shape[2])[:, None], 0.0))

@@ -1,0 +1,126 @@
+"""Soft tokens for cross-attention: in their rows, with who sees them, keys and values kept.
+
+B rows, S text positions, R media a row at most, K soft tokens a medium, H the LLM's width.
+"""
+
+import dataclasses
+from functools import cached_property
+
+import torch
+
+from speechllm.models.masks import valid_mask, zero_beyond
+
+
+@dataclasses.dataclass
+class Pair:
+    """Keys and values of one layer."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
+
+
+class Kept:
+    """Keys and values of the soft tokens, computed once a join: what Mllama asks of a cache."""
+
+    def __init__(self):
+        self.layers = {}
+
+    def update(self, keys, values, layer_idx: int):
+        """Keep one layer's."""
+        self.layers[layer_idx] = Pair(keys, values)
+        return keys, values
+
+
+@dataclasses.dataclass
+class Media:
+    """Soft tokens in their rows, R media a row at most, and who sees them.
+
+    states: (B, R, K, H). valid: (B, R, K). starts: (B, R), the column that sees it first.
+    inside: (B, R), the medium's segment, -1 where there is none. segments: (B, S).
+    """
+
+    states: torch.Tensor
+    valid: torch.Tensor
+    starts: torch.Tensor
+    inside: torch.Tensor
+    segments: torch.Tensor
+    last: bool
+    kept: Kept = dataclasses.field(default_factory=Kept)
+
+    @classmethod
+    def of(cls, tokens, slots, segments, last: bool) -> "Media":
+        """Bring tokens (M, K, H) into their rows, in the order in which they stand there."""
+        row, start, count = slots.unbind(1)
+        order = ((row == row[:, None]) & (start < start[:, None])).sum(1)
+        shape, at = (len(segments), int(order.max()) + 1), (row, order)
+        valid = valid_mask(count, tokens.shape[1])
+        tokens = zero_beyond(tokens, count)
+        return cls(
+            tokens.new_zeros(*shape, *tokens.shape[1:]).index_put(at, tokens),
+            valid.new_zeros(*shape, tokens.shape[1]).index_put(at, valid),
+            start.new_zeros(shape).index_put(at, start),
+            start.new_full(shape, -1).index_put(at, segments[row, start]),
+            segments,
+            last,
+        )
+
+    def read(self, layer, hidden):
+        """Let hidden states (B, S, H) look through a cross-attention layer.
+
+        Beams stand side by side: n times B rows are n copies of each row. S as joined or more: all
+        positions; fewer: those after, whose text comes from the cache.
+        """
+        media = self._of(len(hidden))
+        mask = media.mask(hidden.shape[1])
+        seen = mask.any(-1, keepdim=True)
+        kept = None if torch.is_grad_enabled() else media.kept
+        known = kept is not None and layer.layer_idx in kept.layers
+        dtype = layer.input_layernorm.weight.dtype
+        out = layer(
+            hidden.to(dtype),
+            cross_attention_states=None if known else media.states.flatten(1, 2).to(dtype),
+            cross_attention_mask=(mask | ~seen)[:, None],  # softmax over nothing is no number
+            attention_mask=None,
+            full_text_row_masked_out_mask=None,
+            past_key_values=kept,
+        )
+        return torch.where(seen, out.to(hidden.dtype), hidden)
+
+    def mask(self, n: int):
+        """Say which soft tokens each of n positions sees: (B, n, R * K)."""
+        if n not in self._masks:
+            size = self.segments.shape[1]
+            columns = torch.arange(n, device=self.starts.device) + (0 if n >= size else size)
+            segments = self.segments[:, columns.clamp(max=size - 1)]
+            seen = (self.starts[:, None] <= columns[:, None]) & (
+                self.inside[:, None] == segments[:, :, None]
+            )
+            if self.last:
+                seen &= seen.flip(2).cumsum(2).flip(2) == 1
+            self._masks.clear()
+            self._masks[n] = (seen.unsqueeze(-1) & self.valid[:, None]).flatten(2)
+        return self._masks[n]
+
+    @cached_property
+    def _masks(self) -> dict:
+        return {}
+
+    @cached_property
+    def _copies(self) -> dict:
+        return {}
+
+    def _of(self, rows: int) -> "Media":
+        """Give the media of `rows` rows, a multiple of B."""
+        times, rest = divmod(rows, len(self.segments))
+        if rest:
+            raise ValueError(
+                f"media were joined for {len(self.segments)} rows, but the LLM is given {rows}; "
+                "join what it reads, with no media where there are none"
+            )
+        if times == 1:
+            return self
+        if times not in self._copies:
+            names = ("states", "valid", "starts", "inside", "segments")
+            copies = {k: getattr(self, k).repeat_interleave(times, 0) for k in names}
+            self._copies[times] = dataclasses.replace(self, **copies, kept=Kept())
+        return self._copies[times]

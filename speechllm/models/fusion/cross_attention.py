@@ -1,0 +1,174 @@
+"""Gated cross-attention: before every n-th layer of the LLM its text looks at the soft tokens.
+
+A medium takes one text position, whatever its length, so the LLM's sequence stays short. That
+position and all after it in its example see the medium; positions that see none, and text without
+media, pass through untouched. The gates start at zero: at first the LLM answers as if nothing were
+there. The layers are transformers' own of Llama 3.2 Vision (Mllama); they stand before the LLM's by
+forward pre-hooks, so any causal LM of transformers will do, and belong to the fusion, not to it.
+Papers: Flamingo, arXiv 2204.14198; Llama 3, arXiv 2407.21783, section 7.2.
+"""
+
+import dataclasses
+from functools import partial
+
+import torch
+from torch import nn
+
+from speechllm.models.fusion import _slots
+from speechllm.models.fusion._media import Media
+
+SEES = ("all", "last")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of the cross-attention.
+
+    every: one before each n-th layer of the LLM, the n-th the first. heads, kv_heads: of its
+    attention, 0 for the LLM's (kv_heads: for as many as heads). ff: inner width of its gated
+    perceptron, 0 for four times the LLM's width.
+    sees: "all" media of the example that have begun, or the "last" of them, as in Flamingo.
+    """
+
+    every: int = 4
+    heads: int = 0
+    kv_heads: int = 0
+    ff: int = 0
+    sees: str = "all"
+
+    def __post_init__(self):
+        """Refuse settings that mean nothing."""
+        if self.every < 1 or min(self.heads, self.kv_heads, self.ff) < 0:
+            raise ValueError(
+                "wanted every of 1 or more, heads, kv_heads and ff of 0 or more, got every "
+                f"{self.every}, heads {self.heads}, kv_heads {self.kv_heads}, ff {self.ff}"
+            )
+        if self.sees not in SEES:
+            raise ValueError(f"sees must be one of {', '.join(SEES)}, got {self.sees!r}")
+
+    def count(self, n):
+        """Give the text positions that a medium of n soft tokens takes: one, where n is not 0."""
+        return (0 < n) * 1
+
+    def build(self) -> "CrossAttention":
+        """Make the fusion; its layers come with `attach`."""
+        return CrossAttention(self)
+
+
+class CrossAttention(nn.Module):
+    """See the module docstring.
+
+    What `join` joined last is what the LLM sees from then on: join before each use, with no media
+    where there are none.
+    """
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+        self.count = config.count
+        self._media = None
+
+    def attach(self, llm) -> None:
+        """Make the layers for an LLM and stand them before its own, once.
+
+        Raises:
+            ValueError: its layers are not found, fewer than `every` or of another width than its
+                embeddings; heads that do not divide its width; attached already.
+        """
+        if hasattr(self, "layers"):
+            raise ValueError("this fusion is attached to an LLM already; build another")
+        embedding, theirs = llm.get_input_embeddings(), _layers(llm)
+        if self.config.every > len(theirs):
+            raise ValueError(
+                f"[fusion] every = {self.config.every}, but the LLM has {len(theirs)} layers"
+            )
+        chosen = theirs[self.config.every - 1 :: self.config.every]
+        settings = self._settings(llm.config.get_text_config(), embedding.embedding_dim)
+        self.layers = nn.ModuleList(_cross_layer(settings, i) for i in range(len(chosen)))
+        weight = embedding.weight
+        scale = torch.linalg.vector_norm(weight.detach(), dtype=torch.float32)
+        scale = scale / weight.numel() ** 0.5 * getattr(embedding, "embed_scale", 1.0)
+        self.place = nn.Parameter(torch.randn(weight.shape[1], device=scale.device) * scale)
+        for own, layer in zip(self.layers, chosen, strict=True):
+            layer.register_forward_pre_hook(partial(self._before, own), with_kwargs=True)
+
+    def _settings(self, text, width: int):
+        """Describe a cross-attention layer for an LLM whose configuration is `text`."""
+        from transformers.models.mllama.configuration_mllama import MllamaTextConfig
+
+        heads = self.config.heads or text.num_attention_heads
+        kv_heads = self.config.kv_heads or heads
+        if text.hidden_size != width:
+            raise ValueError(
+                f"[fusion] cross_attention wants an LLM whose embeddings are as wide as its layers,"
+                f" got {width} and {text.hidden_size}"
+            )
+        if width % heads or heads % kv_heads:
+            raise ValueError(
+                f"[fusion] wanted heads that divide the LLM's width {width} and kv_heads that "
+                f"divide heads, got heads {heads}, kv_heads {kv_heads}"
+            )
+        return MllamaTextConfig(
+            hidden_size=width,
+            intermediate_size=self.config.ff or 4 * width,
+            num_attention_heads=heads,
+            num_key_value_heads=kv_heads,
+            attn_implementation="sdpa",
+        )
+
+    def join(self, embeddings, tokens, slots, segments=None):
+        """Let the LLM see soft tokens, from now to the next call, and mark where they begin.
+
+        Args:
+            embeddings: (B, S, H) of text, anything at the slots.
+            tokens: (M, K, H).
+            slots: (M, 3) int64 rows of row, start, count: media m is seen from (row, start) on, its
+                first `count` soft tokens.
+            segments: (B, S), the number of each position's example; a medium is seen in its own
+                only. None: a row is one example.
+
+        Returns:
+            (B, S, H); at each start stands the learned embedding `place`.
+
+        Raises:
+            ValueError: tokens and slots of different number, a count above K.
+        """
+        _slots.check(tokens, slots)
+        self._media = None
+        if not len(slots):
+            return embeddings
+        if segments is None:
+            segments = torch.ones(embeddings.shape[:2], dtype=torch.long, device=slots.device)
+        self._media = Media.of(tokens, slots, segments, self.config.sees == "last")
+        row, start, _ = slots.unbind(1)
+        place = self.place.to(embeddings.dtype).expand(len(slots), -1)
+        return embeddings.index_put((row, start), place)
+
+    def _before(self, own, layer, args, kwargs):
+        """Stand before a layer of the LLM: change the hidden states (B, S, H) it is given."""
+        if self._media is None:
+            return None
+        if args:
+            return (self._media.read(own, args[0]), *args[1:]), kwargs
+        hidden = self._media.read(own, kwargs["hidden_states"])
+        return args, {**kwargs, "hidden_states": hidden}
+
+    def __getstate__(self):
+        """Leave out what was joined last: a copy of the model begins without media."""
+        return {**self.__dict__, "_media": None}
+
+
+def _layers(llm) -> nn.ModuleList:
+    """Find the LLM's layers: the first list of as many modules as its configuration says."""
+    n = llm.config.get_text_config().num_hidden_layers
+    for module in llm.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n:
+            return module
+    name = type(llm).__name__
+    raise ValueError(f"[fusion] cross_attention finds no list of {n} layers in {name}")
+
+
+def _cross_layer(settings, number: int) -> nn.Module:
+    from transformers.models.mllama import modeling_mllama
+
+    return modeling_mllama.MllamaCrossAttentionDecoderLayer(settings, number)

@@ -1,0 +1,243 @@
+"""Presets against transformers, torchaudio's transforms, librosa and python_speech_features.
+
+Tolerances as in test_parity, for dB in dB (1 in ln is 4.34 dB); in float64 a mean of 1e-6 where
+the reference has float64.
+"""
+
+import warnings
+
+import librosa
+import numpy as np
+import pytest
+import python_speech_features
+import torch
+from transformers import (
+    ASTFeatureExtractor,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
+)
+
+import features
+
+RATES = (8000, 16000)
+WHISPER = {"mean": 1e-6, "p999": 5e-5, "most": 2e-3}
+CEPSTRA = {"mean": 1e-4, "p999": 5e-3, "most": 2e-1}
+EXACT = {"mean": 1e-6, "p999": 1e-5, "most": 1e-4}
+LOG_MEL = {"mean": 1e-5, "p999": 5e-4, "most": 2e-2}
+LABELS = ("noise", "silence", "dc", "noise_on_dc", "square", "slow_square", "tone", "impulses",
+          "speechlike")  # fmt: skip
+# what leaks of a constant through a Hann window of 200 lies at the floor of 1e-10: fp32 rounds it,
+# and every program in its own way
+ROUNDED = {(label, 8000, name) for label in ("dc", "slow_square")
+           for name in ("torchaudio_mel", "torchaudio_mfcc")}  # fmt: skip
+
+
+def stft(rate, n_fft):
+    """Arguments of a transform with frames of 25 ms (librosa: 128 ms) every 10 ms (32 ms)."""
+    milli = rate // 1000
+    window, hop = (25 * milli, 10 * milli) if n_fft == 400 else (128 * milli, 32 * milli)
+    return {"n_fft": n_fft, "win_length": window, "hop_length": hop}
+
+
+def torchaudio_mel(wave, rate):
+    from torchaudio.transforms import MelSpectrogram
+
+    tensor = torch.from_numpy(wave)
+    transform = MelSpectrogram(rate, n_mels=80, **stft(rate, 400)).to(tensor.dtype)
+    return _log(transform(tensor).T.numpy())
+
+
+def torchaudio_mfcc(wave, rate):
+    from torchaudio.transforms import MFCC
+
+    tensor = torch.from_numpy(wave)
+    melkwargs = {"n_mels": 80, **stft(rate, 400)}
+    return MFCC(rate, n_mfcc=40, melkwargs=melkwargs).to(tensor.dtype)(tensor).T.numpy()
+
+
+def librosa_mel(wave, rate):
+    power = librosa.feature.melspectrogram(y=wave, sr=rate, **stft(rate, 2048))
+    return librosa.power_to_db(power).T
+
+
+def librosa_mfcc(wave, rate):
+    return librosa.feature.mfcc(y=wave, sr=rate, **stft(rate, 2048)).T
+
+
+def ast(wave, rate):
+    theirs = ASTFeatureExtractor(sampling_rate=rate, max_length=40)
+    return theirs(wave, sampling_rate=rate, return_tensors="np").input_values[0]
+
+
+def psf_mfcc(wave, rate):
+    return python_speech_features.mfcc(wave.astype(np.float64) * 32768, rate)
+
+
+def _log(x):
+    return np.log(np.maximum(x, 1e-10))
+
+
+REFERENCES = {f.__name__: f for f in (
+    torchaudio_mel, torchaudio_mfcc, librosa_mel, librosa_mfcc, ast, psf_mfcc
+)}  # fmt: skip
+FLOAT64 = ("torchaudio_mel", "torchaudio_mfcc", "librosa_mel", "librosa_mfcc", "psf_mfcc")
+
+
+def ours(name, wave, rate, dtype="float32"):
+    """The preset; torchaudio_mel as its logarithm, AST in a window that all signals here fit."""
+    changes = {"pad_to_frames": 40} if name == "ast" else {}
+    wave = wave[: 40 * rate // 100] if name == "ast" else wave
+    x, _ = features.get(name, sampling_rate=rate, dtype=dtype, **changes)(wave)
+    return _log(x.numpy()) if name == "torchaudio_mel" else x.numpy()
+
+
+def within(name):
+    """Tolerances for a preset."""
+    wide = CEPSTRA if "mfcc" in name else LOG_MEL
+    unit = 10 / np.log(10) if name.startswith("librosa") or name == "torchaudio_mfcc" else 1.0
+    return {key: value * unit for key, value in wide.items()}
+
+
+@pytest.fixture
+def double():
+    """Everything that torchaudio makes is float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """librosa warns of short signals, torchaudio and transformers of empty filters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("name", REFERENCES)
+def test_preset_is_its_reference(name, label, rate, signals, close):
+    signal = signals[label]
+    assert set(LABELS) == set(signals)
+    theirs = REFERENCES[name](signal[: 40 * rate // 100] if name == "ast" else signal, rate)
+    x = ours(name, signal, rate)
+    if (label, rate, name) not in ROUNDED:
+        close(x, theirs, **within(name))
+        return
+    exact = ours(name, signal, rate, "float64")
+    assert np.abs(x - exact).mean() < 3 * np.abs(theirs - exact).mean()
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("name", FLOAT64)
+def test_preset_is_its_reference_in_float64(name, rate, signal, close, double):
+    theirs = REFERENCES[name](signal.astype(np.float64), rate)
+    close(ours(name, signal, rate, "float64"), theirs, **EXACT)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_every_length_up_to_three_frames(name, signals, close):
+    step = 7 if name.startswith("librosa") or name.endswith("audio_mfcc") else 1  # slow ones
+    least = 201 if "torchaudio" in name else 400 if name == "ast" else 1  # they refuse less
+    for n in range(least, 2 * 512 + 2 if "librosa" in name else 721, step):
+        wave = signals["speechlike"][5000 : 5000 + n]
+        theirs = REFERENCES[name](wave, 16000)
+        close(ours(name, wave, 16000), theirs, **within(name) | {"p999": 1e-2})
+
+
+def test_ast_without_its_window(signals, close):
+    """The real frames are the same with and without the padding to 1024."""
+    wave = signals["speechlike"]
+    bare, n = features.get("ast")(wave)
+    padded, real = features.get("ast", pad_to_frames=1024)(wave)
+    theirs = ASTFeatureExtractor()(wave, sampling_rate=16000, return_tensors="np").input_values[0]
+    assert n == real == len(bare) and torch.equal(padded[:n], bare)
+    close(padded, theirs)
+
+
+def seamless(wave, rate):
+    """Rows of SeamlessM4TFeatureExtractor that its mask keeps."""
+    theirs = SeamlessM4TFeatureExtractor(sampling_rate=rate)
+    found = theirs(wave, sampling_rate=rate, return_tensors="np")
+    return found.input_features[0][: int(found.attention_mask[0].sum())]
+
+
+@pytest.mark.parametrize("name", ["noise", "noise_on_dc", "slow_square", "impulses", "speechlike"])
+@pytest.mark.parametrize("rate", RATES)
+def test_seamless_is_transformers(name, rate, signals, close):
+    lengths = {"frame_length_ms": 400e3 / rate, "frame_shift_ms": 160e3 / rate}
+    x, n = features.get("seamless", sampling_rate=rate, **lengths)(signals[name])
+    theirs = seamless(signals[name], rate)
+    assert n == len(theirs)
+    close(x, theirs)
+
+
+def test_seamless_where_nothing_changes(signal, close):
+    """Columns that hardly vary are divided by little: what fp32 does to mean and variance shows.
+
+    It is 3e-3 for silence, so theirs are normalised in float64 here.
+    """
+    theirs = SeamlessM4TFeatureExtractor()._extract_fbank_features(signal).astype(np.float64)
+    theirs = (theirs - theirs.mean(0)) / np.sqrt(theirs.var(0, ddof=1) + 1e-7)
+    theirs = theirs[: len(theirs) // 2 * 2].reshape(-1, 160)
+    fe = features.get("seamless", dtype="float64")
+    # their log-mel is rounded to fp32, which 1 / deviation magnifies
+    close(fe(signal)[0], theirs, mean=1e-4, p999=5e-3, most=2e-2)
+
+
+def test_seamless_in_every_length(signals, close):
+    for n in range(720, 1040, 3):
+        wave = signals["noise"][:n]
+        close(features.get("seamless")(wave)[0], seamless(wave, 16000), most=2e-2, mean=1e-4)
+    assert features.get("seamless")(signals["noise"][:559])[0].shape == (0, 160)
+
+
+@pytest.mark.parametrize("num_bins", [80, 128])
+def test_whisper_is_transformers(num_bins, signal, close):
+    theirs = WhisperFeatureExtractor(feature_size=num_bins)
+    x, n = features.get(f"whisper{num_bins}", pad_to_s=30.0)(signal)
+    padded = theirs(signal, sampling_rate=16000, return_tensors="np").input_features[0].T
+    assert x.shape == (3000, num_bins) and n == len(signal) // 160
+    close(x, padded, **WHISPER)
+    x, n = features.get(f"whisper{num_bins}")(signal)
+    bare = theirs(signal, sampling_rate=16000, padding="do_not_pad", return_tensors="np")
+    assert n == len(x)
+    close(x, bare.input_features[0].T, **WHISPER)
+
+
+def test_whisper_window_filled_to_the_brim(close):
+    theirs = WhisperFeatureExtractor(feature_size=80)
+    fe = features.get("whisper80", pad_to_s=30.0)
+    noise = np.random.default_rng(1).standard_normal(480000).astype(np.float32) * 0.1
+    for n in (480000, 479999, 479801, 479800, 479500, 1, 0):
+        if n:  # transformers cannot pad nothing
+            full = theirs(noise[:n], sampling_rate=16000, return_tensors="np").input_features[0].T
+            close(fe(noise[:n])[0], full, **WHISPER)
+        assert fe(noise[:n])[0].shape == (3000, 80)
+
+
+def test_wave_is_wav2vec2s(signal):
+    theirs = Wav2Vec2FeatureExtractor(do_normalize=True)(signal, sampling_rate=16000)
+    x, n = features.get("wave16k", normalize=True)(signal)
+    assert n == len(signal)
+    assert np.abs(x.numpy() - theirs.input_values[0]).max() < 1e-4
+    assert (features.get("wave16k")(signal)[0].numpy() == signal).all()
+
+
+def test_real_speech(real_data, close):
+    """Some utterances of some speakers, against all of them."""
+    files = sorted(real_data.glob("librispeech_flac/dev-clean/*/*/*.flac"))[::200][:3]
+    if not files:
+        pytest.skip("needs librispeech_flac in the data folder")
+    for path in files:
+        wave, rate = features.load(path)
+        wave = wave[: 8 * rate]
+        for name, reference in REFERENCES.items():
+            cut = wave[: 40 * rate // 100] if name == "ast" else wave
+            close(ours(name, wave, rate), reference(cut, rate), **within(name))
+        close(features.get("seamless")(wave)[0], seamless(wave, rate))
+        whisper = WhisperFeatureExtractor(feature_size=80)
+        theirs = whisper(wave, sampling_rate=rate, return_tensors="np").input_features[0].T
+        close(features.get("whisper80", pad_to_s=30.0)(wave)[0], theirs, **WHISPER)
