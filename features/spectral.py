@@ -19,7 +19,7 @@ from itertools import pairwise
 
 import torch
 
-from features import normalise, steps, tables
+from features import fast, normalise, steps, tables
 from features.options import Spectral
 from features.samples import Samples
 from features.tables import Tables
@@ -62,7 +62,8 @@ class Pipeline:
         if busy < n_frames:
             rows[busy:] = self.silence
         wave = self.emphasised(self.dithered(wave))
-        self.fill(Samples(wave, n_samples, self.o.edges), 0, rows[:busy])
+        if not fast.run(self.o, wave, n_samples, rows[:busy]):
+            self.fill(Samples(wave, n_samples, self.o.edges), 0, rows[:busy])
         self.finish(rows, x)
 
     def dithered(self, wave: torch.Tensor) -> torch.Tensor:

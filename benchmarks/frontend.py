@@ -1,0 +1,249 @@
+"""How fast the audio front end is: ours against others, medians of interleaved rounds.
+
+    python benchmarks/frontend.py [--data DIR] [--quick] [--rounds 5] [--threads 1 2]
+
+Utterances of 2 to 15 s, one file of an hour (MB: the most memory above input and output), a batch
+against a loop, and a folder of FLAC to stored features. Sound comes from --data (or
+SPEECHLLM_DATA), else it is made up. RTF is seconds of sound a second; `times` is how long a row
+takes in units of the first; each row must agree with the first before it is timed. With one thread
+CPU time counts, with more the clock on the wall. Ours starts no thread: with --threads 2 torch may
+use two inside the peers, and one row calls ours from two.
+"""
+
+import argparse
+import functools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from unittest import mock
+
+TOLERANCE = 1e-3  # two rows with a larger mean difference do not compute the same
+
+
+def main() -> None:
+    """Print the tables, those of each number of threads by a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("SPEECHLLM_DATA", ""))
+    parser.add_argument("--quick", action="store_true", help="20 utterances, two minutes for long")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", default="", help="tables whose title holds this word")
+    args = parser.parse_args()
+    if len(args.threads) == 1:
+        tables(args, args.threads[0])
+        return
+    same = [f"--data={args.data}", f"--rounds={args.rounds}", f"--only={args.only}"]
+    same += ["--quick"] * args.quick
+    for n in map(str, args.threads):
+        limits = {f"{name}_NUM_THREADS": n for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+        command = [sys.executable, __file__, *same, "--threads", n]
+        subprocess.run(command, check=True, env=os.environ | limits)
+
+
+def tables(args, threads: int) -> None:
+    """All tables for one number of threads."""
+    import frontend_peers as peers
+    import torch
+
+    from features import fast
+
+    torch.set_num_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
+    cpu = torch.backends.cpu.get_cpu_capability()
+    print(f"\n{threads} thread(s), {cpu}, torch {version('torch')}; {fast.status().split(' (')[0]}")
+    waves = peers.waves(args.data, 20 if args.quick else 200)
+    long = peers.long(waves, 120 if args.quick else 3600)
+    for title, rows in groups(peers, args.only).items():
+        many = f"{title}, {len(waves)} utterances"
+        pooled = [("ours, called from two threads", rows[0][1])] if threads > 1 else []
+        race(many, [*rows, *pooled], waves, args.rounds, clock)
+        if "kaldi" in title:
+            title = f"{title}, one of {len(long) / peers.RATE:.0f} s"
+            race(title, rows, [long], min(3, args.rounds), clock)
+    if args.only in "batch":
+        batch(waves[:32], args.rounds, clock)
+    if args.only in "stored":
+        stored(args, peers, clock, threads)
+
+
+def groups(peers, only: str) -> dict:
+    """Rows (name, function of a wave) by title; the first row is ours."""
+    librosa = {"n_fft": 512, "drop_last": False, "offset": 0.0, "divisor": 0.1}
+    cepstra = {**librosa, "num_mel_bins": 40, "num_ceps": 13, "top_db": 0.0}
+    window = {"pad_to_s": 30.0}
+    table = (
+        ("kaldi fbank80", "kaldi_fbank80", {}, peers.compliance("fbank"), peers.native("Fbank")),
+        ("kaldi mfcc13", "kaldi_mfcc13", {}, peers.compliance("mfcc"), peers.native("Mfcc")),
+        ("whisper80", "whisper80", {}, peers.whisper("torch core")),
+        ("whisper80 in 30 s", "whisper80", window, peers.whisper("public call")),
+        ("librosa's mel", "whisper80", librosa, peers.rosa("melspectrogram")),
+        ("librosa's mfcc", "whisper80", cepstra, peers.rosa("mfcc")),
+    )
+    found = {}
+    for title, preset, options, *others in (row for row in table if only in row[0]):
+        ours = _ours(preset, options)
+        torch_alone = ("ours, without the C kernel", functools.partial(_slow, ours))
+        found[title] = [("ours", ours), torch_alone, *filter(None, others)]
+    return found
+
+
+def _ours(preset: str, options: dict):
+    import features
+
+    extractor = features.get(preset, **options)
+    return lambda wave: extractor(wave)[0].numpy()
+
+
+def _slow(ours, wave):
+    """Ours with the kernel out of the way."""
+    from features import fast
+
+    with mock.patch.object(fast, "run", lambda *_: False):
+        return ours(wave)
+
+
+def race(title: str, rows, waves, rounds: int, clock) -> None:
+    """Time all rows on all waves in turns, and print the table."""
+    audio_s = sum(map(len, waves)) / 16000
+    seconds: dict = {name: [] for name, _ in rows}
+    memory: dict = {}
+    _agree(title, rows, waves[0][:80000])
+    for _ in range(rounds):
+        for name, method in rows:
+            before = _memory_mb("VmRSS")
+            began = clock()
+            if "two threads" in name:
+                with ThreadPoolExecutor(2) as pool:
+                    pool.map(method, waves)
+            else:
+                for wave in waves:
+                    x = method(wave)
+            seconds[name].append(clock() - began)
+            if len(waves) == 1:
+                extra = _memory_mb("VmHWM") - before - x.nbytes / 2**20
+                memory[name] = max(extra, memory.get(name, 0.0))
+            x = None
+    _print(title, seconds, audio_s, memory)
+
+
+def _agree(title: str, rows, wave) -> None:
+    import numpy as np
+
+    first = rows[0][1](wave)
+    for name, method in rows[1:]:
+        x = method(wave)
+        apart = float(np.abs(first - x).mean()) if first.shape == x.shape else np.inf
+        assert apart < TOLERANCE, f"{title}: {name} computes something else ({apart:.1e})"
+
+
+def _print(title: str, seconds: dict, audio_s: float, memory: dict) -> None:
+    print(f"\n{title:<44}{'RTF':>8}{'times':>8}{'spread':>8}{'MB' if memory else '':>8}")
+    first = statistics.median(next(iter(seconds.values())))
+    for name, all_s in seconds.items():
+        median = statistics.median(all_s)
+        spread = (max(all_s) - min(all_s)) / median
+        extra = f"{memory[name]:8.0f}" if memory else ""
+        print(f"{name:<44}{audio_s / median:8.0f}{median / first:8.2f}{spread:8.0%}{extra}")
+
+
+def _compare(title: str, ways: dict, audio_s: float, rounds: int, clock) -> None:
+    """Time functions without arguments in turns, and print the table."""
+    seconds: dict = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began = clock()
+            way()
+            seconds[name].append(clock() - began)
+    _print(title, seconds, audio_s, {})
+
+
+def batch(waves, rounds: int, clock) -> None:
+    """A batch against a loop that keeps its results."""
+    import numpy as np
+
+    import features
+
+    fbank = features.get("kaldi_fbank80")
+    lengths = [len(wave) for wave in waves]
+    padded = np.zeros((len(waves), max(lengths)), np.float32)
+    for row, wave in zip(padded, waves, strict=True):
+        row[: len(wave)] = wave
+    ways = {
+        "loop": lambda: [fbank(wave) for wave in waves],
+        "batch with lengths": lambda: fbank(padded, lengths),
+    }
+    title = f"kaldi fbank80, batch of {len(waves)}"
+    _compare(title, ways, sum(lengths) / 16000, rounds * 10, clock)
+
+
+def stored(args, peers, clock, threads: int) -> None:
+    """A folder of FLAC to stored features, in as many processes as threads."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = peers.flac_files(args.data, Path(folder), 10 if args.quick else 40)
+        audio_s = sum(_decode(path) for path in files)
+        others = [peers.compliance("fbank"), peers.native("Fbank")] if threads == 1 else []
+        jobs = {
+            "ours": functools.partial(_store, folder, None),
+            "decoding alone": _decode,
+            **{row[0]: functools.partial(_store, folder, row[1]) for row in others if row},
+        }
+        title = f"{len(files)} FLAC files to features, {threads} process(es)"
+        if threads == 1:
+            ways = {name: functools.partial(_each, map, job, files) for name, job in jobs.items()}
+            _compare(title, ways, audio_s, args.rounds, clock)
+            return
+        with ProcessPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            each = functools.partial(pool.map, chunksize=4)
+            ways = {name: functools.partial(_each, each, job, files) for name, job in jobs.items()}
+            for way in ways.values():  # imports and first calls are not what is measured
+                way()
+            _compare(title, ways, audio_s, args.rounds * 3, clock)
+
+
+def _each(mapping, job, files) -> None:
+    list(mapping(job, files))
+
+
+def _decode(path) -> float:
+    """Seconds of sound in the file, after decoding all of it."""
+    import features
+
+    wave, rate = features.load(path)
+    return len(wave) / rate
+
+
+@functools.cache
+def _fbank80():
+    return _ours("kaldi_fbank80", {})
+
+
+def _store(folder: str, method, path: Path) -> None:
+    import numpy as np
+
+    import features
+
+    wave, _ = features.load(path)
+    np.save(Path(folder) / f"{path.stem}.npy", (method or _fbank80())(wave))
+
+
+def _memory_mb(name: str) -> float:
+    """Memory in use (VmRSS, which also forgets the peak), or the peak since (VmHWM)."""
+    try:
+        if name == "VmRSS":
+            Path("/proc/self/clear_refs").write_text("5")
+        words = Path("/proc/self/status").read_text().split()
+    except OSError:
+        return float("nan")  # only Linux tells
+    return int(words[words.index(f"{name}:") + 1]) / 1024
+
+
+if __name__ == "__main__":
+    main()
