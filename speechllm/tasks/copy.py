@@ -15,12 +15,13 @@ import numpy as np
 class Config:
     """Shares of random strings and plain text, the rest copies; noise is the chance a word.
 
-    span: of 1 or more takes a run of that many words to all, anew each time: short ones, from which
-    copying is learned first, are as frequent as long ones. 0 takes the text as it is.
+    span: (least, most) takes a run of that many words, anew each time, short ones as often as long
+    ones: from short ones copying is learned first. A most of 0 is all words; (0, 0) takes the text
+    as it is, as does validation.
     """
 
     noise: float = 0.1
-    span: int = 0
+    span: tuple[int, ...] = (0, 0)
     random_share: float = 0.2
     plain_share: float = 0.25
     prompt: tuple[str, ...] = ("",)
@@ -32,8 +33,8 @@ class Config:
         text = row["text"]
         if rng is None:
             return self._copy(text, text)
-        if self.span:
-            text = run_of_words(text, self.span, rng)
+        if any(self.span):
+            text = run_of_words(text, *self.span, rng)
         kind = rng.random()
         if kind < self.plain_share:
             return [{"role": "assistant", "content": text}]
@@ -46,12 +47,14 @@ class Config:
         return [{"role": "user", "content": content}, {"role": "assistant", "content": text}]
 
 
-def run_of_words(text: str, least: int, rng: np.random.Generator) -> str:
-    """Take neighbouring words, `least` to all of them, with the logarithm of their number drawn."""
+def run_of_words(text: str, least: int, most: int, rng: np.random.Generator) -> str:
+    """Take `least` to `most` neighbouring words (0: all), the logarithm of their number drawn."""
     words = text.split(" ")
-    if len(words) <= least:
-        return text
-    size = int(np.exp(rng.uniform(np.log(least), np.log(len(words) + 1))))
+    most = min(most or len(words), len(words))
+    if most <= least:
+        size = most
+    else:
+        size = int(np.exp(rng.uniform(np.log(max(least, 1)), np.log(most + 1))))
     first = int(rng.integers(len(words) - size + 1))
     return " ".join(words[first : first + size])
 

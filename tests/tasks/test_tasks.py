@@ -82,8 +82,10 @@ def test_runs_of_words_have_all_lengths():
     """From the least to the whole text, short ones as often as long ones, words in their order."""
     rng = np.random.default_rng(3)
     text = " ".join(f"w{i}" for i in range(32))
-    runs = [copy.run_of_words(text, 2, rng) for _ in range(2000)]
+    runs = [copy.run_of_words(text, 2, 0, rng) for _ in range(2000)]
     sizes = [len(run.split()) for run in runs]
     assert set(sizes) == set(range(2, 33)) and all(run in text for run in runs)
     assert 0.4 < np.mean([size < 8 for size in sizes]) < 0.6  # 8 is half way from 2 to 32
-    assert copy.run_of_words("one two", 3, rng) == "one two"
+    assert copy.run_of_words("one two", 3, 0, rng) == "one two"
+    sizes = {len(copy.run_of_words(text, 1, 6, rng).split()) for _ in range(200)}
+    assert sizes == set(range(1, 7))
