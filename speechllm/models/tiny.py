@@ -23,7 +23,7 @@ from speechllm.models.system import System
 # Names of sizes in all families of transformers and in our own Configs, and their tiny values.
 SMALL = {
     32: """hidden_size n_embd d_model dim embed_dim encoder_embed_dim hidden hidden_dim
-        attention_dim output_hidden_size classifier_proj_size""",
+        word_embed_proj_dim attention_dim output_hidden_size classifier_proj_size""",
     64: "intermediate_size encoder_ffn_dim decoder_ffn_dim ffn_dim encoder_ffn_embed_dim ff",
     16: "num_conv_pos_embeddings conv_pos output_dim",
     8: "head_dim subsampling_channels codevector_dim proj_codevector_dim",

@@ -19,6 +19,7 @@ front end is then wave16k. Branches without one get what the system's front end 
     [encoder.branch.frontend]
     name = "kaldi_fbank80"
     num_mel_bins = 128
+    empty_filters = true
     offset = -15.41663
     divisor = 13.11164
 
