@@ -82,22 +82,35 @@ class Lengths:
         return self.tokens / self.seconds
 
 
-def drawing(system: System, model: SpeechLLM, seconds: float = 10.0) -> list[tuple[str, str, str]]:
+def name_of(preset: config.Preset, noun: str) -> str:
+    """Say which part a preset has: its name, for an LLM the checkpoint or the family."""
+    table = preset.table(noun)
+    nothing = f"{table.get('config', {}).get('model_type')} from nothing"
+    return table.get("name") or table.get("pretrained", "").split("/")[-1] or nothing
+
+
+def drawing(preset: config.Preset, system: System, model: SpeechLLM, seconds: float = 10.0):
     """Draw the way of `seconds` of audio as (noun, which, shape of what comes out) rows.
 
     An adapter that drops what says nothing gives at most that many soft tokens.
+
+    Args:
+        preset: what `system`, its `outline`, was made of.
+        system, model: from `outline`.
+        seconds: of audio.
     """
-    at, front, nouns = Lengths.of(system, seconds), system.extractor.dim, system.preset.table
+    at, front = Lengths.of(system, seconds), system.extractor.dim
     most = "at most " if getattr(system.adapter, "drops", False) else ""
     frames = f"({at.frames}, {front})" if front > 1 else f"({at.frames},)"
     text = model.llm.config.get_text_config()
-    llm = nouns("llm").get("pretrained") or f"{text.model_type} from nothing"
     slots = f"{most}{at.positions} text positions" if at.positions > 1 else "1 text position"
-    return [
-        ("wave", f"{seconds:g} s", f"({at.n_samples},)"),
-        ("front end", nouns("frontend")["name"], frames),
-        ("encoder", nouns("encoder")["name"], f"({at.states}, {system.encoder.dim})"),
-        ("adapter", nouns("adapter")["name"], f"{most}({at.tokens}, {model.width})"),
-        ("fusion", nouns("fusion")["name"], slots),
-        ("LLM", llm, f"{text.num_hidden_layers} layers of {model.width}, V {model.vocab_size}"),
-    ]
+    rows = {
+        "wave": f"({at.n_samples},)",
+        "frontend": frames,
+        "encoder": f"({at.states}, {system.encoder.dim})",
+        "adapter": f"{most}({at.tokens}, {model.width})",
+        "fusion": slots,
+        "llm": f"{text.num_hidden_layers} layers of {model.width}, {model.vocab_size} entries",
+    }
+    which = {noun: name_of(preset, noun) for noun in rows} | {"wave": f"{seconds:g} s"}
+    return [(noun, which[noun], shape) for noun, shape in rows.items()]

@@ -102,7 +102,8 @@ def shrink(preset: config.Preset) -> config.Preset:
     made = bare(preset)
     tables = made.tables
     for table in _encoders(tables):
-        _shrink_part(table, config.part("models.encoders", table, "tiny encoder"))
+        own = {k: v for k, v in table.items() if k == "name" or k in _settings(table["name"])}
+        _shrink_part(table, config.part("models.encoders", own, "tiny encoder"))
     for noun, room in (("adapter", "models.adapters"), ("fusion", "models.fusion")):
         _shrink_part(tables[noun], config.part(room, tables[noun], f"tiny {noun}"))
     _shrink_llm(tables["llm"])

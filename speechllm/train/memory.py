@@ -8,22 +8,27 @@ and what the allocator wastes are left out. Tests hold the estimate against what
 """
 
 import re
-from dataclasses import dataclass, replace
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import soundfile
 import torch
 from torch import nn
 
+from speechllm.data import manifest
 from speechllm.data.batch import Batch
-from speechllm.data.chat import Builder
 from speechllm.data.collate import collate
-from speechllm.data.examples import Example
 from speechllm.models.system import System
-from speechllm.train.stages import Learner, Stage
+from speechllm.train.run import Run
+from speechllm.train.stages import Learner, Stage, stages
 
 TOKENS_PER_S = 3.0  # of an answer: English speech in a large vocabulary
 PROMPT = 30  # tokens
 KEPT = 1.6  # a layer's output, and what activation and residual sum keep of it
-LIVE = 3.0  # of the widest layer's output while it runs: input, output, activation
+LIVE = 4.0  # of the widest layer's output while it runs: input, output, activation
 WIDE = 8  # bytes a logit costs besides itself: a float copy and its gradient
 
 
@@ -48,18 +53,44 @@ class Leaf:
     """A layer as the tiny form ran it: outputs a channel, and whether they wait for a gradient."""
 
     positions: int
-    learns: bool
+    waits: bool
 
 
-def batch_of(system: System, rows: int, seconds: float) -> Batch:
-    """Make a batch of silence: `rows` prompts of usual size with one medium and an answer each."""
+def each_stage(system: System, model: nn.Module) -> Iterator[tuple[Stage, Learner]]:
+    """Yield each stage with the learner that has begun it; of the real system on the meta device.
+
+    Raises:
+        ValueError: no stages, a pattern or objective that does not fit the model.
+    """
+    learner, trained = Learner(model), []
+    for stage in stages(system.preset):
+        where = f"{system.preset.source} stage {stage.name}"
+        trained = [*trained, list(stage.train)]
+        with next(model.parameters()).device:
+            learner.check(stage, where)
+            learner.begin(stage, where, trained)
+        yield stage, learner
+
+
+def batch_of(system: System, stage: Stage, rows: int, seconds: float) -> Batch:
+    """Make a batch as the stage gets it: `rows` times silence with a prompt and an answer.
+
+    A stage with a task of its own, such as text alone, gets what that makes of a row.
+    """
     rate = system.extractor.sampling_rate
-    x, n = system.extractor(torch.zeros(round(rate * seconds)))
-    content = [{"type": "audio"}, {"type": "text", "text": "a" * PROMPT}]
     answer = "a" * max(int(TOKENS_PER_S * seconds), 1)
-    messages = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
-    encoded = Builder.of(system).build(messages, [system.soft_tokens(int(n))])
-    example = Example({"id": "x", "duration": seconds}, encoded, [torch.as_tensor(x)], [int(n)])
+    with tempfile.TemporaryDirectory() as folder:
+        wave = Path(folder) / "x.wav"
+        soundfile.write(wave, np.zeros(round(rate * seconds), np.float32), rate)
+        content = [{"type": "audio", "audio": str(wave)}, {"type": "text", "text": "a" * PROMPT}]
+        turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+        row = {"id": "x", "audio": str(wave), "duration": seconds, "text": answer}
+        row |= {"chosen": answer, "rejected": answer}
+        row |= {} if stage.task else {"messages": turns}
+        manifest.write(Path(folder) / "x.jsonl", [row])
+        found = manifest.Manifest(Path(folder) / "x.jsonl")
+        run = Run(system=system, manifests={}, out=Path(folder), accelerator=None)
+        example = run.examples(stage, found, learning=False).make(0, 0)
     return collate([example] * rows, system.tokenizer.pad_token_id)
 
 
@@ -76,8 +107,10 @@ def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: b
     leaves = trace(small, lambda: _losses(small, stage, batch))
     learning = [p for p in whole.parameters() if p.requires_grad]
     gradients = sum(_bytes(p) for p in learning)
-    kept = [_kept(module, n, whole, bf16) for module, n, learns in match(leaves, whole) if learns]
-    return Estimate(_weights(whole), gradients, 2 * gradients, round(KEPT * sum(kept)))
+    sizes = [(_kept(layer, n, whole, bf16), waits) for layer, n, waits in match(leaves, whole)]
+    kept = KEPT * sum(size for size, waits in sizes if waits)
+    live = LIVE * max(size for size, _ in sizes)
+    return Estimate(_weights(whole), gradients, 2 * gradients, round(kept + live))
 
 
 def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Estimate:
@@ -112,7 +145,7 @@ def trace(root: nn.Module, run) -> dict[str, Leaf]:
         def hook(module, args, out):
             earlier = found.get(name, Leaf(0, False))
             n = out.numel() // width
-            found[name] = Leaf(earlier.positions + n, earlier.learns or out.requires_grad)
+            found[name] = Leaf(earlier.positions + n, earlier.waits or out.requires_grad)
 
         return hook
 
@@ -138,13 +171,13 @@ def width_of(module: nn.Module) -> int | None:
 
 
 def match(leaves: dict[str, Leaf], whole: nn.Module):
-    """Yield (layer, positions, learns) for each layer of `whole` that the tiny form ran.
+    """Yield (layer, positions, waits) for each layer of `whole` that the tiny form ran.
 
     The tiny form has fewer layers; a layer beyond them ran as the last or the first one did.
     """
     for name, module in whole.named_modules():
         if width_of(module) is not None and (leaf := _leaf(leaves, name)):
-            yield module, leaf.positions, leaf.learns
+            yield module, leaf.positions, leaf.waits
 
 
 def _leaf(leaves: dict[str, Leaf], name: str) -> Leaf | None:
@@ -173,8 +206,3 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 def _weights(module: nn.Module) -> int:
     return sum(_bytes(t) for t in (*module.parameters(), *module.buffers()))
-
-
-def largest(estimates: list[Estimate]) -> Estimate:
-    """Choose the largest estimate."""
-    return max(estimates, key=lambda e: e.total) if estimates else replace(Estimate())
