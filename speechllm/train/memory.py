@@ -28,8 +28,8 @@ from speechllm.train.stages import Learner, Stage, stages
 TOKENS_PER_S = 3.0  # of an answer: English speech in a large vocabulary
 PROMPT = 30  # tokens
 KEPT = 1.6  # a layer's output, and what activation and residual sum keep of it
-LIVE = 4.0  # of the widest layer's output while it runs: input, output, activation
-WIDE = 8  # bytes a logit costs besides itself: a float copy and its gradient
+LIVE = 3.5  # of the widest layer's output while it runs: input, output, activation
+WIDE = 8  # bytes that a logit costs besides: a float copy and its gradient
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,15 @@ def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: b
         batch: from `batch_of` the tiny form.
         bf16: whether the pass runs under autocast.
     """
-    leaves = trace(small, lambda: _losses(small, stage, batch))
+    leaves = trace(small, lambda: losses(small, stage, batch))
     learning = [p for p in whole.parameters() if p.requires_grad]
     gradients = sum(_bytes(p) for p in learning)
-    sizes = [(_kept(layer, n, whole, bf16), waits) for layer, n, waits in match(leaves, whole)]
-    kept = KEPT * sum(size for size, waits in sizes if waits)
-    live = LIVE * max(size for size, _ in sizes)
-    return Estimate(_weights(whole), gradients, 2 * gradients, round(kept + live))
+    ran = list(match(leaves, whole))
+    kept = sum(_size(layer, n, bf16) for layer, n, waits in ran if waits)
+    logits = sum(n * width_of(layer) for layer, n, waits in ran if waits and _wide(layer, whole))
+    live = LIVE * max(_size(layer, n, bf16) for layer, n, _ in ran)
+    activations = round(KEPT * kept + WIDE * logits + live)
+    return Estimate(_weights(whole), gradients, 2 * gradients, activations)
 
 
 def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Estimate:
@@ -123,7 +125,7 @@ def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Es
     """
     with torch.no_grad():
         leaves = trace(small, lambda: small(batch).logits)
-    widest = max(_kept(module, n, whole, bf16) for module, n, _ in match(leaves, whole))
+    widest = max(_size(layer, n, bf16) for layer, n, _ in match(leaves, whole))
     text = whole.llm.config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -132,7 +134,8 @@ def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Es
     return Estimate(_weights(whole), activations=round(LIVE * widest), cache=cache)
 
 
-def _losses(learner: Learner, stage: Stage, batch: Batch):
+def losses(learner: Learner, stage: Stage, batch: Batch) -> list[torch.Tensor]:
+    """Compute the sums of a stage's objectives over a batch."""
     result = learner.model(batch)
     return [learner.objectives[name](result)[0] for name in stage.objectives]
 
@@ -191,13 +194,15 @@ def _leaf(leaves: dict[str, Leaf], name: str) -> Leaf | None:
     return None
 
 
-def _kept(module: nn.Module, positions: int, whole: nn.Module, bf16: bool) -> int:
-    """Give the bytes of a layer's output; logits count their float copies."""
-    norm = module.weight.ndim == 1
-    size = 4 if norm else 2 if bf16 else module.weight.element_size()
-    model = getattr(whole, "model", whole)
-    wide = WIDE if width_of(module) >= model.vocab_size else 0
-    return positions * width_of(module) * (size + wide)
+def _size(layer: nn.Module, positions: int, bf16: bool) -> int:
+    """Give the bytes of a layer's output; norms give float32."""
+    size = 2 if bf16 and layer.weight.ndim > 1 else layer.weight.element_size()
+    return positions * width_of(layer) * size
+
+
+def _wide(layer: nn.Module, learner: Learner) -> bool:
+    """Say whether a layer gives logits over the LLM's vocabulary."""
+    return width_of(layer) >= learner.model.vocab_size
 
 
 def _bytes(tensor: torch.Tensor) -> int:

@@ -13,7 +13,8 @@ MISFITS = {
         r"samples \(front end wave16k\), got a front end of dimension 80",
     ),
     "a wave for a mel encoder": (
-        "slam_asr_whisper", "frontend={name='wave16k'}", "wants 128 mel bands .front end whisper128",
+        "slam_asr_whisper", "frontend={name='wave16k'}",
+        "wants 128 mel bands .front end whisper128",
     ),
     "too few bands": (
         "slam_asr_whisper", "frontend.name=whisper80", "wants 128 mel bands .front end whisper128",
@@ -41,7 +42,8 @@ MISFITS = {
         "audio_flamingo", "tiny.fusion.every=9", "every = 9, but the LLM has 2 layers",
     ),
     "no CTC head": (
-        "mini", "adapter={name='linear'}", "wants an adapter with a CTC head, ctc_posterior or ctc_c",
+        "mini", "adapter={name='linear'}",
+        "wants an adapter with a CTC head, ctc_posterior or ctc_compress",
     ),
     "a part that is not there": (
         "speechverse", "stage.align.train=['encoder.mixx.*']",
