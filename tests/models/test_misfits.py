@@ -42,7 +42,7 @@ MISFITS = {
         "audio_flamingo", "tiny.fusion.every=9", "every = 9, but the LLM has 2 layers",
     ),
     "no CTC head": (
-        "mini", "adapter={name='linear'}",
+        "slam_asr_wavlm", "stage.adapter.objectives={ctc={on='posterior'}}",
         "wants an adapter with a CTC head, ctc_posterior or ctc_compress",
     ),
     "a part that is not there": (

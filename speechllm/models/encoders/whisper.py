@@ -71,7 +71,8 @@ class Config:
             ValueError: with window "30s", what the front end gives is not as long.
         """
         wanted = 2 * self.hf.max_source_positions
-        found = len(extractor(torch.zeros(extractor.sampling_rate))[0])
+        with torch.device("cpu"):  # also where the model itself is made on the meta device
+            found = len(extractor(torch.zeros(extractor.sampling_rate))[0])
         if self.window == "30s" and found != wanted and extractor.dim > 1:
             raise ValueError(
                 f"whisper with window = '30s' wants {wanted} frames of each utterance, the front "
