@@ -110,7 +110,7 @@ def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: b
     ran = list(match(leaves, whole))
     kept = sum(_size(layer, n, bf16) for layer, n, waits in ran if waits)
     logits = sum(n * width_of(layer) for layer, n, waits in ran if waits and _wide(layer, whole))
-    live = LIVE * max(_size(layer, n, bf16) for layer, n, _ in ran)
+    live = LIVE * max(_size(layer, n, bf16) for layer, n, _ in ran) + _media(batch)
     activations = round(KEPT * kept + WIDE * logits + live)
     return Estimate(_weights(whole), gradients, 2 * gradients, activations)
 
@@ -126,12 +126,13 @@ def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Es
     with torch.no_grad():
         leaves = trace(small, lambda: small(batch).logits)
     widest = max(_size(layer, n, bf16) for layer, n, _ in match(leaves, whole))
+    live = LIVE * widest + _media(batch)
     text = whole.llm.config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     bits = 2 if bf16 else next(whole.llm.parameters()).element_size()
     cache = 2 * text.num_hidden_layers * heads * size * batch.ids.numel() * bits
-    return Estimate(_weights(whole), activations=round(LIVE * widest), cache=cache)
+    return Estimate(_weights(whole), activations=round(live), cache=cache)
 
 
 def losses(learner: Learner, stage: Stage, batch: Batch) -> list[torch.Tensor]:
@@ -198,6 +199,11 @@ def _size(layer: nn.Module, positions: int, bf16: bool) -> int:
     """Give the bytes of a layer's output; norms give float32."""
     size = 2 if bf16 and layer.weight.ndim > 1 else layer.weight.element_size()
     return positions * width_of(layer) * size
+
+
+def _media(batch: Batch) -> int:
+    """Give the bytes of the media: the first layer works on a copy."""
+    return 0 if batch.media is None else _bytes(batch.media)
 
 
 def _wide(layer: nn.Module, learner: Learner) -> bool:
