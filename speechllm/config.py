@@ -16,7 +16,7 @@ from pathlib import Path
 import tomli_w
 
 ROOT = Path(__file__).parent
-SECTIONS = "frontend encoder adapter fusion llm chat task data augment stage".split()
+SECTIONS = "frontend encoder adapter fusion llm chat task data augment stage tiny".split()
 
 
 def suggest(word: str, known) -> str:
@@ -42,9 +42,13 @@ def part(room: str, table: dict, where: str):
     name = table.get("name")
     if name not in names(room):
         raise ValueError(f"{where}: no {room} called {name!r}; {suggest(str(name), names(room))}")
-    module = importlib.import_module(f"speechllm.{room}.{name}")
     settings = {key: value for key, value in table.items() if key != "name"}
-    return fill(module.Config, settings, where)
+    return fill(config_class(room, name), settings, where)
+
+
+def config_class(room: str, name: str):
+    """Give the class of a part's Config."""
+    return importlib.import_module(f"speechllm.{room}.{name}").Config
 
 
 def fill(cls, table: dict, where: str):

@@ -75,9 +75,26 @@ def test_train_decode_score_report(tiny, tmp_path, capsys):
 
 
 def test_presets_and_doctor(capsys):
-    assert not call("presets")
-    assert "slam_asr_whisper" in capsys.readouterr().out
-    assert not call("presets", "mini")
+    assert not call("presets", "show", "mini", "--file")
     assert "[[stage]]" in capsys.readouterr().out
+    assert call("presets", "show") == 2
+    assert "show wants a name" in capsys.readouterr().err
     assert not call("doctor")
     assert "all that is needed works" in capsys.readouterr().out
+
+
+def test_presets_table_has_a_line_for_each(capsys):
+    assert not call("presets")
+    found = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+    assert list(found) == list(config.presets())
+    line = " ".join(found["slam_asr_whisper"].split())
+    assert line.endswith("whisper linear interleave vicuna-7b-v1.5 10.0 adapter 21.5, lora 25.7")
+
+
+def test_presets_show_draws_and_estimates(capsys):
+    change = ["--set", "llm.lora.r=16", "--rows", "2", "--seconds", "5", "--precision", "fp32"]
+    assert not call("presets", "show", "slam_asr_wavlm", *change)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "encoder wavlm (249, 1024) adapter linear (49, 4096)" in shown
+    assert "adapter 18.88 M parameters" in shown and "lora 8.39 M parameters" in shown
+    assert "27.26 M at 0.0001: adapter.*, llm.*lora_*" in shown and "decoding 14." in shown

@@ -1,29 +1,110 @@
-"""`speechllm presets`: list presets, show one."""
+"""`speechllm presets`: list presets; show what one is made of and how much memory it wants."""
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 
 from speechllm import config
+
+EPILOG = """examples:
+  speechllm presets                       # all, one line each
+  speechllm presets show slam_asr_wavlm   # nouns with shapes, parameters, memory
+  speechllm presets show my.toml --rows 8 --set llm.lora.r=16
+  speechllm presets show mini --file      # its TOML"""
+ROW = "{:<18} {:<17} {:<16} {:<15} {:<24} {:>8}  {}"
+COLUMNS = "preset|encoder|adapter|fusion|LLM|tokens/s|learns, millions by stage".split("|")
+PURPOSES = ("weights", "gradients", "optimizer", "activations", "cache", "total")
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
-    parser.add_argument("name", nargs="?", help="show this preset whole")
+    parser.epilog = EPILOG
+    parser.add_argument("what", nargs="?", choices=("list", "show"), default="list")
+    parser.add_argument("name", nargs="?", help="show: a preset's name or a TOML file")
+    parser.add_argument("--file", action="store_true", help="show the file itself")
+    parser.add_argument("--rows", type=int, default=4, help="utterances in a batch, for memory")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument(
+        "--vocab-size", type=int, default=1000, help="of the tokenizer of an LLM from nothing"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change a setting"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table, or one preset's file."""
-    if args.name:
-        print(open(config.load(args.name).source).read(), end="")
-        return
-    row = "{:<20} {:<14} {:<18} {:<16} {:<16} {:<24} {}".format
-    print(row("preset", "front end", "encoder", "adapter", "fusion", "LLM", "stages"))
-    for name, path in config.presets().items():
-        preset = config.load(path)
-        parts = [
-            preset.table(p).get("name", "-") for p in ("frontend", "encoder", "adapter", "fusion")
-        ]
-        llm = preset.table("llm")
-        model = llm.get("pretrained") or f"{llm.get('config', {}).get('model_type')} from nothing"
-        stages = ", ".join(stage["name"] for stage in preset.tables.get("stage", []))
-        print(row(name, *parts, model, stages))
+    """Print the table, one preset's anatomy, or its file.
+
+    Raises:
+        ValueError: show without a name, parts that do not fit together.
+    """
+    if args.what == "list":
+        table()
+    elif not args.name:
+        raise ValueError(f"show wants a name; known: {', '.join(config.presets())}")
+    elif args.file:
+        print(Path(config.load(args.name).source).read_text(), end="")
+    else:
+        show(args)
+
+
+def table() -> None:
+    """Print a line a preset, each as soon as it is counted."""
+    print(ROW.format(*COLUMNS), flush=True)
+    from speechllm.models import anatomy
+    from speechllm.train import memory
+
+    for name in config.presets():
+        preset = config.load(name)
+        system, model = anatomy.outline(preset)
+        parts = [anatomy.name_of(preset, p) for p in ("encoder", "adapter", "fusion", "llm")]
+        rate = f"{anatomy.Lengths.of(system, 10.0).rate_hz:.1f}"
+        learns = [f"{s.name} {learning(x) / 1e6:.1f}" for s, x in memory.each_stage(system, model)]
+        print(ROW.format(name, *parts, rate, ", ".join(learns)), flush=True)
+
+
+def learning(learner) -> int:
+    """Count the parameters that learn."""
+    return sum(p.numel() for p in learner.parameters() if p.requires_grad)
+
+
+def show(args: argparse.Namespace) -> None:
+    """Draw one preset: shapes, parameters, stages, memory."""
+    from speechllm.models import anatomy, tiny
+
+    preset = config.load(args.name, args.set)
+    system, model = anatomy.outline(preset, args.vocab_size)
+    print(f"{preset.name}, {args.seconds:g} s of audio\n")
+    for row in anatomy.drawing(preset, system, model, args.seconds):
+        print("  {:<10} {:<26} {}".format(*row))
+    print(f"  {'':<10} {anatomy.Lengths.of(system, args.seconds).rate_hz:g} soft tokens a second\n")
+    counts = anatomy.count(model)
+    for part, n in {**counts, "total": sum(counts.values())}.items():
+        print(f"  {part:<10} {n / 1e6:12,.2f} M parameters")
+    precision = f"{args.rows} x {args.seconds:g} s, {args.precision}"
+    print(f"\nmemory of a batch of {precision}, in GB; estimated, to a factor of 2\n")
+    print("  {:<10} {}  learns".format("", " ".join(f"{p:>11}" for p in PURPOSES)))
+    budget(args, (system, model), tiny.system(preset))
+
+
+def budget(args: argparse.Namespace, whole: tuple, small) -> None:
+    """Print a line of memory a stage, and one for decoding."""
+    from speechllm.train import memory
+
+    size, bf16 = (args.rows, args.seconds), args.precision == "bf16"
+    tiny_model = small.build()
+    pairs = zip(memory.each_stage(small, tiny_model), memory.each_stage(*whole), strict=True)
+    for (stage, little), (_, large) in pairs:
+        batch = memory.batch_of(small, stage, *size)
+        line = memory.training(little, large, stage, batch, bf16)
+        learns = f"{learning(large) / 1e6:.2f} M at {stage.lr:g}: {', '.join(stage.train)}"
+        print(f"  {stage.name:<10} {_gigabytes(line)}  {learns}", flush=True)
+    batch = memory.batch_of(small, replace(stage, task=None), *size)
+    line = memory.decoding(tiny_model, whole[1], batch, bf16)
+    print(f"  {'decoding':<10} {_gigabytes(line)}")
+
+
+def _gigabytes(estimate) -> str:
+    return " ".join(f"{getattr(estimate, p) / 1e9:11.2f}" for p in PURPOSES)

@@ -72,12 +72,45 @@ class System:
     def build(self) -> SpeechLLM:
         """Build the model, weights from the preset's pretrained parts or from the seed."""
         torch.manual_seed(self.preset.seed)
+        self.check()
         llm = self.llm.build(len(self.tokenizer))
-        encoder = self.encoder.build(self.extractor.dim)
+        encoder = self._encoder()
         adapter = self.adapter.build(self.encoder.dim, llm.get_input_embeddings())
         model = SpeechLLM(encoder, adapter, self.fusion.build(), llm, self.encoder.dim)
         model.match()
         return model
+
+    def check(self) -> None:
+        """Refuse nouns that do not fit together, before anything is loaded.
+
+        Raises:
+            ValueError: a part's name or setting is wrong, the encoder wants another front end, ten
+                seconds of audio give no soft token.
+        """
+        samples = 10 * self.extractor.sampling_rate
+        if hasattr(self.encoder, "check"):
+            self._say(self.encoder.check, self.extractor)
+        if not self.soft_tokens(self.extractor.count(samples)):
+            raise ValueError(
+                f"{self.preset.source}: 10 s of audio give no soft token: the adapter brings "
+                f"{self.encoder.count(self.extractor.count(samples))} states to none"
+            )
+
+    def _encoder(self) -> torch.nn.Module:
+        return self._say(self.encoder.build, self.extractor.dim)
+
+    def _say(self, function, *arguments):
+        """Call a function of the encoder; an error says which preset, and which front end it has.
+
+        Raises:
+            ValueError: the encoder's, with that in front.
+        """
+        try:
+            return function(*arguments)
+        except ValueError as error:
+            front = self.preset.table("frontend").get("name")
+            where = f"{self.preset.source} [encoder], front end {front!r}"
+            raise ValueError(f"{where}: {error}") from None
 
     def kept(self, names, trained: list[list[str]]) -> list[str]:
         """Say which of a model's state names belong into a checkpoint.

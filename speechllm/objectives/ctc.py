@@ -35,10 +35,13 @@ class Config:
         """Make the objective with its head.
 
         Raises:
-            ValueError: on = "posterior" with an adapter that has no such head.
+            ValueError: on = "posterior" with an adapter that has no CTC head.
         """
         if self.on == "posterior" and not hasattr(model.adapter, "ctc_logits"):
-            raise ValueError('ctc on = "posterior" wants the adapter ctc_posterior')
+            raise ValueError(
+                'ctc on = "posterior" wants an adapter with a CTC head, ctc_posterior or '
+                'ctc_compress; with any other, on = "encoder" or "adapter" makes a head'
+            )
         width = model.encoder_dim if self.on == "encoder" else model.width
         return CTC(self.on, width, model.vocab_size, self.dropout)
 

@@ -99,6 +99,18 @@ class Config:
         first.layer_norm = UtteranceNorm.like(first.layer_norm)
         return [(first.layer_norm, 0)]
 
+    def check(self, extractor) -> None:
+        """Refuse a front end of another rate than the checkpoints were trained with.
+
+        Raises:
+            ValueError: its samples are not 16 kHz.
+        """
+        if extractor.sampling_rate != 16000:
+            raise ValueError(
+                f"the {self.family} encoder wants samples at 16000 Hz, the front end gives "
+                f"{extractor.sampling_rate}: set its sampling_rate = 16000"
+            )
+
     def build(self, in_dim: int) -> nn.Module:
         """Make the encoder for raw samples, `in_dim` 1.
 

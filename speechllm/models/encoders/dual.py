@@ -19,6 +19,7 @@ front end is then wave16k. Branches without one get what the system's front end 
     [encoder.branch.frontend]
     name = "kaldi_fbank80"
     num_mel_bins = 128
+    empty_filters = true
     offset = -15.41663
     divisor = 13.11164
 
@@ -76,6 +77,11 @@ class Branch:
             )
         return self.encoder.count(n) * self.repeat
 
+    def check(self, extractor) -> None:
+        """Refuse a front end, this branch's own or the system's, that does not fit its encoder."""
+        if hasattr(self.encoder, "check"):
+            self.encoder.check(self.extractor or extractor)
+
     def width(self, in_dim: int) -> int:
         """Give the dimension of this encoder's front end.
 
@@ -132,6 +138,15 @@ class Config:
     def count(self, n):
         """Give the number of states L for n samples or frames; n may be a tensor of lengths."""
         return functools.reduce(_larger, [branch.count(n) for branch in self.branches])
+
+    def check(self, extractor) -> None:
+        """Refuse front ends that do not fit their encoders.
+
+        Raises:
+            ValueError: as the encoders' own.
+        """
+        for branch in self.branches:
+            branch.check(extractor)
 
     def build(self, in_dim: int) -> nn.Module:
         """Make the encoders for a front end of width `in_dim`.

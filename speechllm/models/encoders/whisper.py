@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import functools
 
+import torch
 from torch import nn
 from torch.nn import functional
 
@@ -62,6 +63,22 @@ class Config:
     def count(self, n):
         """Give the number of states L for n frames; n may be a tensor of lengths."""
         return -(-n // 2)
+
+    def check(self, extractor) -> None:
+        """Refuse a front end whose windows are not those of the checkpoint.
+
+        Raises:
+            ValueError: with window "30s", what the front end gives is not as long.
+        """
+        wanted = 2 * self.hf.max_source_positions
+        with torch.device("cpu"):  # also where the model itself is made on the meta device
+            found = len(extractor(torch.zeros(extractor.sampling_rate))[0])
+        if self.window == "30s" and found != wanted and extractor.dim > 1:
+            raise ValueError(
+                f"whisper with window = '30s' wants {wanted} frames of each utterance, the front "
+                f"end gives {found} for one of 1 s: set its pad_to_s = {wanted / 100}, or the "
+                "encoder's window = 'variable'"
+            )
 
     def build(self, in_dim: int) -> nn.Module:
         """Make the encoder for `in_dim` mel bands.

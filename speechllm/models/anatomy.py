@@ -1,0 +1,116 @@
+"""What a preset is made of: the five nouns with their shapes, and parameters by part, no weights.
+
+The model is built on the meta device at full size from the shapes of its checkpoints (`tiny.bare`),
+so that an LLM of 70 B is counted in seconds on a laptop.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from speechllm import config
+from speechllm.models import tiny
+from speechllm.models.model import SpeechLLM
+from speechllm.models.system import System
+
+PARTS = ("encoder", "adapter", "fusion", "llm")
+VOCAB = 1000  # assumed for an LLM from nothing: its tokenizer is not a part of the preset
+
+
+class Vocabulary:
+    """A tokenizer's size, where nothing else of it is wanted."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def outline(preset: config.Preset, vocab_size: int = VOCAB) -> tuple[System, SpeechLLM]:
+    """Build a preset at full size on the meta device.
+
+    Args:
+        preset: any; its checkpoints need not be there.
+        vocab_size: of the tokenizer, where the LLM is made from nothing and does not say.
+
+    Raises:
+        ValueError: a checkpoint of unknown shape, parts that do not fit together.
+    """
+    from transformers import AutoConfig
+
+    pretrained = preset.table("llm").get("pretrained")
+    system = System(tiny.bare(preset), Vocabulary(vocab_size))
+    if pretrained:
+        family = AutoConfig.for_model(**system.llm.config)
+        system = System(system.preset, Vocabulary(family.vocab_size))
+    with torch.device("meta"):
+        return system, system.build()
+
+
+def count(model: SpeechLLM) -> dict[str, int]:
+    """Count the parameters of each part; of the LLM without LoRA, which stands by itself."""
+    found = dict.fromkeys((*PARTS, "lora"), 0)
+    for name, parameter in model.named_parameters():
+        found["lora" if "lora_" in name else name.split(".")[0]] += parameter.numel()
+    return found
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths on the way of `seconds` of audio; what each stands for is in the design's letters."""
+
+    seconds: float
+    n_samples: int
+    frames: int
+    states: int
+    tokens: int
+    positions: int
+
+    @classmethod
+    def of(cls, system: System, seconds: float) -> "Lengths":
+        """Compute all lengths from the system's integer functions; no tensor is made."""
+        samples = round(seconds * system.extractor.sampling_rate)
+        frames = system.extractor.count(samples)
+        states = system.encoder.count(frames)
+        tokens = system.adapter.count(states)
+        return cls(seconds, samples, frames, states, tokens, system.fusion.count(tokens))
+
+    @property
+    def rate_hz(self) -> float:
+        """Soft tokens a second."""
+        return self.tokens / self.seconds
+
+
+def name_of(preset: config.Preset, noun: str) -> str:
+    """Say which part a preset has: its name, for an LLM the checkpoint or the family."""
+    table = preset.table(noun)
+    nothing = f"{table.get('config', {}).get('model_type')} from nothing"
+    return table.get("name") or table.get("pretrained", "").split("/")[-1] or nothing
+
+
+def drawing(preset: config.Preset, system: System, model: SpeechLLM, seconds: float = 10.0):
+    """Draw the way of `seconds` of audio as (noun, which, shape of what comes out) rows.
+
+    An adapter that drops what says nothing gives at most that many soft tokens.
+
+    Args:
+        preset: what `system`, its `outline`, was made of.
+        system, model: from `outline`.
+        seconds: of audio.
+    """
+    at, front = Lengths.of(system, seconds), system.extractor.dim
+    most = "at most " if getattr(system.adapter, "drops", False) else ""
+    frames = f"({at.frames}, {front})" if front > 1 else f"({at.frames},)"
+    text = model.llm.config.get_text_config()
+    slots = f"{most}{at.positions} text positions" if at.positions > 1 else "1 text position"
+    rows = {
+        "wave": f"({at.n_samples},)",
+        "frontend": frames,
+        "encoder": f"({at.states}, {system.encoder.dim})",
+        "adapter": f"{most}({at.tokens}, {model.width})",
+        "fusion": slots,
+        "llm": f"{text.num_hidden_layers} layers of {model.width}, {model.vocab_size} entries",
+    }
+    which = {noun: name_of(preset, noun) for noun in rows} | {"wave": f"{seconds:g} s"}
+    return [(noun, which[noun], shape) for noun, shape in rows.items()]

@@ -1,0 +1,189 @@
+"""Presets without a download: their full shape with no weights, or a tiny form that learns.
+
+    system = tiny.system(config.load("slam_asr_wavlm"))  # any preset; system.build() ...
+
+`bare` takes the checkpoints away and keeps their shapes, which stand in published.toml by id: what
+is built on the meta device then has every parameter of the real system. `shrink` goes on to make
+each width, depth and head count small by its name, the same in all families; kernels, strides,
+norms, windows, queries and the chat stay, so that a tiny form computes and counts as the real one
+does. What a name cannot say (a list as long as the layers, say) a preset gives in a table
+`[tiny.encoder]`, `[tiny.llm.config]` ..., which is laid over the result.
+"""
+
+import copy
+import dataclasses
+import functools
+import re
+import tomllib
+from pathlib import Path
+
+from speechllm import config
+from speechllm.models.system import System
+
+# Names of sizes in all families of transformers and in our own Configs, and their tiny values.
+SMALL = {
+    32: """hidden_size n_embd d_model dim embed_dim encoder_embed_dim hidden hidden_dim
+        word_embed_proj_dim attention_dim output_hidden_size classifier_proj_size""",
+    64: "intermediate_size encoder_ffn_dim decoder_ffn_dim ffn_dim encoder_ffn_embed_dim ff",
+    16: "num_conv_pos_embeddings conv_pos output_dim",
+    8: "head_dim subsampling_channels codevector_dim proj_codevector_dim",
+    4: """num_attention_heads encoder_attention_heads decoder_attention_heads heads num_heads
+        num_conv_pos_embedding_groups conv_pos_groups n_head""",
+    2: "num_hidden_layers encoder_layers decoder_layers layers num_layers n_layer every",
+}
+SIZES = {name: size for size, words in SMALL.items() for name in words.split()}
+KV_HEADS = ("num_key_value_heads", "kv_heads")  # as many as heads, or half
+RANK = 4  # of LoRA
+STEPS = 2  # of a stage
+SPECIALS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+SPECIAL = r"<[^<>\s]+>"  # what a chat format writes out as one token
+
+
+def system(preset: config.Preset) -> System:
+    """Make the tiny form of a preset: random weights, a tokenizer of bytes, no download."""
+    return System(shrink(preset), tokenizer(preset))
+
+
+@functools.cache
+def published() -> dict:
+    """Shapes of published checkpoints: id -> noun -> fields."""
+    return tomllib.loads((Path(__file__).parent / "published.toml").read_text())
+
+
+def bare(preset: config.Preset) -> config.Preset:
+    """Give a preset's architecture without its checkpoints: shapes stand in the tables instead.
+
+    Raises:
+        ValueError: a checkpoint whose shape is not known here.
+    """
+    tables = copy.deepcopy(preset.tables)
+    for table in _encoders(tables):
+        _bare(table, "encoder")
+    if "llm" in tables:
+        _bare(tables["llm"], "llm")
+    return config.Preset({**tables, "preset": preset.name}, preset.source)
+
+
+def _encoders(tables: dict) -> list[dict]:
+    """List the tables that name an encoder: the one, or the branches of several."""
+    table = tables.get("encoder", {})
+    return table.get("branch", [table])
+
+
+def _bare(table: dict, noun: str) -> None:
+    """Put the shape of a checkpoint in the place of its id."""
+    pretrained = table.pop("pretrained", "")
+    if not pretrained:
+        return
+    shape = published().get(pretrained, {}).get(noun)
+    if shape is None:
+        known = [name for name, nouns in published().items() if noun in nouns]
+        raise ValueError(
+            f"the shape of {pretrained!r} as {noun} is not known without its checkpoint: add its "
+            f"line to speechllm/models/published.toml; {config.suggest(pretrained, known)}"
+        )
+    if noun == "llm" or "config" in _settings(table["name"]):
+        table["config"] = {**shape, **table.get("config", {})}
+    else:
+        table.update({**shape, **table})
+
+
+def _settings(encoder: str) -> dict:
+    """Give the fields of an encoder's Config by name."""
+    return {f.name: f for f in dataclasses.fields(config.config_class("models.encoders", encoder))}
+
+
+def shrink(preset: config.Preset) -> config.Preset:
+    """Make the tiny form of a preset: same parts, same lengths, small widths, two steps a stage.
+
+    Raises:
+        ValueError: as `bare`.
+    """
+    made = bare(preset)
+    tables = made.tables
+    for table in _encoders(tables):
+        own = {k: v for k, v in table.items() if k == "name" or k in _settings(table["name"])}
+        _shrink_part(table, config.part("models.encoders", own, "tiny encoder"))
+    for noun, room in (("adapter", "models.adapters"), ("fusion", "models.fusion")):
+        _shrink_part(tables[noun], config.part(room, tables[noun], f"tiny {noun}"))
+    _shrink_llm(tables["llm"])
+    for stage in tables.get("stage", []):
+        stage.update(steps=STEPS, warmup_steps=0, valid_every=STEPS, gradient_accumulation=1)
+    _lay(tables, tables.pop("tiny", {}))
+    return made
+
+
+def _shrink_part(table: dict, part) -> None:
+    """Make the sizes of a part small: its own, and those of the configuration inside it."""
+    table.update(small(dataclasses.asdict(part)))
+    inner = getattr(part, "hf", None) or getattr(part, "sizes", None)
+    if inner is not None:
+        fields = dataclasses.asdict(inner) if hasattr(part, "sizes") else inner.to_dict()
+        table["config"] = {**table.get("config", {}), **small(fields)}
+
+
+def _shrink_llm(table: dict) -> None:
+    """Make the LLM's sizes small, its vocabulary the tokenizer's, its LoRA of low rank."""
+    from transformers import AutoConfig
+
+    settings = table["config"]
+    whole = AutoConfig.for_model(**settings).to_dict()
+    table["config"] = {**settings, **small(whole)}
+    table["config"].pop("vocab_size", None)
+    table.update(dtype="float32", attention="", pad_token=SPECIALS["pad_token"])
+    _low_rank(table)
+
+
+def _low_rank(table: dict) -> None:
+    """Make every LoRA below a table one of low rank and the same scale."""
+    for value in table.values():
+        if isinstance(value, dict):
+            _low_rank(value)
+    if "r" in table and table["r"] > RANK:
+        table.update(alpha=table.get("alpha", 32.0) * RANK / table["r"], r=RANK)
+
+
+def small(fields: dict) -> dict:
+    """Choose the sizes among `fields` and give their tiny values; 0 (as something else) stays.
+
+    Lists of channels, such as conv_dim, keep their length.
+    """
+    found = {}
+    for name, value in fields.items():
+        if name in SIZES and type(value) is int and value > SIZES[name]:
+            found[name] = SIZES[name]
+        if name == "conv_dim":
+            found[name] = [16] * len(value)
+    for name in KV_HEADS:
+        heads = fields.get(name.replace("key_value", "attention").replace("kv_", ""))
+        if fields.get(name) and heads:
+            found[name] = 4 if fields[name] == heads else 2
+    return found
+
+
+def _lay(tables: dict, over: dict) -> None:
+    """Lay the values of one nested table over another."""
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(tables.get(key), dict):
+            _lay(tables[key], value)
+        else:
+            tables[key] = value
+
+
+def tokenizer(preset: config.Preset):
+    """Make a tokenizer of single bytes, with the special tokens that the preset's chat writes out.
+
+    It reads any text, needs no file, and its vocabulary is the smallest there is.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    chat = " ".join(v for v in preset.table("chat").values() if isinstance(v, str))
+    specials = dict.fromkeys([*SPECIALS.values(), *re.findall(SPECIAL, chat)])
+    units = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    vocab = {unit: i for i, unit in enumerate(units)}
+    bytewise = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>"))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytewise.decoder = decoders.ByteLevel()
+    bytewise.add_special_tokens(list(specials))
+    return PreTrainedTokenizerFast(tokenizer_object=bytewise, **SPECIALS)

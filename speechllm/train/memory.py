@@ -1,0 +1,219 @@
+"""How much memory training and decoding will want, before anything of that size is made.
+
+Weights, gradients and the optimiser's state are counted on the meta device. What a pass keeps
+between them is estimated: the tiny form, whose lengths are those of the real system, runs once on a
+batch of the asked size and says how many positions go through each layer and which outputs wait for
+a gradient; each is then as wide as the real layer. Attention matrices, where a family keeps them,
+and what the allocator wastes are left out. Tests hold the estimate against what is measured.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import nn
+
+from speechllm.data import manifest
+from speechllm.data.batch import Batch
+from speechllm.data.collate import collate
+from speechllm.models.system import System
+from speechllm.train.run import Run
+from speechllm.train.stages import Learner, Stage, stages
+
+TOKENS_PER_S = 3.0  # of an answer: English speech in a large vocabulary
+PROMPT = 30  # tokens
+KEPT = 1.6  # a layer's output, and what activation and residual sum keep of it
+LIVE = 3.5  # of the widest layer's output while it runs: input, output, activation
+WIDE = 8  # bytes that a logit costs besides: a float copy and its gradient
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes by purpose."""
+
+    weights: int = 0
+    gradients: int = 0
+    optimizer: int = 0
+    activations: int = 0
+    cache: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.weights + self.gradients + self.optimizer + self.activations + self.cache
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A layer as the tiny form ran it: outputs a channel, and whether they wait for a gradient."""
+
+    positions: int
+    waits: bool
+
+
+def each_stage(system: System, model: nn.Module) -> Iterator[tuple[Stage, Learner]]:
+    """Yield each stage with the learner that has begun it; of the real system on the meta device.
+
+    Raises:
+        ValueError: no stages, a pattern or objective that does not fit the model.
+    """
+    learner, trained = Learner(model), []
+    for stage in stages(system.preset):
+        where = f"{system.preset.source} stage {stage.name}"
+        trained = [*trained, list(stage.train)]
+        with next(model.parameters()).device:
+            learner.check(stage, where)
+            learner.begin(stage, where, trained)
+        yield stage, learner
+
+
+def batch_of(system: System, stage: Stage, rows: int, seconds: float) -> Batch:
+    """Make a batch as the stage gets it: `rows` times silence with a prompt and an answer.
+
+    A stage with a task of its own, such as text alone, gets what that makes of a row.
+    """
+    rate = system.extractor.sampling_rate
+    answer = "a" * max(int(TOKENS_PER_S * seconds), 1)
+    with tempfile.TemporaryDirectory() as folder:
+        wave = Path(folder) / "x.wav"
+        soundfile.write(wave, np.zeros(round(rate * seconds), np.float32), rate)
+        content = [{"type": "audio", "audio": str(wave)}, {"type": "text", "text": "a" * PROMPT}]
+        turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+        row = {"id": "x", "audio": str(wave), "duration": seconds, "text": answer}
+        row |= {"chosen": answer, "rejected": answer}
+        row |= {} if stage.task else {"messages": turns}
+        manifest.write(Path(folder) / "x.jsonl", [row])
+        found = manifest.Manifest(Path(folder) / "x.jsonl")
+        run = Run(system=system, manifests={}, out=Path(folder), accelerator=None)
+        example = run.examples(stage, found, learning=False).make(0, 0)
+    return collate([example] * rows, system.tokenizer.pad_token_id)
+
+
+def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: bool) -> Estimate:
+    """Estimate a stage's largest moment: the end of a forward pass, the optimiser's state there.
+
+    Args:
+        small: of the tiny form; has begun the stage.
+        whole: of the real system on the meta device; has begun the same stage.
+        stage: whose objectives are computed.
+        batch: from `batch_of` the tiny form.
+        bf16: whether the pass runs under autocast.
+    """
+    leaves = trace(small, lambda: losses(small, stage, batch))
+    learning = [p for p in whole.parameters() if p.requires_grad]
+    gradients = sum(_bytes(p) for p in learning)
+    ran = list(match(leaves, whole))
+    kept = sum(_size(layer, n, bf16) for layer, n, waits in ran if waits)
+    logits = sum(n * width_of(layer) for layer, n, waits in ran if waits and _wide(layer, whole))
+    live = LIVE * max(_size(layer, n, bf16) for layer, n, _ in ran) + _media(batch)
+    activations = round(KEPT * kept + WIDE * logits + live)
+    return Estimate(_weights(whole), gradients, 2 * gradients, activations)
+
+
+def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Estimate:
+    """Estimate greedy decoding of a batch: weights, the cache at its end, the widest layer.
+
+    Args:
+        small, whole: SpeechLLM of the tiny form, and of the real system on the meta device.
+        batch: from `batch_of` the tiny form; its answer is as long as what is generated.
+        bf16: whether the pass runs under autocast.
+    """
+    with torch.no_grad():
+        leaves = trace(small, lambda: small(batch).logits)
+    widest = max(_size(layer, n, bf16) for layer, n, _ in match(leaves, whole))
+    live = LIVE * widest + _media(batch)
+    text = whole.llm.config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    bits = 2 if bf16 else next(whole.llm.parameters()).element_size()
+    cache = 2 * text.num_hidden_layers * heads * size * batch.ids.numel() * bits
+    return Estimate(_weights(whole), activations=round(live), cache=cache)
+
+
+def losses(learner: Learner, stage: Stage, batch: Batch) -> list[torch.Tensor]:
+    """Compute the sums of a stage's objectives over a batch."""
+    result = learner.model(batch)
+    return [learner.objectives[name](result)[0] for name in stage.objectives]
+
+
+def trace(root: nn.Module, run) -> dict[str, Leaf]:
+    """Call `run` and note what goes through each layer of `root` that has a width."""
+    found, hooks = {}, []
+
+    def note(name: str, width: int):
+        def hook(module, args, out):
+            earlier = found.get(name, Leaf(0, False))
+            n = out.numel() // width
+            found[name] = Leaf(earlier.positions + n, earlier.waits or out.requires_grad)
+
+        return hook
+
+    for name, module in root.named_modules():
+        if (size := width_of(module)) is not None:
+            hooks.append(module.register_forward_hook(note(name, size)))
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def width_of(module: nn.Module) -> int | None:
+    """Give the channels that a layer gives; None for what is no such layer."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor) or next(module.children(), None) is not None:
+        return None
+    if isinstance(module, nn.Embedding):
+        return module.embedding_dim
+    return weight.shape[0]  # of a norm all, of a Linear or convolution the outputs
+
+
+def match(leaves: dict[str, Leaf], whole: nn.Module):
+    """Yield (layer, positions, waits) for each layer of `whole` that the tiny form ran.
+
+    The tiny form has fewer layers; a layer beyond them ran as the last or the first one did.
+    """
+    for name, module in whole.named_modules():
+        if width_of(module) is not None and (leaf := _leaf(leaves, name)):
+            yield module, leaf.positions, leaf.waits
+
+
+def _leaf(leaves: dict[str, Leaf], name: str) -> Leaf | None:
+    if name in leaves:
+        return leaves[name]
+    for number in reversed(list(re.finditer(r"(?<=\.)\d+(?=\.)", name))):
+        for other in ("1", "0"):
+            twin = name[: number.start()] + other + name[number.end() :]
+            if twin in leaves:
+                return leaves[twin]
+    return None
+
+
+def _size(layer: nn.Module, positions: int, bf16: bool) -> int:
+    """Give the bytes of a layer's output; norms give float32."""
+    size = 2 if bf16 and layer.weight.ndim > 1 else layer.weight.element_size()
+    return positions * width_of(layer) * size
+
+
+def _media(batch: Batch) -> int:
+    """Give the bytes of the media: the first layer works on a copy."""
+    return 0 if batch.media is None else _bytes(batch.media)
+
+
+def _wide(layer: nn.Module, learner: Learner) -> bool:
+    """Say whether a layer gives logits over the LLM's vocabulary."""
+    return width_of(layer) >= learner.model.vocab_size
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _weights(module: nn.Module) -> int:
+    return sum(_bytes(t) for t in (*module.parameters(), *module.buffers()))

@@ -1,0 +1,57 @@
+"""Every preset of the folder: its tiny form trains a step of each stage, decodes and comes back."""
+
+import json
+
+import accelerate
+import numpy as np
+import pytest
+import soundfile
+
+from speechllm import config
+from speechllm.data import manifest
+from speechllm.data.manifest import Manifest
+from speechllm.decode import run as decoding
+from speechllm.models import store, tiny
+from speechllm.train import checkpoint, loop
+from speechllm.train.run import Run
+from speechllm.train.stages import stages
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Manifest of two utterances of noise with all that a task may ask for."""
+    folder = tmp_path_factory.mktemp("presets")
+    rng = np.random.default_rng(0)
+    rows = []
+    for name, seconds in (("a", 1.5), ("b", 2.0)):
+        path = folder / f"{name}.wav"
+        soundfile.write(path, 0.1 * rng.standard_normal(int(16000 * seconds)), 16000)
+        rows.append({"id": name, "audio": str(path), "duration": seconds, "text": "low mid"})
+    manifest.write(folder / "all.jsonl", rows)
+    return folder / "all.jsonl"
+
+
+@pytest.mark.parametrize("name", config.presets())
+def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
+    system = tiny.system(config.load(name))
+    plan = stages(system.preset)
+    wanted = {which for stage in plan for which in (stage.data, stage.valid)}
+    run = Run(
+        system=system,
+        manifests={which: Manifest(corpus) for which in wanted},
+        out=tmp_path,
+        accelerator=accelerate.Accelerator(cpu=True),
+        workers=0,
+    )
+    summary = loop.train(run)
+    assert [s["steps"] for s in summary.stages.values()] == [tiny.STEPS] * len(plan)
+    losses = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(0 < v["loss"] < 1e4 for v in losses if "loss" in v)
+    again, model = store.load(checkpoint.chosen(tmp_path / plan[-1].name, "last"))
+    assert again.preset.tables["encoder"] == system.preset.tables["encoder"]
+    hyp = tmp_path / "hyp.jsonl"
+    options = decoding.Options(workers=0, max_tokens_per_s=4.0)
+    tally = decoding.decode(again, model, Manifest(corpus), hyp, options)
+    answers = [json.loads(line) for line in hyp.read_text().splitlines()]
+    assert tally.n_utterances == len(answers) == 2 and not tally.errors
+    assert all(isinstance(answer["hyp"], str) for answer in answers)

@@ -1,0 +1,99 @@
+"""The memory estimate against what is measured: every live byte of a real pass of small models."""
+
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from speechllm import config
+from speechllm.models import anatomy, generation, tiny
+from speechllm.train import memory, optim
+from speechllm.train.stages import stages
+
+FACTOR = 2.0  # what README and `presets show` promise
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of all tensors made inside it, and the most that lived at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.known = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self.add(tensor.untyped_storage())
+        return out
+
+    def add(self, storage):
+        key = storage._cdata
+        if key in self.known:
+            return
+        self.known.add(key)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self.drop, key, storage.nbytes())
+
+    def drop(self, key, size):
+        self.known.discard(key)
+        self.now -= size
+
+
+def within(estimate, measured):
+    return 1 / FACTOR < measured / estimate < FACTOR
+
+
+@pytest.mark.parametrize("name", config.presets())
+def test_training(name):
+    """The peak of forward and backward, weights apart; and what the optimiser then keeps."""
+    system = tiny.system(config.load(name))
+    for stage, learner in memory.each_stage(system, system.build()):
+        batch = memory.batch_of(system, stage, 2, 6.0)
+        estimate = memory.training(learner, learner, stage, batch, bf16=False)
+        with Live() as live:
+            sum(memory.losses(learner, stage, batch)).backward()
+        assert within(estimate.activations + estimate.gradients, live.peak), stage.name
+        learning = {n: p for n, p in learner.named().items() if p.grad is not None}
+        optimizer = optim.make(replace(stage, optimizer="adamw"), learning)
+        optimizer.step(1e-3)
+        kept = sum(t.nbytes for t in optim.state(optimizer, learning).values())
+        assert kept == pytest.approx(estimate.optimizer, rel=0.05), stage.name
+        for parameter in learner.parameters():
+            parameter.grad = None
+
+
+@pytest.mark.parametrize("name", ["slam_asr_whisper", "salmonn", "audio_flamingo"])
+@torch.no_grad()
+def test_decoding(name):
+    """The peak of generating as many tokens as the batch's answers have."""
+    system = tiny.system(config.load(name))
+    model = system.build().eval()
+    stage = replace(stages(system.preset)[0], task=None)
+    batch = memory.batch_of(system, stage, 2, 10.0)
+    estimate = memory.decoding(model, model, batch, bf16=False)
+    with Live() as live:
+        generation.generate(model(batch), [30, 30], 2, 0, max_repeats=0)
+    assert within(estimate.activations + estimate.cache, live.peak)
+    assert estimate.weights == sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
+
+
+def test_a_wider_llm_and_a_bigger_batch_cost_as_much_more():
+    """Twice the rows are twice the activations; the real LLM is counted from its shape alone."""
+    preset = config.load("slam_asr_whisper")
+    system, whole = tiny.system(preset), anatomy.outline(preset)
+    stage, large = next(memory.each_stage(*whole))
+    _, small = next(memory.each_stage(system, system.build()))
+    found = [
+        memory.training(small, large, stage, memory.batch_of(system, stage, rows, 2.0), bf16=True)
+        for rows in (1, 2)
+    ]
+    assert found[1].activations == pytest.approx(2 * found[0].activations, rel=0.01)
+    adapter = sum(p.numel() for p in whole[1].adapter.parameters())
+    assert found[0].gradients == 4 * adapter and found[0].optimizer == 8 * adapter
+    assert found[0].weights == pytest.approx(2 * 6.738e9 + 4 * 637e6 + 4 * adapter, rel=0.01)
