@@ -1,4 +1,4 @@
-"""`speechllm import`: a published checkpoint becomes a model folder of ours."""
+"""`speechllm import`: a published checkpoint becomes a model folder of ours."""  # noqa: N999
 
 import argparse
 from pathlib import Path

@@ -86,7 +86,7 @@ def stream(file: Path, wanted: dict[str, torch.Tensor], read: Callable, progress
 
     Args:
         file: written anew.
-        wanted: name -> a tensor of the shape and dtype that is to be written, as on the meta device.
+        wanted: name -> a tensor of the shape and dtype to be written, as on the meta device.
         read: gives the tensor of a name, of that shape and any float dtype.
         progress: called with (bytes written, bytes in all) after each tensor.
     """

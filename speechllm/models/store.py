@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from speechllm import config
 from speechllm.models.llm import load_tokenizer
@@ -140,20 +140,33 @@ def fill(module: torch.nn.Module, wanted: dict[str, torch.Tensor], file: Path) -
         ValueError: lists missing and unexpected names, and tensors of another shape.
     """
     try:
-        found = load_file(file)
+        with safe_open(file, "pt") as found:
+            shapes = {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}
+            _compare(wanted, shapes, file)
+            _copy(module, found)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
+
+
+def _compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Path) -> None:
     missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
     shapes = [
-        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+        f"{name} {found[name]} for {tuple(wanted[name].shape)}"
         for name in wanted.keys() & found.keys()
-        if found[name].shape != wanted[name].shape
+        if found[name] != tuple(wanted[name].shape)
     ]
     parts = {"missing": missing, "unexpected": extra, "other shape": shapes}
     wrong = [f"{what}: {_some(names)}" for what, names in parts.items() if names]
     if wrong:
         raise ValueError(f"{file} does not fit this preset ({'; '.join(wrong)})")
-    module.load_state_dict(found, strict=False)
+
+
+@torch.no_grad()
+def _copy(module: torch.nn.Module, found) -> None:
+    """Copy one tensor after the other, so that memory never holds all of them twice."""
+    state = module.state_dict()
+    for name in found.keys():
+        state[name].copy_(found.get_tensor(name))
 
 
 def _some(names, most: int = 8) -> str:

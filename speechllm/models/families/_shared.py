@@ -21,10 +21,13 @@ CHATML = {
 }
 
 
-def llm(text) -> dict:
-    """Give `[llm] config` of a text model's configuration: what differs from its family's own."""
-    fields = text.to_diff_dict()
-    return {"model_type": text.model_type, **plain(fields, NOT_OURS)}
+def llm(text, tied: bool = False) -> dict:
+    """Give `[llm] config` of a text model's configuration: what differs from its family's own.
+
+    tied: whether the output layer is the embeddings; a text model inside another does not say.
+    """
+    fields = plain(text.to_diff_dict(), NOT_OURS)
+    return {"model_type": text.model_type, **fields, "tie_word_embeddings": tied}
 
 
 def plain(fields: dict, without=()) -> dict:
@@ -33,7 +36,7 @@ def plain(fields: dict, without=()) -> dict:
     return {k: plain(v) if isinstance(v, dict) else v for k, v in kept.items()}
 
 
-def whisper(audio) -> dict:
+def whisper(audio, **settings) -> dict:
     """Give an encoder table for a configuration with the fields of Whisper's encoder.
 
     Raises:
@@ -52,7 +55,7 @@ def whisper(audio) -> dict:
         "encoder_ffn_dim": audio.encoder_ffn_dim,
         "max_source_positions": audio.max_source_positions,
     }
-    return {"name": "whisper", "config": fields}
+    return {"name": "whisper", **settings, "config": fields}
 
 
 def log_mel(audio, **options) -> dict:

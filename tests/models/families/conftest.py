@@ -73,7 +73,7 @@ def waves(*samples: int) -> list[np.ndarray]:
 def published(model, folder: Path, tokenizer) -> Path:
     """Save a checkpoint with its tokenizer as the Hub has it."""
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.dim() == 1:  # norms and biases that say something
                 parameter.add_(0.1 * torch.randn_like(parameter))
     model.eval().save_pretrained(folder)
@@ -167,6 +167,15 @@ def audio_of(talks: list[list[dict]]) -> list[np.ndarray]:
     """List the waves of conversations in order."""
     turns = [m["content"] for talk in talks for m in talk if not isinstance(m["content"], str)]
     return [part["audio"] for parts in turns for part in parts if part["type"] == "audio"]
+
+
+def check(pair: Pair, batch, inputs: dict, atol: float = 1e-4) -> None:
+    """Hold logits, and 30 greedy tokens, against theirs."""
+    ours, wanted = pair.logits(batch, inputs)
+    assert wanted.std() > 0.5
+    torch.testing.assert_close(ours, wanted, atol=atol, rtol=0)
+    ours, wanted = pair.tokens(batch, inputs)
+    assert ours == wanted
 
 
 @pytest.fixture(scope="session")
