@@ -82,10 +82,12 @@ def test_checkpoint_of_another_size_lists_what_differs(broken):
     fields = json.loads((broken / "config.json").read_text())
     change(broken, text_config={**fields["text_config"], "intermediate_size": 80})
     refused(broken, r"other shape: llm.model.layers.0.mlp.down_proj.weight \(48, 64\) for \(48, 80")
-    change(broken, text_config={**fields["text_config"], "num_hidden_layers": 1})
-    refused(broken, "left over: .*layers.1")
-    change(broken, text_config={**fields["text_config"], "num_hidden_layers": 3})
-    refused(broken, r"missing: llm.model.layers.2.* and 6 more")
+    for layers, says in ((1, "left over: .*layers.1"), (3, r"missing: llm.model.layers.2.* more")):
+        size = {"num_hidden_layers": layers, "layer_types": ["full_attention"] * layers}
+        change(broken, text_config={**fields["text_config"], **size})
+        refused(broken, says)
+    change(broken, text_config={**fields["text_config"], "layer_types": ["full_attention"]})
+    refused(broken, "config.json: .*layer_types")
 
 
 def test_out_that_exists(published, tmp_path):

@@ -65,7 +65,8 @@ def test_equals_transformers(kit, pair, processor, name):
         texts = ["<|audio_pad|>"] * len(audio)
     inputs = processor(text=texts, audio=audio)
     if name == "several":
-        inputs.update(input_ids=batch.ids, attention_mask=batch.segments)
+        ids = batch.ids.masked_fill(batch.segments == 0, 0)  # we pad with the placeholder
+        inputs.update(input_ids=ids, attention_mask=batch.segments)
     kept = inputs["attention_mask"] > 0
     assert torch.equal(batch.segments > 0, kept)
     assert torch.equal(batch.ids[kept], inputs["input_ids"][kept])
