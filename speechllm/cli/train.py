@@ -15,13 +15,17 @@ Several machines: torchrun (or accelerate launch) ... -m speechllm train ...
 examples:
   speechllm train mini --tokenizer data/bpe --data train=data/train.jsonl \\
       --data valid=data/dev.jsonl --data text=data/text.jsonl --out exp/mini
-  speechllm train slam_asr_wavlm --data ... --set stage.adapter.steps=2000 --out exp/slam"""
+  speechllm train slam_asr_wavlm --data ... --set stage.adapter.steps=2000 --out exp/slam
+  speechllm train IMPORTED --data ... --out exp/tuned    # goes on from a model folder's weights"""
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
-    parser.add_argument("preset", help="a preset's name (speechllm presets) or a TOML file")
+    parser.add_argument(
+        "preset",
+        help="a preset's name (speechllm presets), a TOML file, or a model folder to start from",
+    )
     parser.add_argument(
         "--data",
         action="append",
@@ -95,11 +99,12 @@ def run(args: argparse.Namespace) -> int:
     from speechllm import config, provenance
     from speechllm.data.manifest import Manifest
     from speechllm.models.system import System
-    from speechllm.train import loop
+    from speechllm.train import checkpoint, loop
     from speechllm.train.run import Run
 
-    preset = config.load(args.preset, args.set)
-    system = System.open(preset, args.tokenizer)
+    start = checkpoint.final(args.preset) if Path(args.preset).is_dir() else None
+    preset = config.load(start / "preset.toml" if start else args.preset, args.set)
+    system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     accelerator = accelerate.Accelerator(cpu=args.device == "cpu")
     bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()
     precision = args.precision if args.precision != "auto" else ("bf16" if bf16 else "fp32")
@@ -112,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         on_error=args.on_error,
         log_every=args.log_every,
+        start=start,
     )
     summary = loop.train(job, until=args.until)
     if accelerator.is_main_process:

@@ -10,11 +10,12 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from speechllm import config
 from speechllm.models.llm import load_tokenizer
@@ -55,6 +56,21 @@ def save(folder: Path, system: System, tensors: dict[str, dict], facts: dict) ->
     Raises:
         OSError: the disk is full or not writable; nothing half-written is left behind.
     """
+    fills = {
+        stem: lambda file, values=values: save_file(
+            {name: tensor.detach().contiguous() for name, tensor in values.items()}, file
+        )
+        for stem, values in tensors.items()
+    }
+    write(folder, system, fills, facts)
+
+
+def write(folder: Path, system: System, fills: dict[str, Callable], facts: dict) -> None:
+    """Write a folder as `save` does; `fills` maps a file's stem to what writes the file at a path.
+
+    Raises:
+        OSError: the disk is full or not writable; nothing half-written is left behind.
+    """
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -62,19 +78,19 @@ def save(folder: Path, system: System, tensors: dict[str, dict], facts: dict) ->
         temporary.mkdir(parents=True)
         system.tokenizer.save_pretrained(temporary / "tokenizer")
         (temporary / "preset.toml").write_text(system.preset.dump())
-        for stem, values in tensors.items():
-            values = {name: tensor.detach().contiguous() for name, tensor in values.items()}
-            save_file(values, temporary / f"{stem}.safetensors")
+        for stem, fill in fills.items():
+            fill(temporary / f"{stem}.safetensors")
         (temporary / "checkpoint.json").write_text(json.dumps(facts, indent=1))
         for file in (f for f in temporary.rglob("*") if f.is_file()):
             _sync(file)
         os.rename(temporary, folder)
         _sync(folder.parent)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
         hint = "the disk is full: free some space and resume" if full else str(error)
         raise OSError(f"could not save {folder}: {hint}; earlier checkpoints are whole") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:
@@ -124,20 +140,33 @@ def fill(module: torch.nn.Module, wanted: dict[str, torch.Tensor], file: Path) -
         ValueError: lists missing and unexpected names, and tensors of another shape.
     """
     try:
-        found = load_file(file)
+        with safe_open(file, "pt") as found:
+            shapes = {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}
+            _compare(wanted, shapes, file)
+            _copy(module, found)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
+
+
+def _compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Path) -> None:
     missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
     shapes = [
-        f"{name} {tuple(found[name].shape)} for {tuple(wanted[name].shape)}"
+        f"{name} {found[name]} for {tuple(wanted[name].shape)}"
         for name in wanted.keys() & found.keys()
-        if found[name].shape != wanted[name].shape
+        if found[name] != tuple(wanted[name].shape)
     ]
     parts = {"missing": missing, "unexpected": extra, "other shape": shapes}
     wrong = [f"{what}: {_some(names)}" for what, names in parts.items() if names]
     if wrong:
         raise ValueError(f"{file} does not fit this preset ({'; '.join(wrong)})")
-    module.load_state_dict(found, strict=False)
+
+
+@torch.no_grad()
+def _copy(module: torch.nn.Module, found) -> None:
+    """Copy one tensor after the other, so that memory never holds all of them twice."""
+    state = module.state_dict()
+    for name in found.keys():
+        state[name].copy_(found.get_tensor(name))
 
 
 def _some(names, most: int = 8) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from speechllm import config
+from speechllm.models import store
 from speechllm.train import checkpoint
 from speechllm.train.log import Log
 from speechllm.train.run import Run
@@ -41,7 +42,7 @@ def train(run: Run, until: str = "") -> Summary:
     learner = Learner(run.system.build().to(run.accelerator.device))
     for stage in plan:
         learner.check(stage, f"stage {stage.name}")
-    trained: list[list[str]] = []
+    trained = _begin(run, learner)
     summary = Summary()
     for number, stage in enumerate(plan[:last]):
         if not learner.has_learned("adapter.", trained):
@@ -55,6 +56,16 @@ def train(run: Run, until: str = "") -> Summary:
         log.say(f"stage {stage.name}: done, goes on from {kept.name}")
     log.end()
     return summary
+
+
+def _begin(run: Run, learner: Learner) -> list[list[str]]:
+    """Take over the weights of the folder that the run starts from; say what has been trained."""
+    if run.start is None:
+        return []
+    trained = store.facts(run.start)["trained"]
+    wanted = store.state(run.system, learner.model, trained)
+    store.fill(learner.model, wanted, run.start / "model.safetensors")
+    return trained
 
 
 def _position(plan: list[Stage], until: str) -> int:

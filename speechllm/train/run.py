@@ -26,6 +26,7 @@ class Run:
         workers: data worker processes.
         on_error: "stop" or "skip" at a file that cannot be read.
         log_every: steps between printed lines.
+        start: a model folder whose weights the first stage begins with, or None.
     """
 
     system: System
@@ -36,6 +37,7 @@ class Run:
     workers: int = 1
     on_error: str = "stop"
     log_every: int = 50
+    start: Path | None = None
 
     @property
     def seed(self) -> int:

@@ -99,3 +99,23 @@ def test_equal_to_the_chat_template_of_the_tokenizer(tokenizer):
     options = {"chat_template": template, "add_generation_prompt": True, "tokenize": True}
     wanted = tokenizer.apply_chat_template(turns[:1], return_dict=False, **options)
     assert made.ids == wanted
+
+
+def test_text_around_media_and_before_the_conversation(tokenizer):
+    """Media are numbered through; the opening stands only where no system turn does."""
+    config = chat.Config(opening="low", medium="{n}: {} high", system="mid {}", user="{}<unk>")
+    builder = chat.Builder(config, tokenizer)
+    one = [{"role": "user", "content": [AUDIO, AUDIO]}]
+    made = builder.build(one, [2, 1], answer=False)
+
+    def ids(text):
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    pad, bos = [tokenizer.pad_token_id], [tokenizer.bos_token_id]
+    before, between = [*bos, *ids("low1: ")], ids(" high2: ")
+    assert made.ids == [*before, *pad * 2, *between, *pad, *ids(" high<unk>")]
+    assert made.slots == [(len(before), 2), (len(before) + 2 + len(between), 1)]
+    with_system = builder.build([{"role": "system", "content": "say"}, *one], [1, 1], answer=False)
+    assert with_system.ids[: len(bos + ids("mid say1: "))] == [*bos, *ids("mid say1: ")]
+    with pytest.raises(ValueError, match="medium: wanted one {}"):
+        chat.Config(medium="<audio>")

@@ -64,6 +64,47 @@ def test_variable_window_of_full_length_equals_transformers(checkpoint):
     torch.testing.assert_close(whole(x, n)[0], mean, atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_masked_window_is_the_whole_window_with_a_mask(checkpoint):
+    """Convolutions see the silence after an utterance, attention does not; no final norm."""
+    folder, reference = checkpoint
+    x, lengths = torch.randn(4, 100, 20), torch.tensor([100, 99, 37, 1])
+    made = Config(pretrained=folder, window="masked", final_norm=False)
+    states, steps = made.build(20).eval()(x, lengths)
+    y = torch.nn.functional.gelu(reference.conv1(x.transpose(1, 2)))
+    y = torch.nn.functional.gelu(reference.conv2(y)).transpose(1, 2)
+    y = y + reference.embed_positions.weight
+    mask = (torch.arange(50) < steps[:, None])[:, None, None].expand(-1, 1, 50, -1)
+    for layer in reference.layers:
+        y = layer(y, mask)
+    for row, n in enumerate(steps.tolist()):
+        torch.testing.assert_close(states[row, :n], y[row, :n], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("window", ["30s", "masked"])
+@pytest.mark.parametrize("layers", ["last", "weighted"])
+def test_several_windows_are_each_as_alone(window, layers):
+    """States stand one window after the other; what an utterance does not reach is zero."""
+    made = Config(config=TINY, window=window, layers=layers)
+    torch.manual_seed(0)
+    model = made.build(20).eval()
+    x, lengths = torch.randn(3, 300, 20), torch.tensor([247, 300, 60])
+    states, steps = model(x, lengths)
+    assert states.shape == (3, 150, 32) and steps.tolist() == [124, 150, 30]
+    for row, n in enumerate(lengths.tolist()):
+        for first in range(0, n, 100):
+            part = torch.tensor([min(n - first, 100)])
+            alone, size = model(x[row : row + 1, first : first + 100], part)
+            here = states[row, first // 2 : first // 2 + int(size)]
+            torch.testing.assert_close(here, alone[0], atol=1e-5, rtol=0)
+    assert not states[2, 50:].any()
+    model.train()
+    with torch.enable_grad():
+        model(x, lengths)[0].square().sum().backward()
+    assert model.model.conv1.weight.grad.abs().max() > 0
+
+
 def test_errors(tmp_path):
     """Each is one ValueError that says what was wanted."""
     made = Config(config=TINY)
@@ -79,6 +120,8 @@ def test_errors(tmp_path):
         Config(pretrained=str(tmp_path)).build(80)
     with pytest.raises(ValueError, match="no such folder"):
         Config(pretrained=str(tmp_path / "x")).build(80)
+    with pytest.raises(ValueError, match="wants 100 frames, got 250"):
+        made.build(20)(torch.randn(1, 250, 20), torch.tensor([250]))
     for wrong in ({"window": "20s"}, {"layers": "first"}):
         with pytest.raises(ValueError, match="must be"):
             Config(**wrong)

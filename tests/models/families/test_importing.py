@@ -1,0 +1,149 @@
+"""`speechllm import`: what is refused and what is written; its folder lives like any other."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from speechllm import cli, config
+from speechllm.models import importing, shards, store
+
+SPECIALS = ["<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>"]
+
+
+@pytest.fixture(scope="module")
+def published(kit, room):
+    """A small Qwen2-Audio in three shards, in bfloat16."""
+    torch.manual_seed(0)
+    tokenizer = kit.tokenizer_of(
+        [*kit.CHATML, *SPECIALS], eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    config = transformers.Qwen2AudioConfig(
+        audio_config={"model_type": "qwen2_audio_encoder", **kit.WHISPER},
+        text_config={"model_type": "qwen2", **kit.TEXT},
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+    )
+    model = transformers.Qwen2AudioForConditionalGeneration(config).bfloat16()
+    folder = room / "published"
+    model.save_pretrained(folder, max_shard_size="90KB")
+    tokenizer.save_pretrained(folder)
+    assert len(list(folder.glob("*.safetensors"))) > 2
+    return folder
+
+
+@pytest.fixture
+def broken(published, tmp_path):
+    """A copy to spoil."""
+    return shutil.copytree(published, tmp_path / "broken")
+
+
+def change(folder, **fields):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+def refused(folder, match):
+    with pytest.raises(ValueError, match=match) as error:
+        importing.bring(str(folder), folder.parent / "out")
+    assert "\n" not in str(error.value)
+    assert {p.name for p in folder.parent.iterdir()} == {"broken"}  # nothing half-written
+
+
+def test_every_family_says_what_it_is():
+    for name in config.names(importing.ROOM):
+        module = importing.find(name, "x")
+        assert transformers.AutoConfig.for_model(name).model_type == name
+        assert module.__doc__ and module.RENAME and isinstance(module.IGNORE, tuple)
+
+
+def test_unknown_family_is_told_the_known_ones(broken):
+    change(broken, model_type="qwen2_audi")
+    refused(broken, "'qwen2_audi' is no family we can import; did you mean 'qwen2_audio'")
+    with pytest.raises(ValueError, match="no such folder"):
+        importing.bring(str(broken / "nowhere"), broken / "out")
+
+
+def test_shards_that_are_missing_or_cut_short(broken):
+    shard = sorted(broken.glob("*.safetensors"))[1]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    refused(broken, f"{shard.name}: cut short")
+    shard.unlink()
+    refused(broken, f"{shard.name}: no such file")
+    names = list(load_file(sorted(broken.glob("*.safetensors"))[0]))
+    save_file({name: torch.zeros(1) for name in names}, shard)
+    refused(broken, f"{shard.name} lacks ")
+
+
+def test_checkpoint_of_another_size_lists_what_differs(broken):
+    fields = json.loads((broken / "config.json").read_text())
+    change(broken, text_config={**fields["text_config"], "intermediate_size": 80})
+    refused(broken, r"other shape: llm.model.layers.0.mlp.down_proj.weight \(48, 64\) for \(48, 80")
+    for layers, says in ((1, "left over: .*layers.1"), (3, r"missing: llm.model.layers.2.* more")):
+        size = {"num_hidden_layers": layers, "layer_types": ["full_attention"] * layers}
+        change(broken, text_config={**fields["text_config"], **size})
+        refused(broken, says)
+    change(broken, text_config={**fields["text_config"], "layer_types": ["full_attention"]})
+    refused(broken, "config.json: .*layer_types")
+
+
+def test_out_that_exists(published, tmp_path):
+    with pytest.raises(ValueError, match="exists; choose another --out"):
+        importing.bring(str(published), tmp_path)
+
+
+def test_dtypes_and_progress(published, tmp_path):
+    """The LLM keeps its precision, or takes the one asked for; all else is float32."""
+    seen = []
+    importing.bring(str(published), tmp_path / "a", progress=lambda *now: seen.append(now))
+    size = (tmp_path / "a" / "model.safetensors").stat().st_size
+    assert seen == sorted(seen) and seen[-1][0] == seen[-1][1] < size
+    dtypes = {
+        n.split(".")[0]: t.dtype for n, t in load_file(tmp_path / "a/model.safetensors").items()
+    }
+    assert dtypes == {
+        "encoder": torch.float32, "adapter": torch.float32, "llm": torch.bfloat16,
+    }  # fmt: skip
+    importing.bring(str(published), tmp_path / "b", dtype="float32")
+    _, model = store.load(tmp_path / "b")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_stream_writes_what_safetensors_reads(tmp_path):
+    tensors = {
+        "a": torch.randn(3, 5), "b": torch.tensor(7), "empty": torch.zeros(0, 4),
+        "c": torch.randn(2, 2).bfloat16(),
+    }  # fmt: skip
+    shards.stream(tmp_path / "x.safetensors", tensors, tensors.__getitem__)
+    found = load_file(tmp_path / "x.safetensors")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+def test_command_decodes_trains_and_loads(published, tiny, tmp_path, capsys):
+    """The folder decodes; a tuning goes on from its weights, and what it saves decodes as well."""
+
+    def call(*words):
+        assert not cli.main([str(word) for word in words]), capsys.readouterr().err
+
+    out, exp = tmp_path / "ours", tmp_path / "exp"
+    call("import", published, "--out", out, "--dtype", "float32")
+    said = capsys.readouterr().out
+    assert "whisper128" in said and "qwen2_audio" in said and "pool" in said
+    common = ("--workers", 0, "--device", "cpu")
+    call("decode", out, tiny / "valid.jsonl", "--max-tokens-per-s", 4, *common)
+    lines = (out / "decode_valid" / "hyp.jsonl").read_text().splitlines()
+    assert len(lines) == 5
+    data = [f"--data={name}={tiny / name}.jsonl" for name in ("train", "valid")]
+    short = ("--set", "stage.tune.steps=2", "--set", 'stage.tune.train=["adapter.*"]')
+    call("train", out, *data, *short, "--set", "stage.tune.lr=1e-6", "--out", exp, *common)
+    before = load_file(out / "model.safetensors")
+    after = load_file(sorted(exp.glob("tune/step-*"))[-1] / "model.safetensors")
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(name.startswith("adapter.") for name in moved)
+    assert max((before[name] - after[name]).abs().max() for name in moved) < 1e-4
+    call("decode", exp, tiny / "valid.jsonl", "--max-tokens-per-s", 4, *common)
