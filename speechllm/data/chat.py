@@ -5,12 +5,10 @@ searched for afterwards, and training and decoding call the same function: a dec
 prefix of the training example, id for id, because piece boundaries do not depend on the answer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
-from speechllm.data.batch import IGNORE, Kind
-
-MEDIA = ("audio", "image", "pose", "video")
+from speechllm.data.batch import IGNORE, MEDIA, Kind
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,15 @@ class Config:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One example as ids, with the kind of each position and (start, count) of each slot."""
+    """One example as ids, with the kind of each position and (start, count) of each slot.
+
+    `modalities` says what stands in each slot, one of `MEDIA`.
+    """
 
     ids: list[int]
     kinds: list[Kind]
     slots: list[tuple[int, int]]
+    modalities: list[str] = field(default_factory=list)
 
     @property
     def labels(self) -> list[int]:
@@ -123,7 +125,10 @@ class Builder:
         """Tokenise runs of one kind together, so that a prompt reads as one text."""
         encoded = Encoded([], [], [])
         for kind, run in groupby(pieces, key=lambda piece: piece[0]):
-            for ids in self._run(kind, [value for _, value in run], counts):
+            values = [value for _, value in run]
+            if kind is Kind.SLOT:
+                encoded.modalities.extend(part["type"] for part in values)
+            for ids in self._run(kind, values, counts):
                 if kind is Kind.SLOT:
                     encoded.slots.append((len(encoded.ids), len(ids)))
                 encoded.ids.extend(ids)
