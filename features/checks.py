@@ -11,6 +11,8 @@ from dataclasses import fields
 CHOICES = {
     "window": ("povey", "hann", "hamming", "blackman", "rectangular"),
     "pad_mode": ("reflect", "constant"),
+    "pad_longer": ("refuse", "keep", "multiple", "windows"),
+    "pad_counts": ("none", "begun", "all"),
     "mel_scale": ("htk", "slaney"),
     "mel_triangles": ("mel", "hz", "bins"),
     "mel_norm": ("", "slaney"),
@@ -80,6 +82,16 @@ def _rest(o) -> None:
     _wanted(o, "cmvn_ddof", o.cmvn_ddof in (0, 1), "0 or 1")
     _wanted(o, "divisor", o.divisor != 0, "not 0")
     _wanted(o, "stack", o.stack >= 1, "at least 1")
+    _padding(o)
+
+
+def _padding(o) -> None:
+    plain = o.pad_longer == "refuse" and o.pad_counts == "none"
+    _wanted(o, "pad_to_s", plain or o.pad_to > 0, "above 0 with pad_longer or pad_counts")
+    _wanted(o, "pad_to_frames", plain or not o.pad_to_frames, "0 with pad_longer or pad_counts")
+    rows = o.pad_to % (o.frame_shift * o.stack) == 0 and o.drop_last
+    cut = o.pad_longer == "windows"
+    _wanted(o, "pad_to_s", rows or not cut, "whole rows, with drop_last, for pad_longer='windows'")
 
 
 def _one_of(name: str) -> str:

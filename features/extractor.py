@@ -19,6 +19,7 @@ import torch
 
 from features import normalise, presets
 from features.options import Spectral, Wave
+from features.padded import Padded
 from features.spectral import Pipeline
 from features.streaming import Stream
 
@@ -39,7 +40,7 @@ class Extractor:
         self.name = name
         self._options = options
         self._dtype = getattr(torch, options.dtype)
-        self._pipeline = _Raw(options) if isinstance(options, Wave) else Pipeline(options)
+        self._pipeline = _Raw(options) if isinstance(options, Wave) else _pipeline(options)
 
     def __repr__(self):
         return f"features.get({self.name!r}, **{self.options()})"
@@ -130,6 +131,10 @@ class Extractor:
                 f"features.resample(wave, {sampling_rate}, {self.sampling_rate}) changes the wave, "
                 f"the option sampling_rate={sampling_rate} the front end"
             )
+
+
+def _pipeline(options: Spectral) -> Pipeline | Padded:
+    return Pipeline(options) if options.pad_longer == "refuse" else Padded(options)
 
 
 class _Raw:

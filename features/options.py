@@ -60,6 +60,8 @@ class Spectral:
     pad_last: bool = False  # fill the last frame with zeros (python_speech_features)
     pad_mode: str = "reflect"  # with center: "reflect" (torch.stft) or "constant", zeros (librosa)
     pad_to_s: float = 0.0  # zeros after the wave up to this many seconds (Whisper: 30)
+    pad_longer: str = "refuse"  # longer waves: or "keep", "multiple" of it, "windows", each alone
+    pad_counts: str = "none"  # frames of the padding that count: or "begun" in the wave, "all"
     window: str = "povey"
     periodic: bool = False
     scale: float = INT16
@@ -170,9 +172,20 @@ class Spectral:
             self.drop_last, self.pad_last,
         )  # fmt: skip
 
+    def padded(self, n_samples: int) -> int:
+        """Samples of a wave of `n_samples` once it is padded; all windows together."""
+        if self.pad_longer in ("multiple", "windows"):
+            return max(-(-n_samples // self.pad_to), 1) * self.pad_to
+        return max(n_samples, self.pad_to)
+
     def count(self, n_samples: int) -> int:
-        """Number of output rows for `n_samples` of wave (padding is not counted)."""
-        return self.num_frames(n_samples) // self.stack
+        """Number of output rows for `n_samples` of wave; of padding, those that `pad_counts`."""
+        if self.pad_counts == "none" or n_samples <= 0:
+            return self.num_frames(n_samples) // self.stack
+        n_frames = self.num_frames(self.padded(n_samples))
+        if self.pad_counts == "begun":
+            n_frames = min(n_frames, -(-int(n_samples) // self.frame_shift))
+        return n_frames // self.stack
 
     def first_sample(self, frame: int) -> int:
         """First sample of `frame`."""

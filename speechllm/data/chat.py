@@ -5,23 +5,29 @@ searched for afterwards, and training and decoding call the same function: a dec
 prefix of the training example, id for id, because piece boundaries do not depend on the answer.
 """
 
+import itertools
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from speechllm.data.batch import IGNORE, MEDIA, Kind
 
 
 @dataclass(frozen=True)
 class Config:
-    """The text around each turn; `{}` is its content. Special tokens may be written out."""
+    """The text around each turn; `{}` is its content. Special tokens may be written out.
+
+    opening: text before a conversation that does not begin with a system turn.
+    medium: the text around each medium; `{n}` is its number in the conversation, from 1.
+    """
 
     bos: bool = True
     system: str = "{}"
     user: str = "{}"
     assistant: str = "{}</s>"
+    opening: str = ""
+    medium: str = "{}"
 
     def __post_init__(self):
-        for role in ("system", "user", "assistant"):
+        for role in ("system", "user", "assistant", "medium"):
             if getattr(self, role).count("{}") != 1:
                 raise ValueError(f"{role}: wanted one {{}}, got {getattr(self, role)!r}")
 
@@ -100,8 +106,11 @@ class Builder:
         if not answer and messages[-1]["role"] == "assistant":
             messages = messages[:-1]
         pieces = [(Kind.PROMPT, self._bos())] if self.config.bos else []
+        if messages[0]["role"] != "system":
+            pieces.append((Kind.PROMPT, self.config.opening))
+        numbers = itertools.count(1)
         for message in messages:
-            pieces += self._turn(message)
+            pieces += self._turn(message, numbers)
         wanted = sum(kind is Kind.SLOT for kind, _ in pieces)
         if wanted != len(counts):
             raise ValueError(f"{wanted} media in the messages, but {len(counts)} counts given")
@@ -110,7 +119,7 @@ class Builder:
     def _bos(self) -> list[int]:
         return [self.tokenizer.bos_token_id]
 
-    def _turn(self, message: dict) -> list[tuple]:
+    def _turn(self, message: dict, numbers) -> list[tuple]:
         role, content = message["role"], message["content"]
         if role not in ("system", "user", "assistant"):
             raise ValueError(f"role: wanted system, user or assistant, got {role!r}")
@@ -119,12 +128,20 @@ class Builder:
         answers = role == "assistant"
         inside = Kind.ANSWER if answers else Kind.PROMPT
         end = Kind.CLOSE if answers else Kind.PROMPT
-        return [(Kind.PROMPT, before), *(_piece(p, inside) for p in parts), (end, after)]
+        within = [piece for part in parts for piece in self._part(part, inside, numbers)]
+        return [(Kind.PROMPT, before), *within, (end, after)]
+
+    def _part(self, part: dict, inside: Kind, numbers) -> list[tuple]:
+        piece = _piece(part, inside)
+        if piece[0] is not Kind.SLOT:
+            return [piece]
+        before, after = self.config.medium.replace("{n}", str(next(numbers))).split("{}")
+        return [(Kind.PROMPT, before), piece, (Kind.PROMPT, after)]
 
     def _join(self, pieces: list[tuple], counts) -> Encoded:
         """Tokenise runs of one kind together, so that a prompt reads as one text."""
         encoded = Encoded([], [], [])
-        for kind, run in groupby(pieces, key=lambda piece: piece[0]):
+        for kind, run in itertools.groupby(pieces, key=lambda piece: piece[0]):
             values = [value for _, value in run]
             if kind is Kind.SLOT:
                 encoded.modalities.extend(part["type"] for part in values)

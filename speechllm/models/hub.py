@@ -99,7 +99,7 @@ def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, *
         "other shape": [f"{k} {tuple(a)} for {tuple(b)}" for k, a, b in info["mismatched_keys"]],
     }
     wrong = {what: _not_ignored(keys, ignore) for what, keys in wrong.items()}
-    lists = "; ".join(f"{what}: {_some(keys)}" for what, keys in wrong.items() if keys)
+    lists = "; ".join(f"{what}: {some(keys)}" for what, keys in wrong.items() if keys)
     if lists:
         raise ValueError(f"{pretrained} does not fit {type(model).__name__} ({lists})")
     return model
@@ -126,7 +126,8 @@ def _not_ignored(keys, ignore) -> list[str]:
     return sorted(key for key in keys if not any(re.match(p, key) for p in ignore))
 
 
-def _some(keys: list[str], most: int = 6) -> str:
+def some(keys: list[str], most: int = 6) -> str:
+    """List the first of some names, and say how many more there are."""
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
     return ", ".join(keys[:most]) + more
 

@@ -44,8 +44,11 @@ class SpeechLLM(nn.Module):
 
     def match(self) -> None:
         """Let soft tokens start near the norm of the LLM's embeddings, where the adapter can."""
-        if hasattr(self.adapter, "match"):
-            self.adapter.match(self.llm.get_input_embeddings().weight)
+        embedding = self.llm.get_input_embeddings()
+        if not hasattr(self.adapter, "match") or embedding.weight.is_meta:
+            return
+        scale = getattr(embedding, "embed_scale", None)  # Gemma scales its own
+        self.adapter.match(embedding.weight if scale is None else embedding.weight * scale)
 
     def switch_lora(self, on: bool) -> None:
         """Let the LLM's LoRA take part or not."""

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -55,6 +56,21 @@ def save(folder: Path, system: System, tensors: dict[str, dict], facts: dict) ->
     Raises:
         OSError: the disk is full or not writable; nothing half-written is left behind.
     """
+    fills = {
+        stem: lambda file, values=values: save_file(
+            {name: tensor.detach().contiguous() for name, tensor in values.items()}, file
+        )
+        for stem, values in tensors.items()
+    }
+    write(folder, system, fills, facts)
+
+
+def write(folder: Path, system: System, fills: dict[str, Callable], facts: dict) -> None:
+    """Write a folder as `save` does; `fills` maps a file's stem to what writes the file at a path.
+
+    Raises:
+        OSError: the disk is full or not writable; nothing half-written is left behind.
+    """
     folder = Path(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -62,19 +78,19 @@ def save(folder: Path, system: System, tensors: dict[str, dict], facts: dict) ->
         temporary.mkdir(parents=True)
         system.tokenizer.save_pretrained(temporary / "tokenizer")
         (temporary / "preset.toml").write_text(system.preset.dump())
-        for stem, values in tensors.items():
-            values = {name: tensor.detach().contiguous() for name, tensor in values.items()}
-            save_file(values, temporary / f"{stem}.safetensors")
+        for stem, fill in fills.items():
+            fill(temporary / f"{stem}.safetensors")
         (temporary / "checkpoint.json").write_text(json.dumps(facts, indent=1))
         for file in (f for f in temporary.rglob("*") if f.is_file()):
             _sync(file)
         os.rename(temporary, folder)
         _sync(folder.parent)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
         hint = "the disk is full: free some space and resume" if full else str(error)
         raise OSError(f"could not save {folder}: {hint}; earlier checkpoints are whole") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

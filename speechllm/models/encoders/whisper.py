@@ -2,9 +2,13 @@
 
 Whisper was trained on windows of 30 s, silence included. `window = "30s"` feeds it exactly that
 (the front end pads, option pad_to_s = 30.0) and then keeps the states of the utterance itself.
-`window = "variable"` runs on the utterance alone: positions are cut to its length and attention
-is masked, which costs a sixth for 5 s of speech; a checkpoint should be trained on in this way
-before its accuracy is trusted.
+`window = "masked"`, as in Qwen2-Audio, takes the same input, but attention sees the utterance
+alone, and what it does not see is not computed. `window = "variable"` has the utterance alone as
+input: positions are cut to its length and attention is masked, which costs a sixth for 5 s of
+speech; a checkpoint should be trained on in this way before its accuracy is trusted.
+
+Several windows (front end: pad_longer = "windows" or "multiple") are encoded each by itself, and
+their states stand one after the other.
 
 Shapes: x (B, T, F) -> (B, L, D), L = T / 2, rounded up. Paper: arXiv 2212.04356.
 """
@@ -13,6 +17,7 @@ import copy
 import dataclasses
 import functools
 
+import torch
 from torch import nn
 from torch.nn import functional
 
@@ -31,18 +36,21 @@ class Config:
 
     pretrained: Hub id or folder. config: fields of WhisperConfig that differ from it, or from the
     defaults (random weights) without `pretrained`.
-    window: "30s" or "variable". layers: "last" or "weighted" (learned sum of all layers).
+    window: "30s", "masked" or "variable". layers: "last" or "weighted" (learned sum of all layers).
+    final_norm: with the LayerNorm after the last layer; without it an adapter brings its own
+    (`pool`, layer_norm = true: Qwen2-Audio, Audio Flamingo 3).
     """
 
     pretrained: str = ""
     config: dict = dataclasses.field(default_factory=dict)
     window: str = "30s"
     layers: str = "last"
+    final_norm: bool = True
 
     def __post_init__(self):
         """Refuse words that mean nothing."""
-        if self.window not in ("30s", "variable"):
-            raise ValueError(f"window must be '30s' or 'variable', got {self.window!r}")
+        if self.window not in ("30s", "masked", "variable"):
+            raise ValueError(f"window must be '30s', 'masked' or 'variable', got {self.window!r}")
         _layers.check(self.layers)
 
     @functools.cached_property
@@ -92,35 +100,70 @@ class Whisper(nn.Module):
             if config.pretrained
             else WhisperEncoder(hf)
         )
+        if not config.final_norm:
+            self.model.layer_norm = nn.Identity()
         self.mix = _layers.Mix(config.layers, hf.encoder_layers)
 
     def forward(self, x, lengths):
         """Map log-mel x (B, T, F), lengths (B,) to states (B, L, D), lengths (B,).
 
         Raises:
-            ValueError: x is not 30 s long (window "30s"), or longer than that.
+            ValueError: x is not made of whole windows, or (window "variable") longer than one.
         """
-        if x.shape[1] > self.frames or (self.config.window == "30s" and x.shape[1] != self.frames):
-            raise ValueError(
-                f"whisper with window={self.config.window!r} wants {self.frames} frames, got "
-                f"{x.shape[1]}: set the front end's pad_to_s = {self.frames / 100} for the window "
-                "'30s', and cut longer audio"
-            )
         steps = self.config.count(lengths)
         if self.config.window == "variable":
+            self._check(x.shape[1] <= self.frames, x)
             return self._variable(zero_beyond(x, lengths), lengths), steps
-        out = self.model(x.transpose(1, 2), output_hidden_states=self.mix.needs_all)
-        states = self.mix(out.last_hidden_state, out.hidden_states)
-        return states[:, : int(steps.max())], steps
+        self._check(x.shape[1] % self.frames == 0 and x.shape[1] > 0, x)
+        return self._windows(x, steps)[:, : int(steps.max())], steps
+
+    def _check(self, good: bool, x) -> None:
+        if not good:
+            raise ValueError(
+                f"whisper with window={self.config.window!r} wants {self.frames} frames, got "
+                f"{x.shape[1]}: set the front end's pad_to_s = {self.frames / 100} for the windows "
+                "'30s' and 'masked', and cut longer audio or let it (pad_longer = \"windows\")"
+            )
+
+    def _windows(self, x, steps):
+        """Encode x (B, W * frames, F), `steps` (B,) of it valid, window by window.
+
+        A window in which nothing is valid is left out; zeros stand in its place.
+        """
+        half = self.frames // 2
+        begin = torch.arange(x.shape[1] // self.frames, device=x.device) * half
+        inside = (steps[:, None] - begin).clamp(0, half)  # valid steps of each window: (B, W)
+        used = (inside > 0) | (begin == 0)
+        states = self._encode(x.unflatten(1, (-1, self.frames))[used], inside[used])
+        if used.shape[1] == 1:
+            return states
+        states = functional.pad(states, (0, 0, 0, half - states.shape[1]))
+        out = states.new_zeros(*used.shape, half, states.shape[-1])
+        return out.index_put(used.nonzero(as_tuple=True), states).flatten(1, 2)
+
+    def _encode(self, x, steps):
+        """Encode single windows (B, frames, F), with all or with `steps` (B,) of them seen."""
+        if self.config.window == "30s":
+            out = self.model(x.transpose(1, 2), output_hidden_states=self.mix.needs_all)
+            return self.mix(out.last_hidden_state, out.hidden_states)
+        size = max(int(steps.max()), 1)
+        x = x[:, : 2 * size + 1]  # as far as the convolutions see
+        x = functional.gelu(self.model.conv1(x.transpose(1, 2)))
+        return self._layers(functional.gelu(self.model.conv2(x)).transpose(1, 2)[:, :size], steps)
 
     def _variable(self, x, lengths):
         """Run the layers on as many positions as there are; nothing beyond an end is seen."""
         model, x = self.model, functional.pad(x, (0, 0, 0, max(0, 1 - x.shape[1])))
         x = functional.gelu(model.conv1(x.transpose(1, 2))).transpose(1, 2)
         x = functional.gelu(model.conv2(zero_beyond(x, lengths).transpose(1, 2))).transpose(1, 2)
+        return self._layers(x, self.config.count(lengths))
+
+    def _layers(self, x, steps):
+        """Add positions to x (B, L, D) and run the layers; attention sees `steps` (B,) of it."""
+        model = self.model
         state = x + model.embed_positions.weight[: x.shape[1]]
         state = functional.dropout(state, model.dropout, self.training)
-        mask = valid_mask(self.config.count(lengths).clamp(min=1), x.shape[1])[:, None, None]
+        mask = valid_mask(steps.clamp(min=1), x.shape[1])[:, None, None]
         mask = mask.expand(-1, 1, x.shape[1], -1)
         hidden = []
         for layer in model.layers:

@@ -1,0 +1,70 @@
+"""`speechllm import`: a published checkpoint becomes a model folder of ours."""
+
+import argparse
+from pathlib import Path
+
+from speechllm import config
+
+EPILOG = """The folder decodes, trains and is scored like one that was trained here:
+
+  speechllm import Qwen/Qwen2-Audio-7B-Instruct --out qwen2_audio
+  speechllm decode qwen2_audio data/test.jsonl
+  speechllm train qwen2_audio --data train=... --data valid=... --out exp/tuned
+
+families: """
+
+
+def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+    """Describe the options."""
+    parser.epilog = EPILOG + ", ".join(config.names("models.families"))
+    parser.add_argument("source", help="a checkpoint's folder, or its id on the Hub")
+    parser.add_argument("--out", type=Path, help="the model folder; by default the id's last word")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default="",
+        help="of the LLM's weights; by default the checkpoint's own",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Import, and print what was done."""
+    from tqdm import tqdm
+
+    from speechllm.models.importing import bring
+
+    out = args.out or Path(Path(args.source.rstrip("/")).name)
+    with tqdm(unit="B", unit_scale=True, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        brought = bring(args.source, out, args.dtype, progress)
+    print(table(brought))
+    print(f"{out}: made from {args.source}, a {brought.family}")
+
+
+def table(brought) -> str:
+    """Say what became of the front end and each part, a line each."""
+    system = brought.system
+    row = "{:<10} {:<20} {:>8} {:>16} {:<10} {}".format
+    lines = [row("part", "is", "tensors", "parameters", "as", "settings")]
+    frontend = dict(system.preset.table("frontend"))
+    lines.append(row("frontend", frontend.pop("name"), "-", "-", "float32", _settings(frontend)))
+    for part in ("encoder", "adapter", "fusion", "llm"):
+        settings = dict(system.preset.table(part))
+        inner = settings.pop("config", {})
+        name = settings.pop("name", None) or inner.get("model_type", "")
+        tensors, parameters, dtype = brought.parts.get(part, (0, 0, "-"))
+        lines.append(row(part, name, tensors, f"{parameters:,}", dtype, _settings(settings)))
+    chat = system.preset.table("chat")
+    lines.append(f"chat       {chat['user']!r}, around audio {chat.get('medium', '{}')!r}")
+    if brought.ignored:
+        lines.append(f"not needed: {', '.join(brought.ignored)}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _settings(settings: dict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())

@@ -1,0 +1,194 @@
+"""A published checkpoint becomes one of ours: config to preset, names to ours, weights streamed.
+
+The folder `families/` is the registry: a file's name is transformers' `model_type`. It holds
+
+    tables(config)  the preset's tables: five nouns, chat, task, stages; plain TOML values. `config`
+                    is the family's configuration of transformers, its defaults filled in.
+    RENAME          {regular expression: replacement}, tried in this order at the start of each
+                    published name; the first that matches makes our name.
+    IGNORE          regular expressions of published names that are no weights of ours.
+
+What the family's processor does is thus said in our words: front end, text around turns and media,
+pad token (the placeholder itself). Nothing may be missing or left over.
+"""
+
+import dataclasses
+import importlib
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from speechllm import config
+from speechllm.models import hub, store
+from speechllm.models.llm import load_tokenizer
+from speechllm.models.shards import Shards, stream
+from speechllm.models.system import System
+
+ROOM = "models.families"
+FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+
+
+@dataclasses.dataclass(frozen=True)
+class Brought:
+    """What an import did: the system, and of each part (tensors, parameters, dtypes)."""
+
+    family: str
+    system: System
+    parts: dict[str, tuple[int, int, str]]
+    ignored: list[str]
+
+
+def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = None) -> Brought:
+    """Turn the checkpoint at `source`, a folder or Hub id, into the model folder `out`.
+
+    Args:
+        source: safetensors, config.json and tokenizer.
+        out: must not exist yet.
+        dtype: of the LLM's weights; the checkpoint's own if empty.
+        progress: called with (bytes written, bytes in all).
+
+    Raises:
+        ValueError: a family that is not known, shards missing or cut short, tensors missing, left
+            over or of another shape; `out` exists.
+    """
+    out = Path(out)
+    if out.exists():
+        raise ValueError(f"{out} exists; choose another --out or remove it")
+    fields = hub.read_fields(str(source))
+    family = fields["model_type"]
+    module = find(family, source)
+    folder = fetch(str(source))
+    known = Shards(folder)
+    tables = module.tables(read(fields, source))
+    tables["llm"]["dtype"] = dtype or llm_dtype(known, module.RENAME)
+    preset = config.Preset(tables, f"{out.name}.toml")
+    tokenizer = load_tokenizer(folder, tables["llm"].get("pad_token", ""))
+    system = System(preset, tokenizer)
+    wanted, tied = empty(system)
+    places = match(known, module, wanted, tied)
+
+    def fill(file: Path) -> None:
+        stream(file, wanted, lambda name: known.tensor(places[name]), progress)
+
+    facts = {"trained": [["*"]], "imported": {"from": str(source), "family": family}}
+    store.write(out, system, {"model": fill}, facts)
+    ignored = sorted(known.names() - set(places.values()))
+    return Brought(family, system, _parts(wanted), ignored)
+
+
+def find(family: str, source):
+    """Return the file of a family.
+
+    Raises:
+        ValueError: there is none; names those that there are.
+    """
+    if family not in config.names(ROOM):
+        hint = config.suggest(family, config.names(ROOM))
+        raise ValueError(f"{source}: its model_type {family!r} is no family we can import; {hint}")
+    return importlib.import_module(f"speechllm.{ROOM}.{family}")
+
+
+def fetch(source: str) -> Path:
+    """Return the folder of a checkpoint, downloaded first where it is a Hub id."""
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=FILES))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{source}: cannot be downloaded: {hub.one_line(error)}") from None
+
+
+def read(fields: dict, source):
+    """Make transformers' configuration of a config.json.
+
+    Raises:
+        ValueError: a value that does not fit.
+    """
+    from transformers import AutoConfig
+
+    kind = type(AutoConfig.for_model(fields["model_type"]))
+    try:
+        return kind.from_dict(fields)
+    except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
+        raise ValueError(f"{source}: config.json: {hub.one_line(error)}") from None
+
+
+def renamed(name: str, rename: dict) -> str:
+    """Our name of a published one; itself where no rule matches."""
+    for pattern, replacement in rename.items():
+        new, n = re.subn(f"^(?:{pattern})", replacement, name, count=1)
+        if n:
+            return new
+    return name
+
+
+def llm_dtype(shards: Shards, rename: dict) -> str:
+    """Most common data type of the LLM's tensors, as [llm] dtype wants it."""
+    ours = (name for name in shards.names() if renamed(name, rename).startswith("llm."))
+    found = Counter(shards.dtype(name) for name in ours).most_common(1)
+    return {"BF16": "bfloat16", "F16": "float16"}.get(found[0][0] if found else "", "float32")
+
+
+def empty(system: System) -> tuple[dict[str, torch.Tensor], set[str]]:
+    """Build the model without memory: what it holds by name, and the names of tied copies."""
+    with torch.device("meta"):
+        model = system.build()
+    wanted, tied, seen = {}, set(), set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) in seen:
+            tied.add(name)
+        else:
+            seen.add(id(tensor))
+            wanted[name] = tensor.detach()
+    return wanted, tied
+
+
+def match(shards: Shards, family, wanted: dict, tied: set[str]) -> dict[str, str]:
+    """Give {our name: published name}.
+
+    Raises:
+        ValueError: lists what is missing, left over, named twice, or of another shape.
+    """
+    ignore = re.compile("|".join(f"(?:{p})" for p in family.IGNORE) or r"(?!)")
+    places, double = {}, []
+    for name in sorted(shards.names()):
+        ours = renamed(name, family.RENAME)
+        if ignore.match(name) or ours in tied:
+            continue
+        double += [name] if ours in places else []
+        places[ours] = name
+    shapes = [
+        f"{name} {shards.shape(places[name])} for {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & places.keys()
+        if shards.shape(places[name]) != tuple(wanted[name].shape)
+    ]
+    parts = {
+        "missing": sorted(wanted.keys() - places.keys()),
+        "left over": sorted(places[ours] for ours in places.keys() - wanted.keys()),
+        "twice": double,
+        "other shape": sorted(shapes),
+    }
+    wrong = "; ".join(f"{what}: {hub.some(names)}" for what, names in parts.items() if names)
+    if wrong:
+        raise ValueError(f"{shards.folder} does not fit its own config.json ({wrong})")
+    return places
+
+
+def _parts(wanted: dict) -> dict[str, tuple[int, int, str]]:
+    """Count tensors and parameters of each part, and name its dtypes."""
+    found: dict = {}
+    for name, tensor in wanted.items():
+        found.setdefault(name.split(".")[0], []).append(tensor)
+    return {
+        part: (
+            len(tensors),
+            sum(t.numel() for t in tensors),
+            ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors})),
+        )
+        for part, tensors in found.items()
+    }

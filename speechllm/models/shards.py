@@ -1,0 +1,106 @@
+"""Safetensors one tensor at a time: reading a checkpoint's shards, writing a file of ours.
+
+At no time is there more than one tensor in memory. The format: eight bytes with the header's
+length, the header (JSON: name -> dtype, shape, offsets), the bytes of all tensors in that order.
+"""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from speechllm.models import hub
+
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+class Shards:
+    """The safetensors of a checkpoint, opened one at a time; names before any weight is read."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.files = self._files()
+        self._open = (None, None)
+
+    def _files(self) -> dict[str, str]:
+        """Say in which file each tensor is.
+
+        Raises:
+            ValueError: no safetensors, a shard that is missing, cut short or not as the index says.
+        """
+        index = self.folder / "model.safetensors.index.json"
+        if not index.is_file():
+            return dict.fromkeys(self._names("model.safetensors"), "model.safetensors")
+        try:
+            files = json.loads(index.read_text())["weight_map"]
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{index}: not an index of safetensors: {error}") from None
+        for file in sorted(set(files.values())):
+            absent = {name for name, f in files.items() if f == file} - set(self._names(file))
+            if absent:
+                raise ValueError(f"{self.folder / file} lacks {hub.some(sorted(absent))}")
+        return files
+
+    def _names(self, file: str) -> list[str]:
+        path = self.folder / file
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; download all of it again ({hub.PICKLE})")
+        try:
+            with safe_open(path, "pt") as opened:
+                return list(opened.keys())
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path}: cut short or no safetensors: {error}") from None
+
+    def names(self) -> set[str]:
+        """Names of all tensors."""
+        return set(self.files)
+
+    def _in(self, name: str):
+        """Open the file of a tensor, closing the one before."""
+        file = self.files[name]
+        if self._open[0] != file:
+            self._open = file, safe_open(self.folder / file, "pt")
+        return self._open[1]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, unread."""
+        return tuple(self._in(name).get_slice(name).get_shape())
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Read one tensor."""
+        return self._in(name).get_tensor(name)
+
+    def dtype(self, name: str) -> str:
+        """Data type of a tensor as safetensors calls it, unread."""
+        return self._in(name).get_slice(name).get_dtype()
+
+
+def stream(file: Path, wanted: dict[str, torch.Tensor], read: Callable, progress=None) -> None:
+    """Write a file of safetensors.
+
+    Args:
+        file: written anew.
+        wanted: name -> a tensor of the shape and dtype that is to be written, as on the meta device.
+        read: gives the tensor of a name, of that shape and any float dtype.
+        progress: called with (bytes written, bytes in all) after each tensor.
+    """
+    header, end = {}, 0
+    for name, tensor in wanted.items():
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        facts = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = {**facts, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
+    with open(file, "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        for name, like in wanted.items():
+            tensor = read(name).to(like.dtype).reshape(-1).contiguous()
+            out.write(memoryview(tensor.view(torch.uint8).numpy()))
+            if progress:
+                progress(header[name]["data_offsets"][1], end)

@@ -1,0 +1,188 @@
+"""Small published checkpoints, made with transformers' own classes, and their comparison with ours.
+
+Each family is imported from what transformers saves; then the same conversations go through the
+family's own processor and through our front end and builder, and both models answer.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from speechllm.data.batch import IGNORE
+from speechllm.data.chat import Builder
+from speechllm.data.collate import collate
+from speechllm.data.examples import Examples
+from speechllm.data.manifest import Manifest, write
+from speechllm.models import generation, store
+from speechllm.models.importing import bring
+
+RATE = 16000
+CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+TEXT = {  # of an LLM of any family, small
+    "vocab_size": 320,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "initializer_range": 0.3,  # so that 30 tokens are not 30 times the same one
+}
+WHISPER = {
+    "num_mel_bins": 128,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "d_model": 32,
+    "initializer_range": 0.1,
+}
+
+
+def tokenizer_of(specials: list[str], **named) -> PreTrainedTokenizerFast:
+    """Make a tokenizer of bytes, with special tokens; `named` are eos_token, pad_token, ..."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(["What is that sound?", "Transcribe the speech."] * 3, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, additional_special_tokens=specials, **named
+    )
+
+
+def waves(*samples: int) -> list[np.ndarray]:
+    """Make noisy glides of so many samples."""
+    made = []
+    for i, n in enumerate(samples):
+        time, rng = np.arange(n) / RATE, np.random.default_rng(i)
+        glide = np.sin(2 * np.pi * (200 + 150 * i + 60 * time) * time) * np.sin(3 * time + i)
+        made.append((0.3 * glide + 0.02 * rng.standard_normal(n)).astype(np.float32))
+    return made
+
+
+def published(model, folder: Path, tokenizer) -> Path:
+    """Save a checkpoint with its tokenizer as the Hub has it."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:  # norms and biases that say something
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@dataclasses.dataclass
+class Pair:
+    """An imported model, and what it was made from."""
+
+    theirs: torch.nn.Module
+    folder: Path  # ours
+    room: Path  # for files of audio
+
+    def __post_init__(self):
+        self.system, self.ours = store.load(self.folder)
+        self.builder = Builder.of(self.system)
+
+    def batch(self, conversations: list[list[dict]]):
+        """Make our batch of conversations whose audio parts hold waves."""
+        rows = [
+            {"id": str(i), "duration": 1.0, "messages": self._filed(conversation, i)}
+            for i, conversation in enumerate(conversations)
+        ]
+        write(self.room / "rows.jsonl", rows)
+        examples = Examples.of(self.system, Manifest(self.room / "rows.jsonl"), answer=False)
+        made = [examples.make(0, i) for i in range(len(rows))]
+        return collate(made, self.system.tokenizer.pad_token_id)
+
+    def _filed(self, conversation: list[dict], row: int) -> list[dict]:
+        """Write the waves of a conversation into files."""
+        filed = []
+        for turn, message in enumerate(conversation):
+            content = message["content"]
+            for i, part in enumerate([] if isinstance(content, str) else content):
+                if part["type"] == "audio":
+                    path = self.room / f"{row}-{turn}-{i}.wav"
+                    soundfile.write(path, part["audio"], RATE, subtype="FLOAT")
+                    part = {"type": "audio", "audio": str(path)}
+                    content = [*content[:i], part, *content[i + 1 :]]
+            filed.append({**message, "content": content})
+        return filed
+
+    @torch.no_grad()
+    def logits(self, batch, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give logits (positions, V) of ours and theirs, at all positions that are no padding."""
+        labels = batch.ids.masked_fill(batch.segments == 0, IGNORE)
+        result = self.ours(dataclasses.replace(batch, labels=labels))
+        kept = result.layout.segments[:, result.columns] > 0
+        positions = batch.positions  # as their own generate counts them, from the first token on
+        theirs = self.theirs(**inputs, position_ids=positions).logits[:, -batch.ids.shape[1] :]
+        return result.logits[kept], theirs[:, result.columns][kept]
+
+    @torch.no_grad()
+    def tokens(self, batch, inputs: dict, n: int = 30) -> tuple[list, list]:
+        """Give n greedy tokens of ours and theirs, row by row; neither may say the placeholder."""
+        pad = self.system.tokenizer.pad_token_id
+        bounds = [n] * len(batch.ids)
+        answers = generation.generate(self.ours(batch), bounds, -1, pad, max_repeats=0)
+        out = self.theirs.generate(
+            **inputs, max_new_tokens=n, do_sample=False, eos_token_id=-1, pad_token_id=pad,
+            suppress_tokens=[pad],
+        )  # fmt: skip
+        return [answer.ids for answer in answers], out[:, -n:].tolist()
+
+
+def turn(*parts) -> dict:
+    """Make a user's turn of texts and waves."""
+    content = [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "audio", "audio": part}
+        for part in parts
+    ]
+    return {"role": "user", "content": content}
+
+
+def conversations(a, b, c) -> dict[str, list]:
+    """Give batches of conversations about three waves: one medium, several, padding."""
+    answer = {"role": "assistant", "content": "this"}
+    return {
+        "one": [[turn(a, "What is that sound?")]],
+        "long": [[turn(c, "Transcribe the speech.")]],
+        "several": [[turn(a, "and", b, "which?"), answer, turn(b)]],
+        "padding": [[turn(b, "What is that sound?")], [turn("Or", a, "?", c)], [turn("no audio")]],
+    }
+
+
+def audio_of(talks: list[list[dict]]) -> list[np.ndarray]:
+    """List the waves of conversations in order."""
+    turns = [m["content"] for talk in talks for m in talk if not isinstance(m["content"], str)]
+    return [part["audio"] for parts in turns for part in parts if part["type"] == "audio"]
+
+
+@pytest.fixture(scope="session")
+def kit():
+    """This module."""
+    return sys.modules[__name__]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory) -> Path:
+    """Folder for a module's checkpoints and audio."""
+    return tmp_path_factory.mktemp("families")
+
+
+def imported(theirs, room: Path, tokenizer, **named) -> Pair:
+    """Save a checkpoint, import it, and give both."""
+    folder = published(theirs, room / "published", tokenizer)
+    bring(str(folder), room / "ours", **named)
+    return Pair(theirs, room / "ours", room)
