@@ -10,6 +10,7 @@ from enum import IntEnum
 import torch
 from torch.nn.functional import pad
 
+MEDIA = ("audio", "image", "pose", "video")  # what a medium can be
 IGNORE = -100  # label of a position that carries no loss, torch's own convention
 
 
@@ -38,6 +39,7 @@ class Batch:
         slots: (M, 3) int64 rows of (row, start, count): where the soft tokens of media m go.
         names: utterance ids, row by row, for messages.
         seconds: audio seconds in the batch, unpadded.
+        modalities: what each medium is, one of `MEDIA`; empty where all are audio.
         errors: what could not be read (`--on-error skip`), one message an example.
     """
 
@@ -52,6 +54,7 @@ class Batch:
     names: tuple[str, ...]
     seconds: float = 0.0
     errors: tuple[str, ...] = field(default=())
+    modalities: tuple[str, ...] = ()
 
     def to(self, device) -> "Batch":
         """Return the batch with every tensor on `device`."""

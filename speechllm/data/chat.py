@@ -6,11 +6,9 @@ prefix of the training example, id for id, because piece boundaries do not depen
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from speechllm.data.batch import IGNORE, Kind
-
-MEDIA = ("audio", "image", "pose", "video")
+from speechllm.data.batch import IGNORE, MEDIA, Kind
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,15 @@ class Config:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One example as ids, with the kind of each position and (start, count) of each slot."""
+    """One example as ids, with the kind of each position and (start, count) of each slot.
+
+    `modalities` says what stands in each slot, one of `MEDIA`.
+    """
 
     ids: list[int]
     kinds: list[Kind]
     slots: list[tuple[int, int]]
+    modalities: list[str] = field(default_factory=list)
 
     @property
     def labels(self) -> list[int]:
@@ -140,7 +142,10 @@ class Builder:
         """Tokenise runs of one kind together, so that a prompt reads as one text."""
         encoded = Encoded([], [], [])
         for kind, run in itertools.groupby(pieces, key=lambda piece: piece[0]):
-            for ids in self._run(kind, [value for _, value in run], counts):
+            values = [value for _, value in run]
+            if kind is Kind.SLOT:
+                encoded.modalities.extend(part["type"] for part in values)
+            for ids in self._run(kind, values, counts):
                 if kind is Kind.SLOT:
                     encoded.slots.append((len(encoded.ids), len(ids)))
                 encoded.ids.extend(ids)

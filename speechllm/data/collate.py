@@ -37,4 +37,5 @@ def collate(examples: list[Example], pad_id: int, errors: tuple[str, ...] = ()) 
         names=tuple(e.row["id"] for e in examples),
         seconds=sum(e.seconds for e in examples),
         errors=errors,
+        modalities=tuple(kind for e in examples for kind in e.encoded.modalities),
     )

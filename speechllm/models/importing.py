@@ -7,6 +7,7 @@ The folder `families/` is the registry: a file's name is transformers' `model_ty
     RENAME          {regular expression: replacement}, tried in this order at the start of each
                     published name; the first that matches makes our name.
     IGNORE          regular expressions of published names that are no weights of ours.
+    loras(config)   its LoRAs, where it has some; see peft_files.py.
 
 What the family's processor does is thus said in our words: front end, text around turns and media,
 pad token (the placeholder itself). Nothing may be missing or left over.
@@ -22,7 +23,7 @@ from pathlib import Path
 import torch
 
 from speechllm import config
-from speechllm.models import hub, store
+from speechllm.models import hub, peft_files, store
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.shards import Shards, stream
 from speechllm.models.system import System
@@ -62,7 +63,10 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     module = find(family, source)
     folder = fetch(str(source))
     known = Shards(folder)
-    tables = module.tables(read(fields, source))
+    published = read(fields, source)
+    tables = module.tables(published)
+    if loras := getattr(module, "loras", lambda _: {})(published):
+        tables["llm"]["lora"] = peft_files.table(folder, known, loras)
     tables["llm"]["dtype"] = dtype or llm_dtype(known, module.RENAME)
     preset = config.Preset(tables, f"{out.name}.toml")
     tokenizer = load_tokenizer(folder, tables["llm"].get("pad_token", ""))
@@ -156,8 +160,11 @@ def match(shards: Shards, family, wanted: dict, tied: set[str]) -> dict[str, str
     """
     ignore = re.compile("|".join(f"(?:{p})" for p in family.IGNORE) or r"(?!)")
     places, double = {}, []
+    beside = {name.replace(".base_layer.", "."): name for name in wanted}  # a LoRA moves a weight
     for name in sorted(shards.names()):
-        ours = renamed(name, family.RENAME)
+        part, rest = peft_files.split(name)
+        ours = renamed(part, family.RENAME) + rest
+        ours = beside.get(ours, ours)
         if ignore.match(name) or ours in tied:
             continue
         double += [name] if ours in places else []

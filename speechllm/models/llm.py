@@ -1,36 +1,27 @@
-"""The LLM: any causal language model of transformers, with LoRA by peft.
+"""The LLM: any causal language model of transformers, with LoRA by peft (`lora.py`).
 
 `pretrained` loads a checkpoint (Hub id or folder), else `config` describes one made from nothing,
-for example {model_type = "llama", hidden_size = 160, ...}. LoRA (arXiv 2106.09685) is injected in
-place, so that the model stays a plain transformers model whose parameters `*lora_*` are added.
+for example {model_type = "llama", hidden_size = 160, ...}.
 """
 
 import dataclasses
 import difflib
+import functools
+import importlib
 
 from torch import nn
 
-from speechllm.config import suggest
 from speechllm.models.hub import load_weights, one_line, read_config, read_fields
+from speechllm.models.lora import Lora, contexts, inject, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZE = {  # what bitsandbytes is asked for
+    "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True},
+    "8bit": {"load_in_8bit": True},
+}
 LEFT_OVER = (r".*rotary_emb\.inv_freq$",)  # old Llama checkpoints carry this constant
 # A model from nothing has the tokenizer's special ids or none, never the family's defaults.
 NO_IDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-
-
-@dataclasses.dataclass(frozen=True)
-class Lora:
-    """Low-rank updates: rank r, scale alpha / r, dropout on their input, names of the layers.
-
-    targets: last parts of module names ("q_proj") or longer ends of them ("self_attn.q_proj");
-    ("all-linear",) is every Linear but the output layer.
-    """
-
-    r: int = 8
-    alpha: float = 32.0
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ("q_proj", "v_proj")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +33,9 @@ class Config:
     dtype: of the weights; "auto" is the checkpoint's own (float32 from nothing).
     pad_token: a token of the tokenizer to pad with, where it has none or pads with eos.
     attention: "sdpa", "eager", "flash_attention_2"; empty leaves the choice to transformers.
+    quantize: "4bit" (QLoRA, arXiv 2305.14314) or "8bit" weights of a pretrained LLM by
+    bitsandbytes; they cannot learn, LoRA beside them can.
+    lora: settings of one LoRA (`lora.Lora`), or a table of them by name.
     """
 
     pretrained: str = ""
@@ -50,14 +44,23 @@ class Config:
     pad_token: str = ""
     attention: str = ""
     gradient_checkpointing: bool = False
-    lora: Lora | None = None
+    quantize: str = ""
+    lora: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        """Refuse a description of nothing."""
+        """Refuse a description of nothing; read the LoRAs."""
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if not self.pretrained and "model_type" not in self.config:
             raise ValueError('wanted pretrained = "..." or config = { model_type = "...", ... }')
+        if self.quantize:
+            _check_quantize(self.quantize, self.pretrained)
+        _ = self.loras
+
+    @functools.cached_property
+    def loras(self) -> dict[str, Lora]:
+        """The LoRAs by name; "default" is the name of one that has none."""
+        return read(self.lora)
 
     def build(self, vocab_size: int) -> nn.Module:
         """Make the LLM for a tokenizer of `vocab_size` entries, weights from torch's own seed.
@@ -73,12 +76,13 @@ class Config:
                 f"[llm] {self.pretrained or 'config'} has {rows} embeddings, but the tokenizer has "
                 f"{vocab_size} entries: it is not this LLM's tokenizer"
             )
-        if self.lora:
-            inject(model, self.lora)
+        if self.loras:
+            inject(model, self.loras)
         if self.gradient_checkpointing:
             names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
             # renamed in transformers 5.23; older ones know the second name
-            next(getattr(model, name) for name in names if hasattr(model, name))()
+            enable = next(getattr(model, name) for name in names if hasattr(model, name))
+            enable({"use_reentrant": False, "context_fn": functools.partial(contexts, model)})
         return model
 
     def _load(self) -> nn.Module:
@@ -102,7 +106,10 @@ class Config:
 
     def _options(self) -> dict:
         dtype = "float32" if self.dtype == "auto" and not self.pretrained else self.dtype
-        return {"dtype": dtype, "attn_implementation": self.attention or None}
+        options = {"dtype": dtype, "attn_implementation": self.attention or None}
+        if self.quantize:
+            options["quantization_config"] = _quantization(self.quantize, dtype)
+        return options
 
 
 def load_tokenizer(place, pad_token: str = ""):
@@ -124,49 +131,33 @@ def load_tokenizer(place, pad_token: str = ""):
     return tokenizer
 
 
-def inject(model: nn.Module, lora: Lora) -> None:
-    """Add LoRA to the layers that `lora.targets` names, in place; all else is frozen by peft.
+def _check_quantize(kind: str, pretrained: str) -> None:
+    """Refuse a quantisation that does not exist, and one without weights to quantise."""
+    if kind not in QUANTIZE:
+        raise ValueError(f"quantize must be one of {', '.join(QUANTIZE)}, got {kind!r}")
+    if not pretrained:
+        raise ValueError(f"quantize = {kind!r} wants a pretrained LLM; weights from nothing learn")
+
+
+def _quantization(kind: str, dtype: str):
+    """Describe the quantisation to transformers.
 
     Raises:
-        ValueError: targets that match no layer, with the names that would.
+        ValueError: bitsandbytes is not there or does not run on this machine.
     """
-    from peft import LoraConfig, inject_adapter_in_model
-    from transformers.pytorch_utils import Conv1D  # GPT-2's way to write a Linear
+    import torch
+    from transformers import BitsAndBytesConfig
 
-    kinds = (nn.Linear, Conv1D)
-    layers = [name for name, module in model.named_modules() if isinstance(module, kinds)]
-    ends = {name.rsplit(".", 1)[-1] for name in layers}
-    for target in lora.targets:
-        if target != "all-linear" and not any(_ends(name, target) for name in layers):
-            raise ValueError(f"[llm.lora] no layer is called {target!r}; {suggest(target, ends)}")
-    every = "all-linear" in lora.targets
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear" if every else list(lora.targets),
-        task_type="CAUSAL_LM",
-    )
-    inject_adapter_in_model(config, model)
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:  # as peft does for its own models: bfloat16 would round updates away
-            parameter.data = parameter.data.float()
-
-
-def switch_lora(model: nn.Module, on: bool) -> None:
-    """Let LoRA take part or not; one that was never trained only costs time.
-
-    peft lets LoRA learn or not as it is switched: choose what learns afterwards.
-    """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for module in model.modules():
-        if isinstance(module, BaseTunerLayer):
-            module.enable_adapters(on)
-
-
-def _ends(name: str, target: str) -> bool:
-    return name == target or name.endswith("." + target)
+    try:
+        importlib.import_module("bitsandbytes")
+    except (ImportError, RuntimeError, OSError) as error:
+        raise ValueError(
+            f"[llm] quantize = {kind!r} wants bitsandbytes, which cannot be used here: "
+            f"{one_line(error)}; pip install bitsandbytes, or leave quantize out"
+        ) from None
+    compute = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    more = {"bnb_4bit_compute_dtype": compute} if kind == "4bit" else {}
+    return BitsAndBytesConfig(**QUANTIZE[kind], **more)
 
 
 def _config_class(family: str):

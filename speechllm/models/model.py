@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import IGNORE, Batch
-from speechllm.models.llm import switch_lora
+from speechllm.models import lora
 
 
 class SpeechLLM(nn.Module):
@@ -52,7 +52,7 @@ class SpeechLLM(nn.Module):
 
     def switch_lora(self, on: bool) -> None:
         """Let the LLM's LoRA take part or not."""
-        switch_lora(self.llm, on)
+        lora.switch(self.llm, on)
 
     def forward(self, batch: Batch) -> "Pass":
         """Start one pass over a batch."""
@@ -93,9 +93,10 @@ class Pass:
         """What the LLM reads, (B, S, H): text embeddings joined with the soft tokens.
 
         Ask for it right before the LLM is called, each time: a fusion may keep what it joined last
-        for layers inside the LLM.
+        for layers inside the LLM, and LoRA takes part where this batch has its media.
         """
         layout = self.layout
+        lora.choose(self.model.llm, layout)
         text = self.model.llm.get_input_embeddings()(layout.ids)
         tokens, slots = text.new_zeros(0, 0, text.shape[-1]), layout.slots
         if layout.media is not None:

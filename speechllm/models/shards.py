@@ -26,6 +26,7 @@ class Shards:
     def __init__(self, folder: Path):
         self.folder = folder
         self.files = self._files()
+        self._inner = {}
         self._open = (None, None)
 
     def _files(self) -> dict[str, str]:
@@ -61,6 +62,16 @@ class Shards:
         """Names of all tensors."""
         return set(self.files)
 
+    def add(self, file: str, prefix: str) -> None:
+        """Add the tensors of another file, `prefix` before their names.
+
+        Raises:
+            ValueError: no such file, or no safetensors.
+        """
+        names = {prefix + name: name for name in self._names(file)}
+        self._inner |= names
+        self.files |= dict.fromkeys(names, file)
+
     def _in(self, name: str):
         """Open the file of a tensor, closing the one before."""
         file = self.files[name]
@@ -70,15 +81,15 @@ class Shards:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, unread."""
-        return tuple(self._in(name).get_slice(name).get_shape())
+        return tuple(self._in(name).get_slice(self._inner.get(name, name)).get_shape())
 
     def tensor(self, name: str) -> torch.Tensor:
         """Read one tensor."""
-        return self._in(name).get_tensor(name)
+        return self._in(name).get_tensor(self._inner.get(name, name))
 
     def dtype(self, name: str) -> str:
         """Data type of a tensor as safetensors calls it, unread."""
-        return self._in(name).get_slice(name).get_dtype()
+        return self._in(name).get_slice(self._inner.get(name, name)).get_dtype()
 
 
 def stream(file: Path, wanted: dict[str, torch.Tensor], read: Callable, progress=None) -> None:

@@ -148,8 +148,15 @@ class Learner(nn.Module):
 
     def _choose(self, stage: Stage, where: str) -> dict[str, nn.Parameter]:
         named = self.named()
+        chosen = {name for name in named if matches(name, stage.patterns)}
+        whole = sorted(name for name in chosen if not named[name].is_floating_point())
+        if whole:
+            raise ValueError(
+                f"{where}: quantized weights cannot learn, and train = {list(stage.train)} names "
+                f"{whole[0]} and {len(whole) - 1} more; let LoRA learn, or leave quantize out"
+            )
         for name, parameter in named.items():
-            parameter.requires_grad_(matches(name, stage.patterns))
+            parameter.requires_grad_(name in chosen)
         self.set_modes()
         learning = {name: p for name, p in named.items() if p.requires_grad}
         if not learning:

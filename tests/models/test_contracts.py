@@ -92,6 +92,19 @@ GRANITE = {
         "conv_kernel_size": 5,
     }
 }
+PHI4 = {
+    "config": {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_blocks": 2,
+        "num_attention_heads": 4,
+        "ext_pw_out_channel": 32,
+        "depthwise_separable_out_channel": 32,
+        "input_size": 16,
+        "nemo_conv_channels": 8,
+        "bias_max_distance": 20,
+    }
+}
 
 
 QWEN3 = {
@@ -168,6 +181,7 @@ ENCODERS = {
         ),
     ],
     "granite_conformer": [(16, GRANITE), (32, {**GRANITE, **WEIGHTED, "stack": 1})],
+    "phi4_conformer": [(16, PHI4), (16, {**PHI4, **WEIGHTED})],
     "hubert": [(1, GROUP), (1, LAYER)],
     "qwen3_asr": [(16, QWEN3), (16, {**QWEN3, **WEIGHTED})],
     "wav2vec2": [(1, GROUP), (1, {**LAYER, **WEIGHTED})],

@@ -1,5 +1,7 @@
 """The LLM: from a description and from a folder, LoRA, and every error it can answer with."""
 
+import sys
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -92,6 +94,32 @@ def test_lora_of_a_model_without_linear_layers():
     assert any("c_attn.lora_A" in name for name, _ in model.named_parameters())
 
 
+@pytest.mark.parametrize("kind,bits", [("4bit", 4), ("8bit", 8)])
+def test_quantized(tmp_path, kind, bits):
+    """Near the whole weights, smaller, frozen; LoRA beside them learns; dtype as asked."""
+    pytest.importorskip("bitsandbytes")
+    table = {**LLAMA, "hidden_size": 64, "intermediate_size": 128}
+    plain = make(config=table)
+    plain.save_pretrained(tmp_path)
+    model = make(pretrained=str(tmp_path), quantize=kind, dtype="float32", lora={"r": 4})
+    found, wanted = logits(model), logits(plain)
+    # measured: 4e-2 and 2e-4 of logits up to 0.5
+    assert (found - wanted).abs().max() < {4: 0.1, 8: 2e-3}[bits] and found.dtype == torch.float32
+    layer = model.model.layers[0].mlp.up_proj.weight
+    assert layer.numel() * layer.element_size() * 8 == bits * 64 * 128
+    found.square().sum().backward()
+    learns = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert learns and all("lora_" in name for name in learns)
+
+
+def test_quantized_where_bitsandbytes_is_not(tmp_path, monkeypatch):
+    """It is named, and how to get it."""
+    make(config=LLAMA).save_pretrained(tmp_path)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ValueError, match="'4bit' wants bitsandbytes.*pip install bitsandbytes"):
+        make(pretrained=str(tmp_path), quantize="4bit")
+
+
 def test_gradient_checkpointing_gives_the_same_gradients():
     """Less memory, nothing else; the frozen LLM passes gradients to what enters it."""
     found = []
@@ -119,6 +147,8 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         ({"config": LLAMA, "lora": {"rank": 4}}, "'rank'"),
         ({"config": LLAMA, "dtype": "half"}, "dtype must be one of"),
         ({"pretrained": "/no/such/folder"}, "no such folder"),
+        ({"pretrained": "/no/such/folder", "quantize": "2bit"}, "one of 4bit, 8bit, got '2bit'"),
+        ({"config": LLAMA, "quantize": "4bit"}, "wants a pretrained LLM"),
     ],
 )
 def test_errors(table, message):

@@ -37,7 +37,8 @@ def test_preset_is_whole(name):
     preset.part("fusion", "models.fusion")
     llm = preset.section("llm", LLMConfig)
     preset.section("chat", ChatConfig)
-    assert (llm.lora.r, llm.lora.alpha, llm.lora.targets) == (8, 32, ("q_proj", "v_proj"))
+    lora = llm.loras["default"]
+    assert (lora.r, lora.alpha, lora.targets) == (8, 32, ("q_proj", "v_proj"))
     assert encoder.dim == width
     assert adapter.count(encoder.count(extractor.count(160000))) == tokens
     with torch.device("meta"):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -253,3 +254,15 @@ def test_two_processes_do_what_one_does(tiny, uninterrupted, tmp_path):
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_quantized_weights_are_refused(make_run, tmp_path):
+    """Before any step; LoRA beside them may learn."""
+    run = make_run(tmp_path)
+    learner = Learner(run.system.build())
+    layer = learner.model.llm.model.layers[0].mlp.up_proj
+    layer.weight = torch.nn.Parameter(layer.weight.to(torch.uint8), requires_grad=False)
+    stage = replace(stages(run.system.preset)[1], train=("llm.*",))
+    with pytest.raises(ValueError, match=r"quantized weights cannot learn.*up_proj.weight"):
+        learner.begin(stage, "test", [["llm.*"]])
+    assert learner.begin(replace(stage, train=("llm.*lora_*",)), "test", [["llm.*lora_*"]])

@@ -30,6 +30,11 @@ def llm(text, tied: bool = False) -> dict:
     return {"model_type": text.model_type, **fields, "tie_word_embeddings": tied}
 
 
+def fields(config) -> dict:
+    """Give a table of a part's configuration: what differs from its class's defaults."""
+    return plain(config.to_diff_dict(), ("model_type", *NOT_OURS))
+
+
 def plain(fields: dict, without=()) -> dict:
     """Give fields as TOML can hold them: without None, and without those named."""
     kept = {k: v for k, v in fields.items() if v is not None and k not in without}

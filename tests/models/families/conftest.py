@@ -81,6 +81,13 @@ def published(model, folder: Path, tokenizer) -> Path:
     return folder
 
 
+def wake(model) -> None:
+    """Let a fresh LoRA say something."""
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+
+
 @dataclasses.dataclass
 class Pair:
     """An imported model, and what it was made from."""
@@ -139,6 +146,30 @@ class Pair:
             suppress_tokens=[pad],
         )  # fmt: skip
         return [answer.ids for answer in answers], out[:, -n:].tolist()
+
+
+@torch.no_grad()
+def alone(pair: Pair, batch, inputs: list[dict], n: int = 30) -> tuple[list, list]:
+    """Give logits and n greedy tokens of each row: ours of the whole batch, theirs row by row.
+
+    For families whose padded rows depend on the padding; their LoRA is on where a row has audio.
+    """
+    pad = pair.system.tokenizer.pad_token_id
+    result = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
+    kept = batch.segments[:, result.columns] > 0
+    logits = [row[keep] for row, keep in zip(result.logits, kept, strict=True)]
+    answers = generation.generate(pair.ours(batch), [n] * len(logits), -1, pad, max_repeats=0)
+    ours = [(row, answer.ids) for row, answer in zip(logits, answers, strict=True)]
+    theirs = []
+    for row in inputs:
+        switch = pair.theirs.enable_adapters if len(row) > 2 else pair.theirs.disable_adapters
+        switch()
+        out = pair.theirs.generate(
+            **row, max_new_tokens=n, do_sample=False, eos_token_id=-1, pad_token_id=pad,
+            suppress_tokens=[pad],
+        )  # fmt: skip
+        theirs.append((pair.theirs(**row).logits[0, :-1], out[0, -n:].tolist()))
+    return ours, theirs
 
 
 def turn(*parts) -> dict:

@@ -1,0 +1,190 @@
+"""Granite speech: what we import equals transformers' own model, each audio as it is alone."""
+
+import dataclasses
+import json
+
+import peft
+import pytest
+import torch
+import transformers
+
+from speechllm.models.importing import bring
+
+ENCODER = {
+    "num_layers": 4,
+    "hidden_dim": 32,
+    "num_heads": 4,
+    "context_size": 20,
+    "max_pos_emb": 32,
+    "output_dim": 12,
+    "conv_kernel_size": 5,
+}
+PROJECTOR = {
+    "model_type": "blip_2_qformer",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "encoder_hidden_size": 32,
+    "cross_attention_frequency": 1,
+}
+SCALES = {
+    "embedding_multiplier": 1.5,
+    "residual_multiplier": 0.8,
+    "attention_multiplier": 0.3,
+    "logits_scaling": 0.9,
+}
+ROLE = "<|start_of_role|>{}<|end_of_role|>"
+SPECIALS = ["<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>", "<|audio|>"]
+
+
+@pytest.fixture(scope="module")
+def processor(kit):
+    tokenizer = kit.tokenizer_of(
+        SPECIALS, eos_token="<|end_of_text|>", pad_token="<|end_of_text|>", padding_side="left"
+    )
+    return transformers.GraniteSpeechProcessor(
+        transformers.GraniteSpeechFeatureExtractor(), tokenizer
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(kit, room, processor):
+    """Save a checkpoint as the Hub has it: the model, and its LoRA beside it."""
+    torch.manual_seed(0)
+    tokenizer = processor.tokenizer
+    config = transformers.GraniteSpeechConfig(
+        encoder_config=ENCODER,
+        projector_config=PROJECTOR,
+        text_config={"model_type": "granite", **kit.TEXT, **SCALES},
+        audio_token_index=tokenizer.convert_tokens_to_ids("<|audio|>"),
+    )
+    model = transformers.GraniteSpeechForConditionalGeneration(config)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            torch.nn.init.normal_(module.running_mean, std=0.3)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+        elif isinstance(module, torch.nn.Linear) and "language_model" not in name:
+            torch.nn.init.normal_(module.weight, std=module.in_features**-0.5)
+    folder = kit.published(model, room / "published", tokenizer)
+    model.add_adapter(peft.LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]))
+    kit.wake(model)
+    transformers.PreTrainedModel.save_pretrained(model, folder)
+    assert (folder / "adapter_model.safetensors").is_file()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pair(kit, room, folder):
+    bring(str(folder), room / "ours")
+    theirs = transformers.GraniteSpeechForConditionalGeneration.from_pretrained(folder).eval()
+    return kit.Pair(theirs, room / "ours", room)
+
+
+def write(talk: list[dict]) -> str:
+    """Write a conversation as the published chat template does."""
+    from speechllm.models.families.granite_speech import SYSTEM
+
+    text = ROLE.format("system") + SYSTEM + "<|end_of_text|>\n"
+    for message in talk:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        inside = "".join(part.get("text", "<|audio|>") for part in parts)
+        text += ROLE.format(message["role"]) + inside + "<|end_of_text|>\n"
+    return text + ROLE.format("assistant")
+
+
+def inputs_of(kit, processor, talk: list[dict]) -> dict:
+    """Give one conversation to their processor."""
+    audio = [torch.from_numpy(wave) for wave in kit.audio_of([talk])]
+    inputs = dict(processor(text=write(talk), audio=audio or None, return_tensors="pt"))
+    inputs.pop("token_type_ids", None)
+    return inputs
+
+
+def talks_of(kit) -> dict[str, list]:
+    a, b, c = kit.waves(27200, 27200, 90077)
+    answer = {"role": "assistant", "content": "this"}
+    return {
+        "one": [[kit.turn(a, "What is that sound?")]],
+        "long": [[kit.turn(c, "Transcribe the speech.")]],
+        "several": [[kit.turn(a, "and", b, "which?"), answer, kit.turn("Or", a)]],
+        "padding": [[kit.turn(b, "What?")], [kit.turn("Or", c)], [kit.turn("no audio")]],
+    }
+
+
+@pytest.mark.parametrize("name", ["one", "long", "several", "padding"])
+def test_equals_transformers(kit, pair, processor, name):
+    """Ids, features, logits, 30 tokens; a row without audio has the plain LLM's, in any batch."""
+    talks = talks_of(kit)[name]
+    batch = pair.batch(talks)
+    inputs = [inputs_of(kit, processor, talk) for talk in talks]
+    media = iter(zip(batch.media, batch.media_lengths.tolist(), strict=True))
+    for row, each in enumerate(inputs):
+        assert torch.equal(batch.ids[row][batch.segments[row] > 0], each["input_ids"][0])
+        for x in each.get("input_features", ()):
+            ours, n = next(media)
+            x = x.unflatten(-1, (2, 80)).flatten(0, 1)
+            torch.testing.assert_close(ours[: n // 2 * 2], x, atol=1e-4, rtol=0)
+            ours[: len(x)] = x  # and then the very inputs of theirs
+    ours, theirs = kit.alone(pair, batch, inputs)
+    for (logits, ids), (wanted, wanted_ids) in zip(ours, theirs, strict=True):
+        assert wanted.std() > 0.5 and len(set(wanted_ids)) > 5
+        wanted = wanted / SCALES["logits_scaling"]  # which theirs leave out
+        torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=0)
+        assert ids == wanted_ids
+
+
+@torch.no_grad()
+def test_padding_changes_theirs(kit, pair, processor):
+    """Of a batch in transformers, the row that is padded is not what it is alone."""
+    talks = talks_of(kit)["padding"][:2]
+    pair.theirs.enable_adapters()
+    alone = pair.theirs(**inputs_of(kit, processor, talks[0])).logits[0]
+    inputs = processor(
+        text=[write(talk) for talk in talks],
+        audio=[torch.from_numpy(wave) for wave in kit.audio_of(talks)],
+        return_tensors="pt",
+        padding=True,
+    )
+    inputs.pop("token_type_ids", None)
+    mask = inputs["attention_mask"]
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    padded = pair.theirs(**inputs, position_ids=positions).logits[0, -len(alone) :]
+    assert (padded - alone).abs().max() > 0.01
+    batch = pair.batch(talks)
+    whole = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
+    kept = batch.segments[0, whole.columns] > 0
+    torch.testing.assert_close(
+        whole.logits[0, kept], alone[:-1] / SCALES["logits_scaling"], atol=1e-4, rtol=0
+    )
+
+
+def test_the_folder_says_its_lora(pair):
+    """Rank, scale, targets, and with what it takes part."""
+    lora = pair.system.llm.loras["speech"]
+    assert (lora.r, lora.alpha, lora.targets) == (4, 6.0, ("q_proj", "v_proj"))
+    assert lora.media == ("audio",)
+
+
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        ({"use_rslora": True}, "wanted use_rslora False, got True"),
+        ({"r": 5}, r"other shape: \S*lora_A"),
+        (None, "its LoRA cannot be read"),
+    ],
+)
+def test_a_lora_that_does_not_fit(folder, room, tmp_path, change, message):
+    """Another kind, another rank, none at all: each is said before anything is written."""
+    import shutil
+
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    file = broken / "adapter_config.json"
+    settings = json.loads(file.read_text())
+    file.unlink()
+    if change:
+        file.write_text(json.dumps({**settings, **change}))
+    with pytest.raises(ValueError, match=message):
+        bring(str(broken), tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()

@@ -1,0 +1,175 @@
+"""Phi-4-multimodal's speech part: what we import equals transformers' own, each audio as alone."""
+
+import dataclasses
+
+import peft
+import pytest
+import torch
+import transformers
+from transformers.image_processing_utils import BaseImageProcessor
+
+from speechllm.models.importing import bring
+
+AUDIO = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_blocks": 2,
+    "num_attention_heads": 4,
+    "ext_pw_out_channel": 32,
+    "depthwise_separable_out_channel": 32,
+    "nemo_conv_channels": 8,
+    "bias_max_distance": 30,
+}
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "crop_size": 28,
+}
+ROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "partial_rotary_factor": 0.5,
+    "short_factor": [1.0, 1.1, 1.3],
+    "long_factor": [1.0, 2.0, 4.0],
+}
+TARGETS = r".*model\.layers\.\d+\.(self_attn\.(qkv|o)_proj|mlp\.(gate_up|down)_proj)"
+SPECIALS = "<|endoftext|> <|end|> <|system|> <|user|> <|assistant|> <|image|> <|audio|>".split()
+
+
+@pytest.fixture(scope="module")
+def processor(kit):
+    tokenizer = kit.tokenizer_of(
+        SPECIALS, eos_token="<|endoftext|>", pad_token="<|endoftext|>", padding_side="left"
+    )
+    for kind in ("image", "audio"):
+        setattr(tokenizer, f"{kind}_token", f"<|{kind}|>")
+        setattr(tokenizer, f"{kind}_token_id", tokenizer.convert_tokens_to_ids(f"<|{kind}|>"))
+    return transformers.Phi4MultimodalProcessor(
+        BaseImageProcessor(),  # no images here; its own wants torchvision
+        transformers.Phi4MultimodalFeatureExtractor(),
+        tokenizer,
+    )
+
+
+@pytest.fixture(scope="module")
+def pair(kit, room, processor):
+    """Save a checkpoint as the Hub has it, its LoRA in a folder of its own; import it."""
+    torch.manual_seed(0)
+    tokenizer = processor.tokenizer
+    config = transformers.Phi4MultimodalConfig(
+        **kit.TEXT,
+        rope_parameters=ROPE,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        pad_token_id=0,
+        audio_config={**AUDIO, "audio_token_id": tokenizer.audio_token_id},
+        vision_config={**VISION, "image_token_id": tokenizer.image_token_id},
+    )
+    model = transformers.Phi4MultimodalForCausalLM(config)
+    speech = model.model.embed_tokens_extend.audio_embed
+    for name, parameter in speech.named_parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=1.4 * parameter[0].numel() ** -0.5)
+    torch.nn.init.normal_(speech.encoder.encoder_embedding.global_mean)
+    torch.nn.init.uniform_(speech.encoder.encoder_embedding.global_invstd, 0.1, 0.3)
+    folder = kit.published(model, room / "published", tokenizer)
+    lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS)
+    model.add_adapter(lora, adapter_name="speech")
+    kit.wake(model)
+    model.eval().save_pretrained(folder / "speech-lora")
+    bring(str(folder), room / "ours")
+    return kit.Pair(model, room / "ours", room)
+
+
+def write(talk: list[dict]) -> str:
+    """Write a conversation as the published chat template does."""
+    text = ""
+    for message in talk:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        inside = "".join(part.get("text", "<|audio|>") for part in parts)
+        text += f"<|{message['role']}|>{inside}<|end|>"
+    return text + "<|assistant|>"
+
+
+def inputs_of(kit, processor, talks: list[list[dict]]) -> dict:
+    """Give conversations to their processor."""
+    audio = kit.audio_of(talks)
+    inputs = processor(
+        text=[write(talk) for talk in talks],
+        audio=audio or None,
+        sampling_rate=kit.RATE,
+        return_tensors="pt",
+        padding=True,
+    )
+    names = [*processor.audio_processor.model_input_names, "input_ids", "attention_mask"]
+    return {key: value for key, value in inputs.items() if key in names}
+
+
+def talks_of(kit) -> dict[str, list]:
+    a, b, c = kit.waves(27200, 27200, 90077)
+    answer = {"role": "assistant", "content": "this"}
+    first = {"role": "system", "content": "Be brief."}
+    return {
+        "one": [[first, kit.turn(a, "What is that sound?")]],
+        "long": [[kit.turn(c, "Transcribe the speech.")]],
+        "several": [[kit.turn(a, "and", b, "which?"), answer, kit.turn("Or", a)]],
+        "padding": [[kit.turn(b, "What?")], [kit.turn("Or", c)], [kit.turn("no audio")]],
+    }
+
+
+@pytest.mark.parametrize("name", ["one", "long", "several", "padding"])
+def test_equals_transformers(kit, pair, processor, name):
+    """Ids, features, logits, 30 tokens; a row without audio has the plain LLM's, in any batch."""
+    talks = talks_of(kit)[name]
+    batch = pair.batch(talks)
+    inputs = [inputs_of(kit, processor, [talk]) for talk in talks]
+    media = iter(zip(batch.media, batch.media_lengths.tolist(), strict=True))
+    for row, each in enumerate(inputs):
+        assert torch.equal(batch.ids[row][batch.segments[row] > 0], each["input_ids"][0])
+        for x in each.get("audio_input_features", ()):
+            ours, n = next(media)
+            torch.testing.assert_close(ours[:n], x, atol=2e-3, rtol=0)
+            ours[:n] = x  # and then the very inputs of theirs
+    ours, theirs = kit.alone(pair, batch, inputs)
+    for (logits, ids), (wanted, wanted_ids) in zip(ours, theirs, strict=True):
+        assert wanted.std() > 0.5 and len(set(wanted_ids)) > 5
+        torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=0)
+        assert ids == wanted_ids
+
+
+@torch.no_grad()
+def test_padding_changes_theirs(kit, pair, processor):
+    """Of a batch in transformers, the row that is padded is not what it is alone."""
+    talks = talks_of(kit)["padding"][:2]
+    pair.theirs.enable_adapters()
+    alone = pair.theirs(**inputs_of(kit, processor, talks[:1])).logits[0]
+    inputs = inputs_of(kit, processor, talks)
+    positions = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    padded = pair.theirs(**inputs, position_ids=positions).logits[0, -len(alone) :]
+    assert (padded - alone).abs().max() > 0.01
+    batch = pair.batch(talks)
+    whole = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
+    kept = batch.segments[0, whole.columns] > 0
+    torch.testing.assert_close(whole.logits[0, kept], alone[:-1], atol=1e-4, rtol=0)
+
+
+def test_the_folder_says_its_lora(pair):
+    """Targets from the tensors, where the checkpoint has a pattern; with what it takes part."""
+    lora = pair.system.llm.loras["speech"]
+    assert (lora.r, lora.alpha, lora.media) == (4, 8.0, ("audio",))
+    assert lora.targets == ("down_proj", "gate_up_proj", "o_proj", "qkv_proj")
+    assert pair.system.llm.config["model_type"] == "phi3"
+
+
+def test_without_its_lora(room, pair, tmp_path):
+    """A checkpoint whose LoRA was not downloaded is refused."""
+    import shutil
+
+    folder = shutil.copytree(room / "published", tmp_path / "broken")
+    shutil.rmtree(folder / "speech-lora")
+    with pytest.raises(ValueError, match="speech-lora.*its LoRA cannot be read"):
+        bring(str(folder), tmp_path / "ours")
