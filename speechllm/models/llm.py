@@ -7,6 +7,7 @@ place, so that the model stays a plain transformers model whose parameters `*lor
 
 import dataclasses
 import difflib
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -163,6 +164,20 @@ def switch_lora(model: nn.Module, on: bool) -> None:
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.enable_adapters(on)
+
+
+@contextmanager
+def outputs_at(model: nn.Module, rows, columns):
+    """Let the LLM compute logits at (rows[i], columns[i]) alone: its answer is (1, N, V)."""
+
+    def choose(_, args):
+        return (args[0][rows, columns][None], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _ends(name: str, target: str) -> bool:
