@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from speechllm.config import suggest
@@ -164,6 +165,27 @@ def switch_lora(model: nn.Module, on: bool) -> None:
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.enable_adapters(on)
+
+
+@contextmanager
+def untouched(model: nn.Module):
+    """Let the LLM be for a while as it came: no LoRA, no dropout, no gradient."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    modes = [(module, module.training) for module in model.modules()]
+    on = any(isinstance(m, BaseTunerLayer) and not m.disable_adapters for m, _ in modes)
+    learn = [(p, p.requires_grad) for name, p in model.named_parameters() if "lora_" in name]
+    switch_lora(model, False)
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        switch_lora(model, on)
+        for module, training in modes:
+            module.training = training
+        for parameter, learns in learn:
+            parameter.requires_grad_(learns)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import Batch
-from speechllm.models.llm import outputs_at, switch_lora
+from speechllm.models.llm import outputs_at, switch_lora, untouched
 
 
 class SpeechLLM(nn.Module):
@@ -52,6 +52,10 @@ class SpeechLLM(nn.Module):
         """Let the LLM's LoRA take part or not."""
         switch_lora(self.llm, on)
 
+    def untouched(self):
+        """Make the context in which the LLM is as it came: no LoRA, no dropout, no gradient."""
+        return untouched(self.llm)
+
     def forward(self, batch: Batch) -> "Pass":
         """Start one pass over a batch."""
         return Pass(self, batch)
@@ -79,7 +83,9 @@ class Pass:
         """Soft tokens (M, K, H) and lengths (M,), over again for the second answers of pairs."""
         tokens, lengths = self.model.adapter(*self.states)
         times = self.batch.answers
-        return (tokens, lengths) if times == 1 else (tokens.repeat(times, 1, 1), lengths.repeat(times))
+        return (
+            (tokens, lengths) if times == 1 else (tokens.repeat(times, 1, 1), lengths.repeat(times))
+        )
 
     @cached_property
     def layout(self) -> Batch:
@@ -149,6 +155,13 @@ class Pass:
         """Logits (N, V) and labels (N,) of the answers to be learned: of pairs, the chosen ones."""
         n = int((self.places[0] < self.layout.n_chosen).sum())
         return self.logits[:n], self.targets[:n]
+
+    def again(self) -> "Pass":
+        """Start another pass over the batch, with the soft tokens of this one."""
+        other = Pass(self.model, self.batch)
+        if self.batch.media is not None:
+            other.tokens = self.tokens[0].detach(), self.tokens[1]
+        return other
 
     @contextmanager
     def aside(self):
