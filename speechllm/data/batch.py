@@ -67,7 +67,7 @@ class Batch:
 
     @property
     def wanted(self) -> torch.Tensor:
-        """Whether the next token is to be learned (B, S - 1); an example's first has none before."""
+        """Whether the next token is to be learned (B, S - 1); an example's first never is."""
         return (self.labels[:, 1:] != IGNORE) & (self.positions[:, 1:] > 0)
 
     @property

@@ -51,7 +51,7 @@ def collate(
 
 
 def fill(lengths: list[int], size: int) -> list[list[int]]:
-    """Put examples into rows of up to `size` positions, the longest first, each where it fits first.
+    """Put examples into rows of up to `size` positions, the longest first, each where it fits.
 
     An example longer than `size` has a row alone, and without `size` each has one. Rows, and the
     examples in them, stand in the order of the examples.

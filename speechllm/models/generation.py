@@ -1,5 +1,6 @@
-"""Generation, bounded row by row: by length, and by a loop guard. Greedy by our own loop, beam search
-by transformers' `generate`.
+"""Generation, bounded row by row: by length, and by a loop guard.
+
+Greedy search is a loop of our own, beam search transformers' `generate`.
 
 The greedy loop asks the LLM for one position's logits a step, and rows whose answers have ended
 leave the batch: in a batch of mixed lengths the long answers do not pay for the short ones.

@@ -82,10 +82,9 @@ class Pass:
     def tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Soft tokens (M, K, H) and lengths (M,), over again for the second answers of pairs."""
         tokens, lengths = self.model.adapter(*self.states)
-        times = self.batch.answers
-        return (
-            (tokens, lengths) if times == 1 else (tokens.repeat(times, 1, 1), lengths.repeat(times))
-        )
+        if (times := self.batch.answers) == 1:
+            return tokens, lengths
+        return tokens.repeat(times, 1, 1), lengths.repeat(times)
 
     @cached_property
     def layout(self) -> Batch:
@@ -145,8 +144,8 @@ class Pass:
         kind = self.model.llm.config._attn_implementation or ""
         if "flash" in kind and len(layout.ids) > 1:
             raise ValueError(
-                f"[data] pack with attention {kind!r} wants all examples of a batch in one row, got "
-                f"{len(layout.ids)} rows: set pack above {layout.segments.count_nonzero()}"
+                f"[data] pack with attention {kind!r} wants a batch's examples in one row, got "
+                f"{len(layout.ids)}: set pack above {layout.segments.count_nonzero()}"
             )
         return None
 

@@ -44,10 +44,10 @@ class Distillation(nn.Module):
 
     def teacher(self, result: Pass) -> torch.Tensor:
         """Logits (N, V) of the LLM that reads, at the positions that `result.answers` has."""
-        model = result.model
+        model, targets = result.model, result.answers[1]
         with result.aside(), model.untouched():
             reading = model(result.batch.words)
-            assert torch.equal(reading.targets, result.answers[1]), "another answer to read"
+            assert torch.equal(reading.targets, targets), "the teacher reads another answer"
             return reading.logits
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,8 +1,9 @@
 """Direct preference optimisation: of two answers, the chosen one shall gain on a frozen reference.
 
--log sigmoid(beta * ((log p(chosen) - log p_ref(chosen)) - (log p(rejected) - log p_ref(rejected))))
-with log p summed over an answer's tokens, its close included. Paper: arXiv 2305.18290, equation 7;
-label_smoothing takes that share of the labels to be wrong (E. Mitchell's note on noisy preferences).
+-log sigmoid(beta * (gain(chosen) - gain(rejected))), gain = log p - log p_ref, with
+log p summed over an answer's tokens, its close included. Paper: arXiv 2305.18290, equation 7;
+label_smoothing takes that share of the labels to be wrong (E. Mitchell, "A note on DPO with noisy
+preferences").
 Rows carry `chosen` and `rejected`; a batch holds both answers to the same media (`Batch.answers`).
 """
 

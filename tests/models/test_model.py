@@ -168,14 +168,16 @@ def test_a_loop_is_cut(make):
 
 
 def test_loops_of_several_tokens_and_honest_repetition():
-    guard = generation._Loop(repeats=3)
     rows = [
         [9, 1, 2, 1, 2, 1, 2],
         [1, 2, 3, 1, 2, 3, 1],
         [4, 4, 5, 6, 4, 4, 4],
         [1, 2, 3, 4, 5, 6, 7],
     ]
-    assert guard(torch.tensor(rows), None).tolist() == [True, False, True, False]
+    wanted = [True, False, True, False]
+    assert [generation.loops(row, 3) for row in rows] == wanted
+    assert generation._Loop(3)(torch.tensor(rows), None).tolist() == wanted
+    assert not generation.loops(rows[0], 0)
 
 
 def test_logits_stand_only_where_they_are_wanted(make):
