@@ -29,6 +29,7 @@ def make(name: str, size: str):
         for part in parts:
             for key, value in tiny.small(part.to_dict()).items():
                 setattr(part, key, value)
+            part.initializer_range = 0.2  # so that answers are not one token over and over
             if getattr(part, "layer_types", None):
                 part.layer_types = part.layer_types[: part.num_hidden_layers]
         if FAMILIES[name] == "voxtral":  # four states a token
@@ -95,7 +96,7 @@ def generate(model, made: dict, bounds: list[int], pad: int) -> list[list[int]]:
     """Give the peer's greedy answers."""
     before = made["input_ids"].shape[1]
     settings = GenerationConfig(
-        do_sample=False, max_new_tokens=max(bounds), eos_token_id=-1, pad_token_id=pad,
+        do_sample=False, max_new_tokens=max(bounds), pad_token_id=pad,
         suppress_tokens=[pad],
     )  # fmt: skip
     ends = StoppingCriteriaList([_Bounds(bounds, before, made["input_ids"].device)])

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import Batch
+from speechllm.models.grouping import encode
 from speechllm.models.llm import outputs_at, switch_lora, untouched
 
 
@@ -76,7 +77,7 @@ class Pass:
         """Encoder states (M, L, D) and lengths (M,). A frozen encoder keeps no graph."""
         learns = any(p.requires_grad for p in self.model.encoder.parameters())
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            return self.model.encoder(self.batch.media, self.batch.media_lengths)
+            return encode(self.model.encoder, self.batch.media, self.batch.media_lengths)
 
     @cached_property
     def tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
