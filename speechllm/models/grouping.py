@@ -1,7 +1,7 @@
 """Media of mixed lengths go through the encoder in groups of similar length: less padding, exact.
 
 An encoder answers for an utterance alone as in any batch, so a batch may be cut. Encoders that
-fill windows (`windowed`, Whisper's 30 s) get their whole input and leave the padding out themselves.
+fill windows (`windowed`, Whisper's 30 s) get their whole input; they leave padding out themselves.
 """
 
 import torch
@@ -11,7 +11,7 @@ WORTH = 0.1  # a further group saves at least this share of the frames of the wh
 
 
 def groups(lengths: list[int]) -> list[list[int]]:
-    """Cut items, the longest first, where what the shorter ones save is worth a group of its own."""
+    """Cut items, the longest first, where what the shorter ones save is worth another group."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     least = WORTH * len(lengths) * lengths[order[0]]
     made = [[order[0]]]
