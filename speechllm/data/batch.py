@@ -39,8 +39,13 @@ class Batch:
         slots: (M, 3) int64 rows of (row, start, count): where the soft tokens of media m go.
         names: utterance ids, row by row, for messages.
         seconds: audio seconds in the batch, unpadded.
-        modalities: what each medium is, one of `MEDIA`; empty where all are audio.
+        modalities: what stands in each slot, one of `MEDIA`; empty where all are audio.
         errors: what could not be read (`--on-error skip`), one message an example.
+        answers: rows of one medium: 1, or 2 where the first half of the rows ends in the chosen
+            answers and the second half in the rejected ones. The media stand there once; `slots`
+            are then (2 M, 3), the chosen rows' first.
+        words: the same rows with what was said in place of the media, for a teacher that reads;
+            None where no objective wants one.
     """
 
     ids: torch.Tensor
@@ -55,10 +60,28 @@ class Batch:
     seconds: float = 0.0
     errors: tuple[str, ...] = field(default=())
     modalities: tuple[str, ...] = ()
+    answers: int = 1
+    words: "Batch | None" = None
+
+    @property
+    def n_chosen(self) -> int:
+        """Rows whose answers are to be learned: all, or of pairs the chosen half."""
+        return len(self.ids) // self.answers
+
+    @property
+    def wanted(self) -> torch.Tensor:
+        """Whether the next token is to be learned (B, S - 1); an example's first never is."""
+        return (self.labels[:, 1:] != IGNORE) & (self.positions[:, 1:] > 0)
+
+    @property
+    def packed(self) -> bool:
+        """Whether some row holds several examples."""
+        return bool((self.segments > 1).any())
 
     def to(self, device) -> "Batch":
         """Return the batch with every tensor on `device`."""
-        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        movable = torch.Tensor | Batch
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, movable)}
         return replace(self, **moved)
 
     def fit(self, lengths: torch.Tensor) -> "Batch":
@@ -86,6 +109,17 @@ class Batch:
             kinds=take["kinds"].masked_fill(padding, int(Kind.PAD)),
             labels=self.labels.gather(1, order).masked_fill(padding, IGNORE),
             segments=segments,
-            positions=(segments.cumsum(1) - 1).clamp(min=0),
+            positions=positions_of(segments),
             slots=torch.stack([row, size - after[row, start], lengths], 1),
         )
+
+
+def positions_of(segments: torch.Tensor) -> torch.Tensor:
+    """Count positions from 0 at each example's first token: segments (B, S) -> (B, S), padding 0.
+
+    An example's positions stand side by side.
+    """
+    column = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
+    begins = segments.diff(prepend=segments[:, :1] - 1) != 0
+    first = column.masked_fill(~begins, 0).cummax(1).values
+    return (column - first).masked_fill(segments == 0, 0)

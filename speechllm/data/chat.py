@@ -181,3 +181,32 @@ def media(messages: list[dict]) -> list[dict]:
     """List the media parts of messages in order."""
     parts = [p for m in messages if not isinstance(m["content"], str) for p in m["content"]]
     return [p for p in parts if p.get("type") in MEDIA]
+
+
+def spoken(messages: list[dict], row: dict) -> list[dict]:
+    """Put what was said in place of each medium: the part's own `text`, else the row's words.
+
+    A row's words are its `transcript`, or its `text` where it has none; they are of one medium.
+
+    Raises:
+        ValueError: nobody says what was said.
+    """
+    alone = len(media(messages)) == 1
+    words = (row.get("transcript") or row.get("text")) if alone else None
+    return [{**m, "content": _spoken(m["content"], words)} for m in messages]
+
+
+def _spoken(content, words: str | None):
+    if isinstance(content, str):
+        return content
+    return [part if part["type"] == "text" else _said(part, words) for part in content]
+
+
+def _said(part: dict, words: str | None) -> dict:
+    said = part.get("text") or words
+    if not said:
+        raise ValueError(
+            "a teacher that reads wants the words of each medium: 'text' in its part of the "
+            "messages, or 'transcript' in the row of a single medium"
+        )
+    return {"type": "text", "text": said}

@@ -1,41 +1,103 @@
 """Examples to a Batch: rows padded on the left, media on the right.
 
-Left padding puts the answers of all rows at the end: logits are then wanted for few positions, and
-a decoding prompt can be generated from as it stands.
+Left padding lets a decoding prompt be generated from as it stands. In training several examples
+may be packed into a row, one after the other, numbered by `segments`.
 """
+
+from dataclasses import replace
 
 import torch
 
-from speechllm.data.batch import IGNORE, Batch, Kind
+from speechllm.data.batch import IGNORE, Batch, Kind, positions_of
+from speechllm.data.chat import Encoded
 from speechllm.data.examples import Example
 
 
-def collate(examples: list[Example], pad_id: int, errors: tuple[str, ...] = ()) -> Batch:
-    """Make a batch of examples; see `Batch` for the shapes."""
-    size = max(len(e.encoded.ids) for e in examples)
-    ids = torch.full((len(examples), size), pad_id)
-    labels = torch.full((len(examples), size), IGNORE)
-    kinds = torch.full((len(examples), size), int(Kind.PAD), dtype=torch.int8)
-    slots = []
-    for i, example in enumerate(examples):
-        start = size - len(example.encoded.ids)
-        ids[i, start:] = torch.tensor(example.encoded.ids)
-        labels[i, start:] = torch.tensor(example.encoded.labels)
-        kinds[i, start:] = torch.tensor(example.encoded.kinds, dtype=torch.int8)
-        slots += [(i, start + first, count) for first, count in example.encoded.slots]
-    segments = (kinds != Kind.PAD).long()
+def collate(
+    examples: list[Example], pad_id: int, errors: tuple[str, ...] = (), pack: int = 0
+) -> Batch:
+    """Make a batch of examples; see `Batch` for the shapes.
+
+    Args:
+        examples: at least one.
+        pad_id: id of padding.
+        errors: what could not be read.
+        pack: most positions of a row that holds several examples, 0: a row an example.
+
+    Raises:
+        ValueError: pairs of answers, packed.
+    """
+    rows = fill([len(e.encoded.ids) for e in examples], pack)
+    pairs = examples[0].rejected is not None
+    if pairs and pack:
+        raise ValueError("[data] pack: pairs of chosen and rejected answers cannot be packed")
+    examples = [examples[i] for row in rows for i in row]
+    sizes = [len(row) for row in rows]
+    encoded = [e.encoded for e in examples]
+    if pairs:
+        encoded, sizes = encoded + [e.rejected for e in examples], sizes * 2
     media = [x for e in examples for x in e.media]
-    return Batch(
-        ids=ids,
-        labels=labels,
-        positions=(segments.cumsum(1) - 1).clamp(min=0),
-        segments=segments,
-        kinds=kinds,
+    words = [e.words for e in examples]
+    return replace(
+        _text(encoded, sizes, pad_id),
         media=torch.nn.utils.rnn.pad_sequence(media, batch_first=True) if media else None,
         media_lengths=torch.tensor([n for e in examples for n in e.lengths], dtype=torch.long),
-        slots=torch.tensor(slots, dtype=torch.long).reshape(-1, 3),
         names=tuple(e.row["id"] for e in examples),
         seconds=sum(e.seconds for e in examples),
         errors=errors,
-        modalities=tuple(kind for e in examples for kind in e.encoded.modalities),
+        modalities=tuple(kind for e in encoded for kind in e.modalities),
+        answers=1 + pairs,
+        words=_text(words, [len(row) for row in rows], pad_id) if words[0] else None,
+    )
+
+
+def fill(lengths: list[int], size: int) -> list[list[int]]:
+    """Put examples into rows of up to `size` positions, the longest first, each where it fits.
+
+    An example longer than `size` has a row alone, and without `size` each has one. Rows, and the
+    examples in them, stand in the order of the examples.
+    """
+    if not size:
+        return [[i] for i in range(len(lengths))]
+    rows, room = [], []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        place = next((r for r, left in enumerate(room) if lengths[i] <= left), len(rows))
+        if place == len(rows):
+            rows.append([])
+            room.append(size)
+        rows[place].append(i)
+        room[place] -= lengths[i]
+    return sorted(sorted(row) for row in rows)
+
+
+def _text(encoded: list[Encoded], sizes: list[int], pad_id: int) -> Batch:
+    """Lay out rows of `sizes` examples each: all of a batch but its media."""
+    pieces = iter(encoded)
+    rows = [[next(pieces) for _ in range(size)] for size in sizes]
+    width = max(sum(len(e.ids) for e in row) for row in rows)
+    ids = torch.full((len(rows), width), pad_id)
+    labels = torch.full((len(rows), width), IGNORE)
+    segments = torch.zeros(len(rows), width, dtype=torch.long)
+    kinds = torch.full((len(rows), width), int(Kind.PAD), dtype=torch.int8)
+    slots = []
+    for i, row in enumerate(rows):
+        start = width - sum(len(e.ids) for e in row)
+        for number, one in enumerate(row, 1):
+            here = slice(start, start + len(one.ids))
+            ids[i, here] = torch.tensor(one.ids)
+            labels[i, here] = torch.tensor(one.labels)
+            kinds[i, here] = torch.tensor(one.kinds, dtype=torch.int8)
+            segments[i, here] = number
+            slots += [(i, start + first, count) for first, count in one.slots]
+            start = here.stop
+    return Batch(
+        ids=ids,
+        labels=labels,
+        positions=positions_of(segments),
+        segments=segments,
+        kinds=kinds,
+        media=None,
+        media_lengths=torch.zeros(0, dtype=torch.long),
+        slots=torch.tensor(slots, dtype=torch.long).reshape(-1, 3),
+        names=(),
     )

@@ -26,12 +26,18 @@ STALE_S = 0.05  # by which stored features may differ from the duration: it has 
 
 @dataclass(frozen=True)
 class Example:
-    """One example: its row, its ids, its media (T, F) or (N,) with valid lengths."""
+    """One example: its row, its ids, its media (T, F) or (N,) with valid lengths.
+
+    rejected: ids with the answer that is not wanted, where a preference is learned.
+    words: ids with what was said in place of the media, where a teacher reads.
+    """
 
     row: dict
     encoded: Encoded
     media: list[torch.Tensor]
     lengths: list[int]
+    rejected: Encoded | None = None
+    words: Encoded | None = None
 
     @property
     def seconds(self) -> float:
@@ -53,6 +59,7 @@ class Examples:
         answer: with the answer (training, validation) or up to it (decoding).
         seed: seed of augmentation and prompts.
         cache_mb: frames kept in memory between epochs, where no augmentation changes the wave.
+        needs: what objectives want besides: "pairs" (rows with `chosen` and `rejected`), "words".
     """
 
     manifest: Manifest
@@ -64,6 +71,7 @@ class Examples:
     answer: bool = True
     seed: int = 0
     cache_mb: int = 0
+    needs: frozenset = frozenset()
     _cache: dict = field(default_factory=dict, repr=False)
     _cached_mb: float = 0.0
     _sets: dict = field(default_factory=dict, repr=False)
@@ -98,7 +106,7 @@ class Examples:
         row = self.manifest[index]
         rng = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
         try:
-            messages = row.get("messages") or self.task.messages(row, rng)
+            messages = self._messages(row, rng)
             media, lengths = [], []
             for part in chat.media(messages):
                 x, n = self._frames(part, rng)
@@ -108,10 +116,34 @@ class Examples:
             if 0 in counts:
                 raise ValueError(f"too short: {row.get('duration')} s give no soft token; drop it")
             encoded = self.builder.build(messages, counts, self.answer)
+            more = self._more(row, messages, counts)
         except (KeyError, ValueError, OSError) as error:
             wrong = f"no {error} in its row" if isinstance(error, KeyError) else error
             raise ValueError(f"{self.manifest.path}: utterance {row['id']!r}: {wrong}") from None
-        return Example(row, encoded, media, lengths)
+        return Example(row, encoded, media, lengths, **more)
+
+    def _messages(self, row: dict, rng) -> list[dict]:
+        """Take a row's messages, or let the task make them; a chosen answer is its text."""
+        if "messages" not in row:
+            chosen = {"text": row["chosen"]} if "chosen" in row else {}
+            return self.task.messages({**row, **chosen}, rng)
+        return _answered(row["messages"], row["chosen"]) if "chosen" in row else row["messages"]
+
+    def _more(self, row: dict, messages: list[dict], counts: list[int]) -> dict[str, Encoded]:
+        """Build what objectives need besides the example itself.
+
+        Raises:
+            ValueError: the row does not hold it.
+        """
+        made = {}
+        if "pairs" in self.needs:
+            if not row.get("chosen") or not row.get("rejected"):
+                raise ValueError("a preference wants 'chosen' and 'rejected' answers in each row")
+            rejected = _answered(messages, row["rejected"])
+            made["rejected"] = self.builder.build(rejected, counts, self.answer)
+        if "words" in self.needs:
+            made["words"] = self.builder.build(chat.spoken(messages, row), [], self.answer)
+        return made
 
     def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
         """Decode one medium, run the front end, augment."""
@@ -158,3 +190,9 @@ class Examples:
         if rng is not None:
             wave = self.augment.wave(wave, rate, rng)
         return self.extractor(wave)
+
+
+def _answered(messages: list[dict], answer: str) -> list[dict]:
+    """End messages with this answer."""
+    asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+    return [*asked, {"role": "assistant", "content": answer}]

@@ -20,6 +20,8 @@ class Config:
     `max_batch_s` bounds rows x longest example, in seconds of audio; examples outside
     `min_duration_s` .. `max_duration_s` are left out of training, and counted.
     `cache_mb` keeps that much of frames in memory between epochs (each worker its own).
+    `pack`: most text positions of a row that holds several examples, longer ones standing alone;
+    0 gives each example a row of its own.
     `on_error`: "stop" at a file that cannot be read, or "skip" it, counted and listed at the end.
     """
 
@@ -29,10 +31,13 @@ class Config:
     max_duration_s: float = 40.0
     n_buckets: int = 20
     cache_mb: int = 0
+    pack: int = 0
     workers: int = 1
     on_error: str = "stop"
 
     def __post_init__(self):
+        if self.pack < 0:
+            raise ValueError(f"pack: wanted a number of positions, or 0, got {self.pack}")
         if self.on_error not in ("stop", "skip"):
             raise ValueError(f"on_error: wanted 'stop' or 'skip', got {self.on_error!r}")
 
@@ -57,9 +62,10 @@ def lengths_s(manifest: Manifest) -> np.ndarray:
 class _Batches(torch.utils.data.Dataset):
     """Makes one batch a key (number, epoch, indices); errors travel as values, not as stacks."""
 
-    def __init__(self, examples: Examples, on_error: str):
+    def __init__(self, examples: Examples, on_error: str, pack: int):
         self.examples = examples
         self.on_error = on_error
+        self.pack = pack
 
     def __getitem__(self, key):
         number, epoch, indices = key
@@ -72,7 +78,7 @@ class _Batches(torch.utils.data.Dataset):
                 if self.on_error == "stop":
                     return number, None, errors
         pad = self.examples.builder.tokenizer.pad_token_id
-        batch = collate(good, pad, tuple(errors)) if good else None
+        batch = collate(good, pad, tuple(errors), self.pack) if good else None
         return number, batch, errors
 
 
@@ -90,7 +96,7 @@ def batches(examples: Examples, config: Config, keys):
         ValueError: an example cannot be made and `on_error` is "stop".
     """
     loader = torch.utils.data.DataLoader(
-        _Batches(examples, config.on_error),
+        _Batches(examples, config.on_error, config.pack),
         sampler=keys,
         batch_size=None,
         num_workers=config.workers,

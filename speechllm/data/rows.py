@@ -14,7 +14,7 @@ from typing import Any
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTENT = ("audio", "text", "messages")
 MEDIA = ("audio", "image", "pose", "video")
-STRINGS = ("audio", "features", "text", "speaker", "lang", "task")
+STRINGS = "audio features text chosen rejected transcript speaker lang task".split()
 
 
 def faults(row: Any) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import functools
 import importlib
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -158,6 +159,20 @@ def _quantization(kind: str, dtype: str):
     compute = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
     more = {"bnb_4bit_compute_dtype": compute} if kind == "4bit" else {}
     return BitsAndBytesConfig(**QUANTIZE[kind], **more)
+
+
+@contextmanager
+def outputs_at(model: nn.Module, rows, columns):
+    """Let the LLM compute logits at (rows[i], columns[i]) alone: its answer is (1, N, V)."""
+
+    def choose(_, args):
+        return (args[0][rows, columns][None], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _config_class(family: str):

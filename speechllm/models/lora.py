@@ -187,6 +187,25 @@ def switch(model: nn.Module, on: bool) -> None:
         module.enable_adapters(on)
 
 
+@contextlib.contextmanager
+def untouched(model: nn.Module):
+    """Let the LLM be for a while as it came: no LoRA, no dropout, no gradient."""
+    modes = [(module, module.training) for module in model.modules()]
+    on = any(not m.disable_adapters for m in _layers(model))
+    learn = [(p, p.requires_grad) for name, p in model.named_parameters() if "lora_" in name]
+    switch(model, False)
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        switch(model, on)
+        for module, training in modes:
+            module.training = training
+        for parameter, learns in learn:
+            parameter.requires_grad_(learns)
+
+
 def gates(model: nn.Module) -> set[Gate]:
     """Find the gates of an LLM's LoRAs."""
     return {module.gate for module in model.modules() if isinstance(module, Gated)}

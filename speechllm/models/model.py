@@ -4,13 +4,16 @@ B rows, S text positions, M media, L encoder steps, K soft tokens, D encoder wid
 V vocabulary.
 """
 
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
 from torch import nn
 
-from speechllm.data.batch import IGNORE, Batch
+from speechllm.data.batch import Batch
 from speechllm.models import lora
+from speechllm.models.grouping import encode
+from speechllm.models.llm import outputs_at
 
 
 class SpeechLLM(nn.Module):
@@ -54,6 +57,10 @@ class SpeechLLM(nn.Module):
         """Let the LLM's LoRA take part or not."""
         lora.switch(self.llm, on)
 
+    def untouched(self):
+        """Make the context in which the LLM is as it came: no LoRA, no dropout, no gradient."""
+        return lora.untouched(self.llm)
+
     def forward(self, batch: Batch) -> "Pass":
         """Start one pass over a batch."""
         return Pass(self, batch)
@@ -74,12 +81,15 @@ class Pass:
         """Encoder states (M, L, D) and lengths (M,). A frozen encoder keeps no graph."""
         learns = any(p.requires_grad for p in self.model.encoder.parameters())
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            return self.model.encoder(self.batch.media, self.batch.media_lengths)
+            return encode(self.model.encoder, self.batch.media, self.batch.media_lengths)
 
     @cached_property
     def tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Soft tokens (M, K, H) and lengths (M,)."""
-        return self.model.adapter(*self.states)
+        """Soft tokens (M, K, H) and lengths (M,), over again for the second answers of pairs."""
+        tokens, lengths = self.model.adapter(*self.states)
+        if (times := self.batch.answers) == 1:
+            return tokens, lengths
+        return tokens.repeat(times, 1, 1), lengths.repeat(times)
 
     @cached_property
     def layout(self) -> Batch:
@@ -105,22 +115,63 @@ class Pass:
         return self.model.fusion.join(text, tokens.to(text.dtype), slots, layout.segments)
 
     @cached_property
-    def columns(self) -> torch.Tensor:
-        """Positions (P,) whose next token some row wants: the only ones that need logits."""
-        return (self.layout.labels[:, 1:] != IGNORE).any(0).nonzero().squeeze(1)
+    def places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows (N,) and columns (N,) whose next token is wanted: the only ones that need logits."""
+        return self.layout.wanted.nonzero(as_tuple=True)
 
     @cached_property
     def targets(self) -> torch.Tensor:
-        """Labels (B, P) of the token after each of `columns`, `IGNORE` where a row wants none."""
-        return self.layout.labels[:, self.columns + 1]
+        """Labels (N,) of the tokens after `places`."""
+        rows, columns = self.places
+        return self.layout.labels[rows, columns + 1]
 
     @cached_property
     def logits(self) -> torch.Tensor:
-        """Logits (B, P, V) at `columns`."""
-        return self.model.llm(
-            inputs_embeds=self.embeddings,
-            attention_mask=self.layout.segments,
-            position_ids=self.layout.positions,
-            logits_to_keep=self.columns,
-            use_cache=False,
-        ).logits
+        """Logits (N, V) at `places`."""
+        rows, columns = self.places
+        with outputs_at(self.model.llm, rows, columns):
+            return self.model.llm(
+                inputs_embeds=self.embeddings,
+                attention_mask=self.attention,
+                position_ids=self.layout.positions,
+                use_cache=False,
+            ).logits[0]
+
+    @property
+    def attention(self) -> torch.Tensor | None:
+        """The mask (B, S) the LLM gets; of packed rows None: their positions tell examples apart.
+
+        Raises:
+            ValueError: several packed rows for an LLM whose attention tells only one row's apart.
+        """
+        layout = self.layout
+        if not layout.packed:
+            return layout.segments
+        kind = self.model.llm.config._attn_implementation or ""
+        if "flash" in kind and len(layout.ids) > 1:
+            raise ValueError(
+                f"[data] pack with attention {kind!r} wants a batch's examples in one row, got "
+                f"{len(layout.ids)}: set pack above {layout.segments.count_nonzero()}"
+            )
+        return None
+
+    @property
+    def answers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (N, V) and labels (N,) of the answers to be learned: of pairs, the chosen ones."""
+        n = int((self.places[0] < self.layout.n_chosen).sum())
+        return self.logits[:n], self.targets[:n]
+
+    def again(self) -> "Pass":
+        """Start another pass over the batch, with the soft tokens of this one."""
+        other = Pass(self.model, self.batch)
+        if self.batch.media is not None:
+            other.tokens = self.tokens[0].detach(), self.tokens[1]
+        return other
+
+    @contextmanager
+    def aside(self):
+        """Let the LLM be used for something else meanwhile: what this pass joined stays joined."""
+        try:
+            yield
+        finally:
+            self.embeddings  # noqa: B018

@@ -63,12 +63,17 @@ class CTC(nn.Module):
         """Logits (M, L, V + 1), blank last, and lengths (M,)."""
         states, lengths = result.tokens if self.on == "adapter" else result.states
         head = self.head or result.model.adapter.ctc_logits
-        return head(self.dropout(states)), lengths
+        n = len(result.batch.media_lengths)  # pairs of answers read the same soft tokens twice
+        return head(self.dropout(states[:n])), lengths[:n]
 
     def targets(self, batch: Batch) -> list[torch.Tensor]:
-        """Answer ids of each medium's row, without the close."""
-        rows = batch.slots[:, 0].tolist()
-        return [batch.ids[row][batch.kinds[row] == Kind.ANSWER] for row in rows]
+        """Answer ids of each medium's example, without the close."""
+        places = batch.slots[: len(batch.media_lengths), :2].tolist()
+        answers = batch.kinds == Kind.ANSWER
+        return [
+            batch.ids[row][answers[row] & (batch.segments[row] == batch.segments[row, start])]
+            for row, start in places
+        ]
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count)."""

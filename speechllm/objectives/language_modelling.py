@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from speechllm.data.batch import IGNORE, Batch
+from speechllm.data.batch import Batch
 from speechllm.models.model import Pass, SpeechLLM
 
 
@@ -30,19 +30,19 @@ class LanguageModelling(nn.Module):
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count)."""
-        logits, targets = result.logits.float().flatten(0, 1), result.targets.flatten()
+        logits, targets = result.answers
         smoothing = self.label_smoothing if self.training else 0.0
         loss = nn.functional.cross_entropy(
-            logits, targets, ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing
+            logits.float(), targets, reduction="sum", label_smoothing=smoothing
         )
-        return loss, (targets != IGNORE).sum()
+        return loss, torch.tensor(len(targets), device=loss.device)
 
     def count(self, batch: Batch) -> int:
         """Number of answer tokens in a batch, known before any pass."""
-        return int((batch.labels[:, 1:] != IGNORE).sum())
+        return int(batch.wanted[: batch.n_chosen].sum())
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Share of answer tokens that are the most probable, as (sum, count)."""
-        wanted = result.targets != IGNORE
-        right = (result.logits.argmax(-1) == result.targets) & wanted
-        return {"accuracy": (right.sum(), wanted.sum())}
+        logits, targets = result.answers
+        right = (logits.argmax(-1) == targets).sum()
+        return {"accuracy": (right, torch.tensor(len(targets)))}

@@ -74,6 +74,7 @@ class Run:
             augment=self.augment(stage) if learning else None,
             seed=self.seed,
             cache_mb=self.data(stage).cache_mb,
+            needs=stage.needs,
         )
 
     def augment(self, stage: Stage) -> augment.Config:

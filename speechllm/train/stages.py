@@ -72,12 +72,21 @@ class Stage:
         """What learns: `train` and the heads of this stage's objectives."""
         return [*self.train, *(f"objectives.{name}.*" for name in self.objectives)]
 
+    @property
+    def needs(self) -> frozenset:
+        """What its objectives want of the data besides examples: "pairs", "words"."""
+        parts = (self._objective(name, f"stage {self.name}") for name in self.objectives)
+        return frozenset(need for part in parts for need in getattr(part, "needs", ()))
+
+    def _objective(self, name: str, where: str):
+        table = {**self.objectives[name], "name": name}
+        return config.part("objectives", table, f"{where} objectives.{name}")
+
     def build_objectives(self, model, where: str) -> nn.ModuleDict:
         """Make the objectives of this stage."""
         made = nn.ModuleDict()
-        for name, table in self.objectives.items():
-            place = f"{where} objectives.{name}"
-            made[name] = config.part("objectives", {**table, "name": name}, place).build(model)
+        for name in self.objectives:
+            made[name] = self._objective(name, where).build(model)
         return made
 
     def weight(self, name: str) -> float:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from speechllm import config
 from speechllm.data import chat
+from speechllm.data.batch import IGNORE
 from speechllm.data.collate import collate
 from speechllm.models import generation, store
 from speechllm.models.llm import load_tokenizer
@@ -130,12 +131,11 @@ def test_alone_is_as_in_any_batch_in_any_order(make, encoder, adapter, fusion):
     pad = run.system.tokenizer.pad_token_id
     examples = examples_of(run)
     assert len({e.lengths[0] for e in examples}) > 1, "lengths must differ for this to be a test"
-    alone = [model(collate([example], pad)).logits[0] for example in examples]
+    alone = [model(collate([example], pad)).logits for example in examples]
     for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1]):
         together = model(collate([examples[i] for i in order], pad))
         for place, i in enumerate(order):
-            wanted = together.targets[place] >= 0
-            found = together.logits[place][wanted]
+            found = together.logits[together.places[0] == place]
             torch.testing.assert_close(found, alone[i], rtol=0, atol=1e-4)
 
 
@@ -171,27 +171,29 @@ def test_a_loop_is_cut(make):
 
 
 def test_loops_of_several_tokens_and_honest_repetition():
-    guard = generation._Loop(repeats=3)
     rows = [
         [9, 1, 2, 1, 2, 1, 2],
         [1, 2, 3, 1, 2, 3, 1],
         [4, 4, 5, 6, 4, 4, 4],
         [1, 2, 3, 4, 5, 6, 7],
     ]
-    assert guard(torch.tensor(rows), None).tolist() == [True, False, True, False]
+    wanted = [True, False, True, False]
+    assert [generation.loops(row, 3) for row in rows] == wanted
+    assert generation._Loop(3)(torch.tensor(rows), None).tolist() == wanted
+    assert not generation.loops(rows[0], 0)
 
 
 def test_logits_stand_only_where_they_are_wanted(make):
     run, model = make()
     batch = collate(examples_of(run), run.system.tokenizer.pad_token_id)
     result = model(batch)
-    assert result.logits.shape[1] == len(result.columns) < batch.ids.shape[1] - 1
+    assert len(result.logits) == len(result.targets) == (batch.labels != IGNORE).sum()
     whole = model.llm(
         inputs_embeds=result.embeddings,
         attention_mask=batch.segments,
         position_ids=batch.positions,
     ).logits
-    torch.testing.assert_close(result.logits, whole[:, result.columns])
+    torch.testing.assert_close(result.logits, whole[result.places])
 
 
 @pytest.fixture(params=FUSIONS)

@@ -111,6 +111,7 @@ class Whisper(nn.Module):
 
         self.config = config
         self.frames = 2 * hf.max_source_positions
+        self.windowed = config.window != "variable"
         self.model = (
             load_weights(WhisperEncoder, config.pretrained, hf, LEFT_OVER, RENAME)
             if config.pretrained

@@ -10,6 +10,8 @@ import torch
 
 from speechllm.models.masks import valid_mask, zero_beyond
 
+BY_ROW = ("states", "valid", "starts", "inside", "segments")
+
 
 @dataclasses.dataclass
 class Pair:
@@ -29,6 +31,12 @@ class Kept:
         """Keep one layer's."""
         self.layers[layer_idx] = Pair(keys, values)
         return keys, values
+
+    def take(self, rows) -> "Kept":
+        """Keep these rows (n,)."""
+        kept = Kept()
+        kept.layers = {k: Pair(p.keys[rows], p.values[rows]) for k, p in self.layers.items()}
+        return kept
 
 
 @dataclasses.dataclass
@@ -120,7 +128,11 @@ class Media:
         if times == 1:
             return self
         if times not in self._copies:
-            names = ("states", "valid", "starts", "inside", "segments")
-            copies = {k: getattr(self, k).repeat_interleave(times, 0) for k in names}
+            copies = {k: getattr(self, k).repeat_interleave(times, 0) for k in BY_ROW}
             self._copies[times] = dataclasses.replace(self, **copies, kept=Kept())
         return self._copies[times]
+
+    def take(self, rows) -> "Media":
+        """Give the media of these rows (n,), keys and values with them."""
+        taken = {k: getattr(self, k)[rows] for k in BY_ROW}
+        return dataclasses.replace(self, **taken, kept=self.kept.take(rows))

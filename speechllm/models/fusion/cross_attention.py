@@ -144,6 +144,11 @@ class CrossAttention(nn.Module):
         place = self.place.to(embeddings.dtype).expand(len(slots), -1)
         return embeddings.index_put((row, start), place)
 
+    def keep(self, rows) -> None:
+        """Go on with these rows (n,) of what was joined: the others' answers have ended."""
+        if self._media is not None:
+            self._media = self._media.take(rows)
+
     def _before(self, own, layer, args, kwargs):
         """Stand before a layer of the LLM: change the hidden states (B, S, H) it is given."""
         if self._media is None:

@@ -1,0 +1,47 @@
+"""Media of mixed lengths go through the encoder in groups of similar length: less padding, exact.
+
+An encoder answers for an utterance alone as in any batch, so a batch may be cut. Encoders that
+fill windows (`windowed`, Whisper's 30 s) get their whole input; they leave padding out themselves.
+"""
+
+import torch
+from torch import nn
+
+WORTH = 0.1  # a further group saves at least this share of the frames of the whole batch
+
+
+def groups(lengths: list[int]) -> list[list[int]]:
+    """Cut items, the longest first, where what the shorter ones save is worth another group."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    least = WORTH * len(lengths) * lengths[order[0]]
+    made = [[order[0]]]
+    for place, i in enumerate(order[1:], 1):
+        saved = (len(order) - place) * (lengths[made[-1][0]] - lengths[i])
+        if saved > least:
+            made.append([])
+        made[-1].append(i)
+    return made
+
+
+def encode(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor):
+    """Run an encoder on x (M, T, F) or (M, N), lengths (M,): states (M, L, D), lengths (M,).
+
+    Where batch statistics are being trained (BatchNorm), the batch stays whole.
+    """
+    parts = groups(lengths.tolist())
+    if len(parts) == 1 or _mixes(encoder):
+        return encoder(x, lengths)
+    whole, found = getattr(encoder, "windowed", False), []
+    for part in parts:
+        chosen = torch.tensor(part, device=x.device)
+        size = x.shape[1] if whole else int(lengths[chosen].max())
+        found.append(encoder(x[chosen, :size], lengths[chosen]))
+    longest = max(states.shape[1] for states, _ in found)
+    padded = [nn.functional.pad(s, (0, 0, 0, longest - s.shape[1])) for s, _ in found]
+    back = torch.tensor([i for part in parts for i in part], device=x.device).argsort()
+    return torch.cat(padded)[back], torch.cat([n for _, n in found])[back]
+
+
+def _mixes(encoder: nn.Module) -> bool:
+    kinds = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(module, kinds) and module.training for module in encoder.modules())

@@ -1,0 +1,87 @@
+"""Our greedy loop gives what transformers' `generate` gives; rows leave as they end."""
+
+import pytest
+import torch
+
+from speechllm.data.collate import collate
+from speechllm.models import generation
+from speechllm.train.stages import stages
+
+LIVELY = "llm.config.initializer_range=0.5"  # so that answers are not one token over and over
+CROSS = "fusion={name='cross_attention',every=1}"
+GEMMA = (
+    'llm.config={model_type="gemma2",hidden_size=32,intermediate_size=64,head_dim=16,'
+    "num_hidden_layers=2,num_attention_heads=2,num_key_value_heads=1,sliding_window=12}"
+)
+CASES = {
+    "interleave": [LIVELY],
+    "cross_attention": [LIVELY, CROSS],
+    "sliding window": [GEMMA, "llm.attention='eager'"],
+}
+
+
+@pytest.fixture(params=CASES)
+def prompts(request, make_run, tmp_path):
+    run = make_run(tmp_path, *CASES[request.param])
+    model = run.system.build().eval()
+    torch.manual_seed(3)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+        if name.endswith("_gate"):
+            torch.nn.init.constant_(parameter, 0.7)
+    examples = run.examples(stages(run.system.preset)[1], run.manifests["train"], learning=False)
+    examples.answer = False
+    batch = collate([examples.make(0, i) for i in range(6)], run.system.tokenizer.pad_token_id)
+    return model, batch, run.system.tokenizer.pad_token_id
+
+
+def theirs(model, batch, pad, stop, n):
+    """Greedy search by transformers, over all rows to the end."""
+    result = model(batch)
+    return model.llm.generate(
+        inputs_embeds=result.embeddings, attention_mask=result.layout.segments, do_sample=False,
+        max_new_tokens=n, eos_token_id=stop, pad_token_id=pad, suppress_tokens=[pad],
+    ).tolist()  # fmt: skip
+
+
+@torch.no_grad()
+def test_greedy_is_theirs(prompts):
+    """Each row up to its own bound, while others leave at steps of their own."""
+    model, batch, pad = prompts
+    long = theirs(model, batch, pad, stop=999, n=30)
+    assert len({tuple(ids) for ids in long}) > 1
+    bounds = [30, 3, 9, 1, 30, 17]
+    rows = []
+    step = generation._State.step
+    try:
+        generation._State.step = lambda self, ids: (rows.append(len(ids)), step(self, ids))[1]
+        ours = generation.generate(model(batch), bounds, 999, pad, max_repeats=0)
+    finally:
+        generation._State.step = step
+    assert [a.ids for a in ours] == [ids[:n] for ids, n in zip(long, bounds, strict=True)]
+    assert {a.stop for a in ours} == {"length"}
+    assert rows[0] == 6 and rows[-1] == 2 and len(rows) == 29, "rows that ended are dropped"
+
+
+@torch.no_grad()
+def test_an_answer_ends_at_the_stop(prompts):
+    model, batch, pad = prompts
+    long = theirs(model, batch, pad, stop=999, n=12)
+    stop = long[0][4]
+    ours = generation.generate(model(batch), [12] * 6, stop, pad, max_repeats=0)
+    for answer, ids in zip(ours, long, strict=True):
+        wanted = ids[: ids.index(stop)] if stop in ids else ids
+        assert answer.ids == wanted and answer.stop == ("eos" if stop in ids else "length")
+
+
+@torch.no_grad()
+def test_only_the_last_position_gets_logits(prompts):
+    model, batch, pad = prompts
+    seen = []
+    hook = model.llm.get_output_embeddings().register_forward_hook(
+        lambda module, args, out: seen.append(tuple(out.shape[:2]))
+    )
+    generation.generate(model(batch), [3] * 6, 999, pad)
+    hook.remove()
+    assert seen == [(6, 1)] * 3
