@@ -14,13 +14,15 @@ bfloat16 has two digits.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from features import normalise, presets
 from features.options import Spectral, Wave
 from features.spectral import Pipeline
-from features.streaming import Stream
+from features.streaming import Stream, exact
 
 
 def get(name: str, **options) -> Extractor:
@@ -98,7 +100,7 @@ class Extractor:
         if not torch.compiler.is_compiling():
             for i, n in enumerate(lengths):
                 _refuse_nan(waves[i, :n], "the wave" if single else f"item {i} of the batch")
-        with torch.autocast(wave.device.type, enabled=False):
+        with exact(wave.device.type):
             if _plain(wave):
                 x = self._pipeline.plain(waves, lengths, max(shapes)[0])
             else:
@@ -187,7 +189,7 @@ def _tensor(wave, dtype: torch.dtype) -> torch.Tensor:
 
 def _refuse_nan(wave: torch.Tensor, where: str) -> None:
     # the sum is finite exactly when every sample is: one cheap pass
-    if len(wave) and not torch.isfinite(wave.detach().sum()):
+    if not math.isfinite(wave.detach().sum().item()):
         bad = (~torch.isfinite(wave)).nonzero()
         if len(bad):
             at = int(bad[0])
