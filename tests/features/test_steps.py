@@ -119,7 +119,7 @@ def test_compiled_in_one_graph(name):
         assert torch.isfinite(learnt.grad).all() and learnt.grad.any()
 
 
-def test_compiled_by_inductor():
+def test_compiled_by_inductor(slow):
     """Machine code by the C++ compiler, also under bfloat16 autocast, which changes nothing."""
     try:
         from torch._inductor.cpp_builder import get_cpp_compiler
