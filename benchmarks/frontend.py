@@ -2,18 +2,18 @@
 
     python benchmarks/frontend.py [--data DIR] [--quick] [--rounds 5] [--threads 1 2]
 
-Utterances of 2 to 15 s, one file of an hour (MB: the most memory above input and output), a batch
-against a loop, and a folder of FLAC to stored features. Sound comes from --data (or
-SPEECHLLM_DATA), else it is made up. RTF is seconds of sound a second; `times` is how long a row
-takes in units of the first; each row must agree with the first before it is timed. With one thread
-CPU time counts, with more the clock on the wall. Ours starts no thread: with --threads 2 torch may
-use two inside the peers, and one row calls ours from two.
+Utterances of 2 to 15 s, one file of an hour (MB: the most memory above input and output; with
+two threads ten minutes), a batch against a loop, a folder of FLAC to stored features, and the
+same on a GPU where there is one. Sound comes from --data (or SPEECHLLM_DATA), else it is made up.
+RTF is seconds of sound a second; `times` is how long a row takes in units of the first, `target`
+how many times as long it should take at least, or MB at most; each row must agree with the first
+before it is timed. With one thread CPU time counts, with more the clock on the wall. Ours starts no
+thread: with --threads 2 torch may use two inside the peers, and one row calls ours from two.
 """
 
 import argparse
 import functools
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +22,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from unittest import mock
+
+import frontend_table as table
 
 TOLERANCE = 1e-3  # two rows with a larger mean difference do not compute the same
 
@@ -38,16 +40,19 @@ def main() -> None:
     if len(args.threads) == 1:
         tables(args, args.threads[0])
         return
+    began = time.perf_counter()
     same = [f"--data={args.data}", f"--rounds={args.rounds}", f"--only={args.only}"]
     same += ["--quick"] * args.quick
     for n in map(str, args.threads):
         limits = {f"{name}_NUM_THREADS": n for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
         command = [sys.executable, __file__, *same, "--threads", n]
         subprocess.run(command, check=True, env=os.environ | limits)
+    print(f"\n{time.perf_counter() - began:.0f} s in all")
 
 
 def tables(args, threads: int) -> None:
     """All tables for one number of threads."""
+    import frontend_gpu
     import frontend_peers as peers
     import torch
 
@@ -57,8 +62,8 @@ def tables(args, threads: int) -> None:
     clock = time.process_time if threads == 1 else time.perf_counter
     cpu = torch.backends.cpu.get_cpu_capability()
     print(f"\n{threads} thread(s), {cpu}, torch {version('torch')}; {fast.status().split(' (')[0]}")
-    waves = peers.waves(args.data, 20 if args.quick else 200)
-    long = peers.long(waves, 120 if args.quick else 3600)
+    waves = peers.waves(args.data, 20 if args.quick else 200 // threads)
+    long = peers.long(waves, 120 if args.quick else 3600 if threads == 1 else 600)
     for title, rows in groups(peers, args.only).items():
         many = f"{title}, {len(waves)} utterances"
         pooled = [("ours, called from two threads", rows[0][1])] if threads > 1 else []
@@ -68,6 +73,8 @@ def tables(args, threads: int) -> None:
             race(title, rows, [long], min(3, args.rounds), clock)
     if args.only in "batch":
         batch(waves[:32], args.rounds, clock)
+    if args.only in "GPU" and threads == 1:
+        frontend_gpu.race(functools.partial(table.compare, "GPU, 64 x 15 s"), args.rounds)
     if args.only in "stored":
         stored(args, peers, clock, threads)
 
@@ -77,7 +84,7 @@ def groups(peers, only: str) -> dict:
     librosa = {"n_fft": 512, "drop_last": False, "offset": 0.0, "divisor": 0.1}
     cepstra = {**librosa, "num_mel_bins": 40, "num_ceps": 13, "top_db": 0.0}
     window = {"pad_to_s": 30.0}
-    table = (
+    rows = (
         ("kaldi fbank80", "kaldi_fbank80", {}, peers.compliance("fbank"), peers.native("Fbank")),
         ("kaldi mfcc13", "kaldi_mfcc13", {}, peers.compliance("mfcc"), peers.native("Mfcc")),
         ("whisper80", "whisper80", {}, peers.whisper("torch core")),
@@ -86,7 +93,7 @@ def groups(peers, only: str) -> dict:
         ("librosa's mfcc", "whisper80", cepstra, peers.rosa("mfcc")),
     )
     found = {}
-    for title, preset, options, *others in (row for row in table if only in row[0]):
+    for title, preset, options, *others in (row for row in rows if only in row[0]):
         ours = _ours(preset, options)
         torch_alone = ("ours, without the C kernel", functools.partial(_slow, ours))
         found[title] = [("ours", ours), torch_alone, *filter(None, others)]
@@ -116,7 +123,7 @@ def race(title: str, rows, waves, rounds: int, clock) -> None:
     _agree(title, rows, waves[0][:80000])
     for _ in range(rounds):
         for name, method in rows:
-            before = _memory_mb("VmRSS")
+            before = table.memory_mb("VmRSS")
             began = clock()
             if "two threads" in name:
                 with ThreadPoolExecutor(2) as pool:
@@ -126,10 +133,10 @@ def race(title: str, rows, waves, rounds: int, clock) -> None:
                     x = method(wave)
             seconds[name].append(clock() - began)
             if len(waves) == 1:
-                extra = _memory_mb("VmHWM") - before - x.nbytes / 2**20
+                extra = table.memory_mb("VmHWM") - before - x.nbytes / 2**20
                 memory[name] = max(extra, memory.get(name, 0.0))
             x = None
-    _print(title, seconds, audio_s, memory)
+    table.show(title, seconds, audio_s, memory)
 
 
 def _agree(title: str, rows, wave) -> None:
@@ -140,27 +147,6 @@ def _agree(title: str, rows, wave) -> None:
         x = method(wave)
         apart = float(np.abs(first - x).mean()) if first.shape == x.shape else np.inf
         assert apart < TOLERANCE, f"{title}: {name} computes something else ({apart:.1e})"
-
-
-def _print(title: str, seconds: dict, audio_s: float, memory: dict) -> None:
-    print(f"\n{title:<44}{'RTF':>8}{'times':>8}{'spread':>8}{'MB' if memory else '':>8}")
-    first = statistics.median(next(iter(seconds.values())))
-    for name, all_s in seconds.items():
-        median = statistics.median(all_s)
-        spread = (max(all_s) - min(all_s)) / median
-        extra = f"{memory[name]:8.0f}" if memory else ""
-        print(f"{name:<44}{audio_s / median:8.0f}{median / first:8.2f}{spread:8.0%}{extra}")
-
-
-def _compare(title: str, ways: dict, audio_s: float, rounds: int, clock) -> None:
-    """Time functions without arguments in turns, and print the table."""
-    seconds: dict = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
-            began = clock()
-            way()
-            seconds[name].append(clock() - began)
-    _print(title, seconds, audio_s, {})
 
 
 def batch(waves, rounds: int, clock) -> None:
@@ -175,11 +161,11 @@ def batch(waves, rounds: int, clock) -> None:
     for row, wave in zip(padded, waves, strict=True):
         row[: len(wave)] = wave
     ways = {
+        "ours, batch with lengths": lambda: fbank(padded, lengths),
         "loop": lambda: [fbank(wave) for wave in waves],
-        "batch with lengths": lambda: fbank(padded, lengths),
     }
     title = f"kaldi fbank80, batch of {len(waves)}"
-    _compare(title, ways, sum(lengths) / 16000, rounds * 10, clock)
+    table.compare(title, ways, sum(lengths) / 16000, rounds * 10, clock)
 
 
 def stored(args, peers, clock, threads: int) -> None:
@@ -198,14 +184,14 @@ def stored(args, peers, clock, threads: int) -> None:
         title = f"{len(files)} FLAC files to features, {threads} process(es)"
         if threads == 1:
             ways = {name: functools.partial(_each, map, job, files) for name, job in jobs.items()}
-            _compare(title, ways, audio_s, args.rounds, clock)
+            table.compare(title, ways, audio_s, args.rounds, clock)
             return
         with ProcessPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             each = functools.partial(pool.map, chunksize=4)
             ways = {name: functools.partial(_each, each, job, files) for name, job in jobs.items()}
             for way in ways.values():  # imports and first calls are not what is measured
                 way()
-            _compare(title, ways, audio_s, args.rounds * 3, clock)
+            table.compare(title, ways, audio_s, args.rounds * 3, clock)
 
 
 def _each(mapping, job, files) -> None:
@@ -232,17 +218,6 @@ def _store(folder: str, method, path: Path) -> None:
 
     wave, _ = features.load(path)
     np.save(Path(folder) / f"{path.stem}.npy", (method or _fbank80())(wave))
-
-
-def _memory_mb(name: str) -> float:
-    """Memory in use (VmRSS, which also forgets the peak), or the peak since (VmHWM)."""
-    try:
-        if name == "VmRSS":
-            Path("/proc/self/clear_refs").write_text("5")
-        words = Path("/proc/self/status").read_text().split()
-    except OSError:
-        return float("nan")  # only Linux tells
-    return int(words[words.index(f"{name}:") + 1]) / 1024
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def _rest(o) -> None:
     _wanted(o, "top_db", o.log != "none" or not o.top_db, "0 without a logarithm")
     _wanted(o, "num_ceps", 0 <= o.num_ceps <= o.num_mel_bins, f"in 0..{o.num_mel_bins}")
     _wanted(o, "cepstral_lifter", o.cepstral_lifter >= 0, "at least 0")
+    _wanted(o, "lifter_start", o.lifter_start >= 0, "at least 0")
     _wanted(o, "cmvn_ddof", o.cmvn_ddof in (0, 1), "0 or 1")
     _wanted(o, "divisor", o.divisor != 0, "not 0")
     _wanted(o, "stack", o.stack >= 1, "at least 1")

@@ -14,6 +14,8 @@ bfloat16 has two digits.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -21,7 +23,7 @@ from features import normalise, presets
 from features.options import Spectral, Wave
 from features.padded import Padded
 from features.spectral import Pipeline
-from features.streaming import Stream
+from features.streaming import Stream, exact
 
 
 def get(name: str, **options) -> Extractor:
@@ -97,9 +99,8 @@ class Extractor:
         waves = wave[None] if single else wave
         shapes = [self._pipeline.shape(n) for n in lengths]
         if not torch.compiler.is_compiling():
-            for i, n in enumerate(lengths):
-                _refuse_nan(waves[i, :n], "the wave" if single else f"item {i} of the batch")
-        with torch.autocast(wave.device.type, enabled=False):
+            _refuse_nans(waves, lengths, single)
+        with exact(wave.device.type):
             if _plain(wave):
                 x = self._pipeline.plain(waves, lengths, max(shapes)[0])
             else:
@@ -190,9 +191,19 @@ def _tensor(wave, dtype: torch.dtype) -> torch.Tensor:
     return wave.to(dtype).contiguous()  # frames are cut by strides
 
 
+def _refuse_nans(waves: torch.Tensor, lengths: list[int], single: bool) -> None:
+    if waves.device.type != "cpu":  # one look at all of it: each answer has to be waited for
+        ends = torch.tensor(lengths, device=waves.device)[:, None]
+        inside = torch.arange(waves.shape[1], device=waves.device) < ends
+        if math.isfinite(waves.detach().where(inside, 0.0).sum().item()):
+            return
+    for i, n in enumerate(lengths):
+        _refuse_nan(waves[i, :n], "the wave" if single else f"item {i} of the batch")
+
+
 def _refuse_nan(wave: torch.Tensor, where: str) -> None:
     # the sum is finite exactly when every sample is: one cheap pass
-    if len(wave) and not torch.isfinite(wave.detach().sum()):
+    if not math.isfinite(wave.detach().sum().item()):
         bad = (~torch.isfinite(wave)).nonzero()
         if len(bad):
             at = int(bad[0])

@@ -85,7 +85,9 @@ class Spectral:
     floor: float = EPSILON
     top_db: float = 0.0  # >0: nothing lies further than this below the utterance's maximum
     num_ceps: int = 0  # 0: no cosine transform
+    htk_dct: bool = False  # c0 at sqrt(2 / N) like the others: sqrt(2) times as large (HTK)
     cepstral_lifter: float = 0.0
+    lifter_start: int = 0  # number of the first cepstrum in the lifter's sine (librosa: 1)
     use_energy: bool = False  # mel: log energy as one more column, the first; else in place of it
     raw_energy: bool = True  # energy before preemphasis and window
     spectral_energy: bool = False  # energy as the sum over the spectrum (python_speech_features)

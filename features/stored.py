@@ -123,13 +123,12 @@ class Stored:
         return self._find(id) is not None
 
     def __getitem__(self, id: str) -> tuple[np.ndarray, int]:
-        place = self._find(id)
-        if place is None:
-            raise ValueError(
-                f"{self.folder}: has no features of {id!r}; run `features extract` once more"
-            )
-        shard, start, rows, valid = place
+        shard, start, rows, valid = self._place(id)
         return self._map(shard)[start : start + rows], valid
+
+    def valid(self, id: str) -> int:
+        """Valid frames of an utterance, from the index alone; threads may ask."""
+        return self._place(id)[-1]
 
     def verify(self) -> None:
         """Read all frames; ValueError for a shard that is not as it was written."""
@@ -140,6 +139,14 @@ class Stored:
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_maps": OrderedDict()}
+
+    def _place(self, id: str) -> list[int]:
+        place = self._find(id)
+        if place is None:
+            raise ValueError(
+                f"{self.folder}: has no features of {id!r}; run `features extract` once more"
+            )
+        return place
 
     def _find(self, id: str) -> list[int] | None:
         hashed = np.uint64(_hash(id))

@@ -11,10 +11,18 @@ computes them. Only the samples that later frames can still read are kept, so me
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 
 from features.options import Wave
 from features.samples import Samples
+
+
+def exact(device_type: str):
+    """A context without autocast; none, which costs nothing, where it is off already."""
+    on = torch.is_autocast_enabled(device_type)
+    return torch.autocast(device_type, enabled=False) if on else nullcontext()
 
 
 class Stream:
@@ -76,7 +84,7 @@ class Stream:
         """Rows of the frames [done, stop); forgets the samples that no later frame reads."""
         x = self._wave.new_empty((stop - self._done) // self.o.stack, self.o.dim)
         source = Samples(self._wave, self._n_samples, self.o.edges, self._offset)
-        with torch.autocast(x.device.type, enabled=False):
+        with exact(x.device.type):
             rows = self._pipeline.room(x, stop - self._done)
             self._pipeline.fill(source, self._done, rows)
             self._pipeline.finish(rows, x)

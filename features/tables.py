@@ -44,8 +44,9 @@ def make(o: Spectral) -> Tables:
             o.empty_filters,
         ).T * gain(o)  # fmt: skip
     if o.num_ceps:
-        rows = cepstra.dct_matrix(o.num_ceps, o.num_mel_bins)
-        cosine = (rows * cepstra.lifter(o.num_ceps, o.cepstral_lifter)[:, None]).T
+        rows = cepstra.dct_matrix(o.num_ceps, o.num_mel_bins, o.htk_dct)
+        weights = cepstra.lifter(o.num_ceps, o.cepstral_lifter, o.lifter_start)
+        cosine = (rows * weights[:, None]).T
     return Tables(*(None if t is None else tensor(t, o.dtype) for t in (window, bank, cosine)))
 
 

@@ -17,6 +17,14 @@ def pytest_addoption(parser):
     parser.addoption(
         "--data", default=os.environ.get("SPEECHLLM_DATA", ""), help="real data folder"
     )
+    parser.addoption("--slow", action="store_true", help="also the tests that take long")
+
+
+@pytest.fixture(scope="session")
+def slow(request) -> None:
+    """Skips a test that takes half a minute or more, unless `--slow` is given."""
+    if not request.config.getoption("--slow"):
+        pytest.skip("takes long: pytest --slow")
 
 
 @pytest.fixture(scope="session")

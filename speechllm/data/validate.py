@@ -1,6 +1,6 @@
 """What is wrong with a manifest, with file, line and what to do.
 
-    problems = validate("train.jsonl")               # fields, times against headers, texts
+    problems = validate("train.jsonl")               # fields, texts, times, stored features
     problems = validate("train.jsonl", deep=True)    # and every sample, decoded in processes
     print(summary("train.jsonl"))                    # hours, speakers, words, lengths
 
@@ -9,7 +9,6 @@ are read in order of the lines, a window of them at a time; what is kept grows b
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -19,10 +18,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-import features
+from speechllm.data.hear import Finding, Wanted, listen, listen_deep
 from speechllm.data.manifest import parse
 from speechllm.data.rows import faults, seconds
 from speechllm.data.summary import summary
@@ -32,10 +30,6 @@ __all__ = ["Problem", "summary", "validate"]
 # Speech of all languages measured stays well inside: 5 to 25 letters a second in alphabets, 2 to 9
 # signs in Chinese and Japanese.
 CHARS_PER_SECOND = (0.5, 35.0)
-OVERSHOOT_S = 0.01  # as the loader allows: times are written with two or three decimals
-SHORTFALL_S = 0.1  # by which a whole file may be longer than its 'duration'
-SILENCE_DB = -60.0  # RMS below full scale, under which nobody hears a voice
-CLIPPED_SHARE = 0.001  # of the samples at full scale; loud but sound recordings have far fewer
 WINDOW = 4096  # lines in flight
 
 
@@ -52,10 +46,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.severity}: {self.id}: {self.message}; {self.hint}"
-
-
-# (message, hint, severity)
-Finding = tuple[str, str, str]
 
 
 def validate(path: str | Path, deep: bool = False, workers: int = 0) -> list[Problem]:
@@ -83,7 +73,7 @@ def _problems(path: Path, deep: bool, workers: int) -> Iterator[Problem]:
         while window := list(islice(lines, WINDOW)):
             rows = [(number, *_row(line, number, seen)) for number, line in window]
             jobs = (_media(row, found, path.parent) for _, row, found in rows)
-            heard = pool.map(_listen_deep if deep else _listen, jobs, chunksize=16)
+            heard = pool.map(listen_deep if deep else listen, jobs, chunksize=16)
             for (number, row, found), more in zip(rows, heard, strict=True):
                 for message, hint, severity in [*found, *more]:
                     id = str(row.get("id", "?"))
@@ -139,10 +129,6 @@ def _text_findings(row: dict[str, Any]) -> Iterator[Finding]:
             yield f"{rate:.1f} characters a second ({duration:.2f} s)", hint, "warning"
 
 
-# (file, start in seconds or None for all of the file, duration in seconds or None): what to hear.
-Wanted = tuple[str, float | None, float | None]
-
-
 def _media(row: dict[str, Any], found: list[Finding], folder: Path) -> list[Wanted]:
     """The audio of a row and of its messages; none where the row itself is in error."""
     if any(severity == "error" for _, _, severity in found):
@@ -153,56 +139,13 @@ def _media(row: dict[str, Any], found: list[Finding], folder: Path) -> list[Want
         parts += [
             p for p in content or [] if isinstance(p, dict) and isinstance(p.get("audio"), str)
         ]
-    return [
-        (os.path.normpath(folder / p["audio"]), p.get("start"), p.get("duration")) for p in parts
-    ]
+    return [_wanted(part, folder) for part in parts]
 
 
-def _listen(wanted: list[Wanted]) -> list[Finding]:
-    """Check the wanted times against the headers."""
-    return [finding for one in wanted for finding in _header_findings(*one)]
-
-
-def _header_findings(path: str, start_s: float | None, duration: float | None) -> Iterator[Finding]:
-    try:
-        info = features.info(path)
-    except ValueError as error:
-        what, _, hint = str(error).partition("; ")
-        yield what, hint or "remove the line", "error"
-        return
-    length, start = info.duration_s, start_s or 0.0
-    if not info.n_samples:
-        yield f"{path} holds no samples", "remove the line, or fetch the file again", "error"
-    elif start >= length:
-        hint = "is it in seconds, and of this file?"
-        yield f"'start' is {start} s, but {path} has {length:.3f} s", hint, "error"
-    elif duration is not None and start + duration > length + OVERSHOOT_S:
-        hint = "shorten 'duration', or fetch the file again if it was cut off"
-        yield f"ends at {start + duration:.3f} s, but {path} has {length:.3f} s", hint, "error"
-    elif start_s is None and duration is not None and duration < length - SHORTFALL_S:
-        hint = "write 'start' too, if only that part is meant"
-        yield f"'duration' is {duration} s, but {path} has {length:.3f} s", hint, "warning"
-
-
-def _listen_deep(wanted: list[Wanted]) -> list[Finding]:
-    """Decode what is wanted and look at the samples."""
-    found: list[Finding] = []
-    for one in wanted:
-        found += list(_header_findings(*one)) or list(_wave_findings(*one))
-    return found
-
-
-def _wave_findings(path: str, start: float | None, duration: float | None) -> Iterator[Finding]:
-    try:
-        wave, _ = features.load(path, None, start or 0.0, duration, mono=False)
-    except ValueError as error:
-        what, _, hint = str(error).partition("; ")
-        yield what, hint or "remove the line", "error"
-        return
-    rms = math.sqrt(float(np.mean(np.square(wave, dtype=np.float64))))
-    if 20 * math.log10(max(rms, 1e-9)) < SILENCE_DB:
-        level = f"{20 * math.log10(rms):.0f} dB" if rms else "digital zero"
-        yield f"silence ({level})", "was the microphone on? Listen, or remove the line", "warning"
-    clipped = float(np.mean(np.abs(wave) >= 32767 / 32768))
-    if clipped > CLIPPED_SHARE:
-        yield f"{clipped:.1%} of the samples are clipped", "record it at a lower level", "warning"
+def _wanted(part: dict[str, Any], folder: Path) -> Wanted:
+    """What a part refers to; relative paths start at the manifest's folder."""
+    audio, stored = os.path.normpath(folder / part["audio"]), part.get("features")
+    if isinstance(stored, str):
+        place, mark, id = stored.partition("#")
+        stored = os.path.normpath(folder / place) + mark + id
+    return Wanted(audio, part.get("start"), part.get("duration"), stored or None)

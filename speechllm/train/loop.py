@@ -84,11 +84,13 @@ def check(run: Run, plan: list[Stage]) -> None:
     """Find what would fail later, before the first step.
 
     Raises:
-        ValueError: a manifest that is missing, empty, or of which nothing can be used.
+        ValueError: a manifest that is missing, empty, or of which nothing can be used; noises or
+            rooms of the augmentation that are not there.
     """
     run.builder()
     world = run.accelerator.num_processes
     for stage in plan:
+        run.augment(stage).check()
         for name in (stage.data, stage.valid):
             if name not in run.manifests:
                 hint = config.suggest(name, run.manifests)

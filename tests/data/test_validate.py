@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from features import sources
+from features.extract import extract
 from speechllm.data import manifest
 from speechllm.data.validate import summary, validate
 
@@ -98,6 +100,45 @@ def test_messages_are_listened_to(folder):
     parts = [{"type": "audio", "audio": "good.wav"}, {"type": "audio", "audio": "lost.wav"}]
     (problem,) = check(folder, {"id": "u", "messages": [{"role": "user", "content": parts}]})
     assert "lost.wav" in problem.message
+
+
+@pytest.fixture
+def referring(folder):
+    """Rows a and b of good.wav with stored features, 10 ms a frame."""
+    rows = [row(id=name, start=0.0, duration=d) for name, d in (("a", 1.0), ("b", 2.0))]
+    manifest.write(folder / "all.jsonl", rows)
+    extract(sources.find(folder / "all.jsonl"), folder / "set", "kaldi_fbank80")
+    return [r | {"features": f"set#{r['id']}"} for r in rows]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_stored_features(folder, referring, deep):
+    one, two = referring
+    assert check(folder, one, two, deep=deep) == []
+    lines = [one | {"duration": 1.2}, two | {"features": "set#c"}, one | {"id": "c"}]
+    lines.append(two | {"id": "d", "features": "elsewhere#b"})
+    problems = check(folder, *lines, deep=deep)
+    assert [(p.line, p.severity) for p in problems] == [(n, "error") for n in (1, 2, 4)]
+    for problem, words in zip(
+        problems, ("98 frames, but 1.2 s give 118", "no features of 'c'", "no preset.json"),
+        strict=True,
+    ):  # fmt: skip
+        assert words in problem.message, problem
+
+
+def test_sound_that_nobody_need_read_is_a_warning(folder, referring):
+    (problem,) = check(folder, referring[0] | {"audio": "lost.wav"}, referring[1])
+    assert problem.severity == "warning" and "no such file" in problem.message
+
+
+def test_damaged_features_are_found_deep(folder, referring):
+    shard = min((folder / "set").glob("*.npy"))
+    content = bytearray(shard.read_bytes())
+    content[-7] ^= 64
+    shard.write_bytes(content)
+    assert check(folder, *referring) == []
+    problems = check(folder, *referring, deep=True)
+    assert len(problems) == 2 and all("damaged (checksum)" in p.message for p in problems)
 
 
 def test_empty_and_missing_manifests(folder):

@@ -102,7 +102,7 @@ def row(frame, n_fft, bank, o):
 def compose(x, log_energy, o):
     """One log row to cepstra where wanted, and the energy to its place."""
     if o["num_ceps"]:
-        x = np.array([cepstrum(x, k, o["cepstral_lifter"]) for k in range(o["num_ceps"])])
+        x = np.array([cepstrum(x, k, o) for k in range(o["num_ceps"])])
     if not o["use_energy"]:
         return x
     replaces = o["num_ceps"] or not o["num_mel_bins"]
@@ -163,11 +163,12 @@ def warp(hz, top, o):
     return top + (hz - top) * (top - knees[1] / factor) / (top - knees[1])
 
 
-def cepstrum(log_mel, k, lifter):
-    """DCT-II, orthonormal, coefficient k, liftered."""
-    n = len(log_mel)
-    scale = np.sqrt((1 if k == 0 else 2) / n)
+def cepstrum(log_mel, k, o):
+    """DCT-II, orthonormal (HTK's not for k = 0), coefficient k, liftered."""
+    n, lifter = len(log_mel), o["cepstral_lifter"]
+    scale = np.sqrt((1 if k == 0 and not o["htk_dct"] else 2) / n)
     value = scale * sum(v * np.cos(np.pi * k * (i + 0.5) / n) for i, v in enumerate(log_mel))
+    k += o["lifter_start"]
     return value * (1 + lifter / 2 * np.sin(np.pi * k / lifter) if lifter else 1.0)
 
 

@@ -77,6 +77,7 @@ def test_specification(name, signal, reference, close):
         {"vtln_warp": 0.9},
         {"vtln_warp": 1.2, "num_ceps": 20, "top_db": 30.0, "use_energy": True, "log": "db"},
         {"pad_last": True, "global_preemphasis": True, "mel_triangles": "bins", "num_mel_bins": 26},
+        {"num_ceps": 12, "htk_dct": True, "cepstral_lifter": 22.0, "lifter_start": 1},
         {"cmvn": "mean", "stack": 3, "offset": 1.0, "divisor": 2.0},
         {"cmvn": "mean_var", "pad_to_frames": 70, "offset": 4.0, "stack": 4, "snip_edges": False},
         {"sampling_rate": 8000, "num_mel_bins": 40, "high_freq": -200.0},
@@ -130,6 +131,13 @@ def test_mfcc_is_kaldis(use_energy, signal, close):
     theirs = native(knf.MfccOptions(), knf.OnlineMfcc, signal, 16000, use_energy=use_energy)
     close(x, theirs, **CEPSTRA)
     close(x, kaldi("mfcc", signal, 16000, use_energy=use_energy, energy_floor=0.0), **CEPSTRA)
+
+
+def test_htks_c0_is_kaldis_htk_compat(signal, close):
+    """Kaldi's --htk-compat puts c0 last and makes it sqrt(2) times as large, as HTK's is."""
+    exact = features.get("kaldi_mfcc13", htk_dct=True, dtype="float64")
+    theirs = kaldi("mfcc", signal, 16000, "float64", htk_compat=True).roll(1, 1)
+    close(exact(signal)[0], theirs, **EXACT)
 
 
 def test_hires_mfcc_is_kaldis(signal, close):

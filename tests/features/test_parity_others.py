@@ -147,6 +147,13 @@ def test_every_length_up_to_three_frames(name, signals, close):
         close(ours(name, wave, 16000), theirs, **within(name) | {"p999": 1e-2})
 
 
+def test_lifter_is_librosas(signals, close):
+    fe = features.get("librosa_mfcc", cepstral_lifter=22.0, lifter_start=1, dtype="float64")
+    for name in ("noise", "speechlike"):
+        theirs = librosa.feature.mfcc(y=signals[name].astype(np.float64), sr=16000, lifter=22)
+        close(fe(signals[name])[0], theirs.T, **EXACT)
+
+
 def test_ast_without_its_window(signals, close):
     """The real frames are the same with and without the padding to 1024."""
     wave = signals["speechlike"]

@@ -1,5 +1,7 @@
 """The plain path: equal to the fast one, differentiable, compiled, and untouched by autocast."""
 
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,24 @@ def test_compiled_in_one_graph(name):
         learnt = wave.clone().requires_grad_()
         compiled(learnt).sum().backward()
         assert torch.isfinite(learnt.grad).all() and learnt.grad.any()
+
+
+def test_compiled_by_inductor(slow):
+    """Machine code by the C++ compiler, also under bfloat16 autocast, which changes nothing."""
+    try:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        subprocess.run([get_cpp_compiler(), "--version"], check=True, capture_output=True)
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+        pytest.skip(f"needs a C++ compiler: {error}")
+    torch.compiler.reset()
+    fe, wave = features.get("kaldi_fbank80"), waves()[0][0].float()
+    compiled = torch.compile(lambda w: fe(w)[0], fullgraph=True)
+    wanted = fe(wave.clone().requires_grad_())[0]
+    assert torch.allclose(compiled(wave), wanted, atol=2e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        x = compiled(wave)
+    assert x.dtype == torch.float32 and torch.allclose(x, wanted, atol=2e-4)
 
 
 def test_compiled_on_a_batch():

@@ -8,7 +8,7 @@ Q-Former has a mask, and the features of a padded wave differ at its end), and o
 lets LoRA take part in every row; here a row without audio is the plain LLM's. Logits are divided by
 the LLM's logits_scaling, as in Granite itself and in transformers before the model was taken apart;
 its 5.23 leaves that out. The date of the usual system turn is left out. Checked against
-transformers' classes; tokenizer and chat format of the published checkpoints from their model cards.
+transformers' classes; tokenizer and chat format of the published ones from their model cards.
 """
 
 from speechllm.models.families import _shared
