@@ -9,7 +9,7 @@ from typing import IO
 
 @contextlib.contextmanager
 def atomic(path: str | Path, binary: bool = False) -> Iterator[IO]:
-    """Open a file (text, or bytes) that takes the place of `path` only once it is whole on the disk.
+    """Open a file (text or bytes) that takes the place of `path` only once it is whole on the disk.
 
     Whatever is raised meanwhile (disk full, an interrupt), what stood there before stays.
     """

@@ -46,6 +46,7 @@ class Examples:
     Attributes:
         manifest: where the rows are.
         task: a task's Config (`messages(row, rng)`).
+        named: other tasks, for rows that name theirs (`task`).
         builder: makes ids of messages.
         extractor: the front end, from `features.get`.
         soft_tokens: frames -> text positions, the one function of encoder, adapter and fusion.
@@ -64,6 +65,7 @@ class Examples:
     answer: bool = True
     seed: int = 0
     cache_mb: int = 0
+    named: dict = field(default_factory=dict)
     _cache: dict = field(default_factory=dict, repr=False)
     _cached_mb: float = 0.0
     _sets: dict = field(default_factory=dict, repr=False)
@@ -75,14 +77,18 @@ class Examples:
         Args:
             system: preset, tokenizer, front end, lengths (models.system.System).
             manifest: where the rows are.
-            task: table of another task than the preset's.
+            task: table of another task than the preset's, and than the rows'.
             options: the other attributes.
+
+        Raises:
+            ValueError: rows name a task that there is not; says in which file and line.
         """
         preset = system.preset
-        table = task or preset.table("task")
+        table, others = _tables(preset)
         return cls(
             manifest=manifest,
-            task=config.part("tasks", table, f"{preset.source} [task]"),
+            task=config.part("tasks", task or table, f"{preset.source} [task]"),
+            named={} if task else _named(manifest, others),
             builder=Builder.of(system),
             extractor=system.extractor,
             soft_tokens=system.soft_tokens,
@@ -98,7 +104,8 @@ class Examples:
         row = self.manifest[index]
         rng = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
         try:
-            messages = row.get("messages") or self.task.messages(row, rng)
+            task = self.named.get(row.get("task"), self.task)
+            messages = row.get("messages") or task.messages(row, rng)
             media, lengths = [], []
             for part in chat.media(messages):
                 x, n = self._frames(part, rng)
@@ -158,3 +165,18 @@ class Examples:
         if rng is not None:
             wave = self.augment.wave(wave, rate, rng)
         return self.extractor(wave)
+
+
+def _tables(preset) -> tuple[dict, dict[str, dict]]:
+    """Take apart [task] and its `others`: settings of tasks that rows name, by name."""
+    table = dict(preset.table("task"))
+    others = {name: {**t, "name": name} for name, t in table.pop("others", {}).items()}
+    return table, {table.get("name"): table, **others}
+
+
+def _named(manifest: Manifest, tables: dict[str, dict]) -> dict:
+    """Make the tasks that a manifest's rows name."""
+    return {
+        name: config.part("tasks", tables.get(name, {"name": name}), f"{manifest.path}:{line}")
+        for name, line in manifest.tasks.items()
+    }
