@@ -132,7 +132,8 @@ def _aligned(size: int) -> int:
 def parse(line: bytes) -> Any:
     """The value that a line holds. Raises ValueError saying what is wrong with the JSON."""
     try:
-        return json.loads(line)
+        # Decoded here: of bytes, json would first guess the encoding, a quarter of its time.
+        return json.loads(line.decode("utf-8").removeprefix("\ufeff"))
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 (byte {error.start}); save the file as UTF-8") from error
     except json.JSONDecodeError as error:
