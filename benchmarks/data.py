@@ -1,6 +1,6 @@
 """How a long manifest opens, begins and resumes: seconds and memory, ours against others.
 
-    python benchmarks/data.py --out DIR [--lines 10000000] [--peers list datasets lhotse]
+    python benchmarks/data.py --out DIR [--lines 10000000] [--peers list datasets]
 
 DIR gets a manifest of that many made-up lines (160 bytes each), and the peers' caches. Each figure
 comes from a process of its own: `open` is up to where batches can be asked for, `first` is the rows
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--lines", type=int, default=10_000_000)
-    parser.add_argument("--peers", nargs="*", default=["list", "datasets", "lhotse"])
+    parser.add_argument("--peers", nargs="*", default=["list", "datasets"])
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
     path = args.out / f"{args.lines}.jsonl"
@@ -158,58 +158,12 @@ def hub_datasets(path: Path, once: bool = False) -> dict:
     return watch.end()
 
 
-def lhotse(path: Path) -> dict:
-    """Lhotse: lazy cuts, DynamicBucketingSampler; resuming walks over what came before."""
-    from lhotse import CutSet
-    from lhotse.dataset import DynamicBucketingSampler
-
-    cuts_path = path.with_suffix(".cuts.jsonl")
-    if not cuts_path.exists():
-        write_cuts(path, cuts_path)
-    watch = Watch()
-    cuts = CutSet.from_jsonl_lazy(cuts_path)
-    options = {"max_duration": MAX_BATCH_S, "shuffle": True, "num_buckets": 20, "seed": SEED}
-    sampler = DynamicBucketingSampler(cuts, **options)
-    watch.note("open")
-    batches = iter(sampler)
-    assert len(next(batches))
-    watch.note("first")
-    for _ in range(1000):
-        next(batches)
-    state = sampler.state_dict()
-    watch.note("walk 1000")
-    again = DynamicBucketingSampler(CutSet.from_jsonl_lazy(cuts_path), **options)
-    again.load_state_dict(state)
-    assert len(next(iter(again)))
-    watch.note("resume")
-    return watch.end()
-
-
-def write_cuts(path: Path, out: Path) -> None:
-    """Write the same examples as lhotse's cuts."""
-    with open(path) as lines, open(out, "w") as file:
-        for row in map(json.loads, lines):
-            seconds, id = row["duration"], row["id"]
-            source = {"type": "file", "channels": [0], "source": row["audio"]}
-            audio = {
-                "id": id, "sources": [source], "sampling_rate": 16000,
-                "num_samples": round(seconds * 16000), "duration": seconds, "channel_ids": [0],
-            }  # fmt: skip
-            said = {"id": id, "recording_id": id, "start": 0, "duration": seconds, "channel": 0}
-            cut = {
-                "id": id, "start": 0, "duration": seconds, "channel": 0, "type": "MonoCut",
-                "supervisions": [{**said, "text": row["text"]}], "recording": audio,
-            }  # fmt: skip
-            file.write(json.dumps(cut) + "\n")
-
-
 PROGRAMS = {
     "ours, once": lambda path: ours(path, once=True),
     "ours": ours,
     "list": plain_list,
     "datasets, once": lambda path: hub_datasets(path, once=True),
     "datasets": hub_datasets,
-    "lhotse": lhotse,
 }
 
 

@@ -13,6 +13,7 @@ VERBS = {
     "train": "train a preset's stages",
     "decode": "decode a manifest with a trained model",
     "score": "score a decode: WER, CER, accuracy, with intervals and alignments",
+    "following": "measure how often each of several instructions is followed",
     "report": "write RESULTS.md and a page of pictures from experiments",
     "presets": "list presets, show one",
     "doctor": "check versions, torch, torchaudio, CUDA; say what to do about each fault",

@@ -9,6 +9,9 @@ by seconds. Whose batch number b is follows from b and the shares alone, in whol
 run resumes anywhere at once, and after any number of batches each of K sources has had its share to
 within K batches. Each source has epochs of its own: a small one begins again while a large one is
 still in its first.
+
+A row's task is its source's `task`; else the stage's; else the row's own (its field `task`, with
+settings in the preset's [task.others.NAME]); else the preset's.
 """
 
 import bisect
