@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-EPILOG = """KIND=DECODE is a decode of the same utterances (same ids) under an instruction of its own.
+EPILOG = """Each decode is of the same utterances (same ids), under an instruction of its own.
 
 examples:
   speechllm following asr=exp/decode_asr de=exp/decode_de qa=exp/decode_qa --out exp/following"""
