@@ -76,7 +76,7 @@ def test_f1():
 def test_bad_input(decode):
     with pytest.raises(ValueError, match="two instructions or more, got 1"):
         follow({"en": decode("one", ENGLISH, ENGLISH)})
-    with pytest.raises(ValueError, match="u0 has no reference"):
+    with pytest.raises(ValueError, match="no 'ref' for 1: u0"):
         follow({"a": decode("two", [None], ["x"]), "b": decode("three", ["x"], ["x"])})
 
 
