@@ -168,7 +168,8 @@ class StageRun:
         self.average_buffers()
         run, stage, progress = self.run, self.stage, self.progress
         found = {name: self.validate(v) for name, v in run.parts(stage, learning=False).items()}
-        values = together(found)
+        table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
+        values = together(found, [source.weight or 1.0 for source in table])
         self.log.step(stage.name, progress.step, values, show=True)
         if "health" in values and (advice := health.Health(**values["health"]).advice()):
             self.log.say(f"  health: {advice}")
