@@ -8,9 +8,11 @@ A side file that does not fit the manifest's size and time of change is built an
 N = number of examples.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
+import mmap
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -105,13 +107,16 @@ def load(side: Path, wanted: tuple[int, int]) -> Index:
     """Map an index. Raises OSError if there is none, ValueError if it is not of this stamp."""
     with open(side, "rb") as file:
         line = file.readline()
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     facts = json.loads(line.removeprefix(FORMAT)) if line.startswith(FORMAT) else {"stamp": ()}
     if tuple(facts["stamp"]) != tuple(wanted):
         raise ValueError(f"{side} is the index of another state of its manifest")
+    with contextlib.suppress(AttributeError, OSError):
+        # Or each touch would count 2 MB as taken: most of the file after a hundred look-ups.
+        whole.madvise(mmap.MADV_NOHUGEPAGE)
     n, start, arrays = facts["n"], _aligned(len(line)), {}
     for name, kind in DTYPES.items():
-        size = n + (name == "offsets")
-        arrays[name] = np.memmap(side, kind, "r", start, (size,))
+        arrays[name] = np.frombuffer(whole, kind, n + (name == "offsets"), start)
         start = _aligned(start + arrays[name].nbytes)
     return Index(**arrays, tasks=facts["tasks"], stamp=tuple(wanted), side=side)
 
