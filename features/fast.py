@@ -30,7 +30,8 @@ KNOWN = frozenset(
     "window periodic scale dither remove_dc_offset preemphasis power num_mel_bins mel_scale "
     "mel_triangles mel_norm low_freq high_freq log floor top_db offset divisor num_ceps "
     "htk_dct cepstral_lifter lifter_start use_energy raw_energy global_preemphasis vtln_warp "
-    "vtln_low vtln_high empty_filters cmvn cmvn_ddof pad_to_frames stack dtype pad_longer pad_counts".split()
+    "vtln_low vtln_high empty_filters cmvn cmvn_ddof pad_to_frames stack dtype "
+    "pad_longer pad_counts".split()
 )
 LOGS = {"none": 0, "ln": 1, "log10": 2}
 GAP = 2  # vectors; without it the parts of a power of two would share their cache sets

@@ -81,7 +81,8 @@ def _convert(value, hint, where: str):
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         wanted = [a for a in args if a is not type(None)]
-        return None if value is None else _convert(value, wanted[0], where)
+        fits = [a for a in wanted if isinstance(value, typing.get_origin(a) or a)]
+        return None if value is None else _convert(value, (fits or wanted)[0], where)
     if dataclasses.is_dataclass(hint):
         return fill(hint, value, where)
     if origin is tuple and isinstance(value, list | tuple):

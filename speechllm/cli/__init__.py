@@ -14,6 +14,7 @@ VERBS = {
     "decode": "decode a manifest with a trained model",
     "score": "score a decode: WER, CER, accuracy, with intervals and alignments",
     "import": "turn a published checkpoint into a model folder of ours",
+    "following": "measure how often each of several instructions is followed",
     "report": "write RESULTS.md and a page of pictures from experiments",
     "presets": "list presets, show one",
     "doctor": "check versions, torch, torchaudio, CUDA; say what to do about each fault",

@@ -107,10 +107,12 @@ def run(args: argparse.Namespace) -> int:
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     accelerator = accelerate.Accelerator(cpu=args.device == "cpu")
     bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    with accelerator.local_main_process_first():  # it builds the index of a long manifest
+        opened = {name: Manifest(path) for name, path in paths.items()}
     precision = args.precision if args.precision != "auto" else ("bf16" if bf16 else "fp32")
     job = Run(
         system=system,
-        manifests={name: Manifest(path) for name, path in paths.items()},
+        manifests=opened,
         out=args.out,
         accelerator=accelerator,
         precision=precision,

@@ -1,4 +1,4 @@
-"""Text files that are there whole or not at all, whatever happens while they are written."""
+"""Files that are there whole or not at all, whatever happens while they are written."""
 
 import contextlib
 import os
@@ -8,8 +8,8 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def atomic(path: str | Path) -> Iterator[IO[str]]:
-    """Open a text file that takes the place of `path` only once it is whole and on the disk.
+def atomic(path: str | Path, binary: bool = False) -> Iterator[IO]:
+    """Open a file (text or bytes) that takes the place of `path` only once it is whole on the disk.
 
     Whatever is raised meanwhile (disk full, an interrupt), what stood there before stays.
     """
@@ -17,7 +17,8 @@ def atomic(path: str | Path) -> Iterator[IO[str]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        how = {"mode": "wb"} if binary else {"mode": "w", "encoding": "utf-8", "newline": "\n"}
+        with open(temporary, **how) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

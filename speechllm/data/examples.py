@@ -52,6 +52,7 @@ class Examples:
     Attributes:
         manifest: where the rows are.
         task: a task's Config (`messages(row, rng)`).
+        named: other tasks, for rows that name theirs (`task`).
         builder: makes ids of messages.
         extractor: the front end, from `features.get`.
         soft_tokens: frames -> text positions, the one function of encoder, adapter and fusion.
@@ -72,6 +73,7 @@ class Examples:
     seed: int = 0
     cache_mb: int = 0
     needs: frozenset = frozenset()
+    named: dict = field(default_factory=dict)
     _cache: dict = field(default_factory=dict, repr=False)
     _cached_mb: float = 0.0
     _sets: dict = field(default_factory=dict, repr=False)
@@ -83,14 +85,18 @@ class Examples:
         Args:
             system: preset, tokenizer, front end, lengths (models.system.System).
             manifest: where the rows are.
-            task: table of another task than the preset's.
+            task: table of another task than the preset's, and than the rows'.
             options: the other attributes.
+
+        Raises:
+            ValueError: rows name a task that there is not; says in which file and line.
         """
         preset = system.preset
-        table = task or preset.table("task")
+        table, others = _tables(preset)
         return cls(
             manifest=manifest,
-            task=config.part("tasks", table, f"{preset.source} [task]"),
+            task=config.part("tasks", task or table, f"{preset.source} [task]"),
+            named={} if task else _named(manifest, others),
             builder=Builder.of(system),
             extractor=system.extractor,
             soft_tokens=system.soft_tokens,
@@ -125,8 +131,9 @@ class Examples:
     def _messages(self, row: dict, rng) -> list[dict]:
         """Take a row's messages, or let the task make them; a chosen answer is its text."""
         if "messages" not in row:
+            task = self.named.get(row.get("task"), self.task)
             chosen = {"text": row["chosen"]} if "chosen" in row else {}
-            return self.task.messages({**row, **chosen}, rng)
+            return task.messages({**row, **chosen}, rng)
         return _answered(row["messages"], row["chosen"]) if "chosen" in row else row["messages"]
 
     def _more(self, row: dict, messages: list[dict], counts: list[int]) -> dict[str, Encoded]:
@@ -196,3 +203,18 @@ def _answered(messages: list[dict], answer: str) -> list[dict]:
     """End messages with this answer."""
     asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
     return [*asked, {"role": "assistant", "content": answer}]
+
+
+def _tables(preset) -> tuple[dict, dict[str, dict]]:
+    """Take apart [task] and its `others`: settings of tasks that rows name, by name."""
+    table = dict(preset.table("task"))
+    others = {name: {**t, "name": name} for name, t in table.pop("others", {}).items()}
+    return table, {table.get("name"): table, **others}
+
+
+def _named(manifest: Manifest, tables: dict[str, dict]) -> dict:
+    """Make the tasks that a manifest's rows name."""
+    return {
+        name: config.part("tasks", tables.get(name, {"name": name}), f"{manifest.path}:{line}")
+        for name, line in manifest.tasks.items()
+    }

@@ -7,10 +7,12 @@ import torch
 
 from speechllm.data.collate import collate
 from speechllm.data.examples import Examples
+from speechllm.data.index import CHARS_PER_S
+from speechllm.data.large import LargeSampler
 from speechllm.data.manifest import Manifest
-from speechllm.data.sampler import Sampler
+from speechllm.data.sampler import Order, Sampler
 
-CHARS_PER_S = 15.0  # speech has about 15 characters a second: text is batched as if it were spoken
+__all__ = ["CHARS_PER_S", "Config", "batches"]
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,19 @@ class Config:
 
     def select(self, manifest: Manifest) -> Manifest:
         """Leave out what is too short or too long to train on."""
-        lengths = lengths_s(manifest)
+        if manifest.is_large:
+            return manifest.between(self.min_duration_s, self.max_duration_s)
+        lengths = manifest.lengths_s
         keep = np.flatnonzero((lengths >= self.min_duration_s) & (lengths <= self.max_duration_s))
         return manifest if len(keep) == len(manifest) else manifest.subset(keep)
 
-    def sampler(self, manifest: Manifest, seed: int, shuffle: bool) -> Sampler:
-        """Make the sampler of a manifest's batches."""
-        lengths = lengths_s(manifest)
-        return Sampler(lengths, self.max_batch_s, self.max_rows, seed, shuffle, self.n_buckets)
-
-
-def lengths_s(manifest: Manifest) -> np.ndarray:
-    """Return the seconds of each example; of text alone, the time it would take to say it."""
-    spoken = manifest.n_bytes / CHARS_PER_S
-    return np.where(manifest.durations > 0, manifest.durations, spoken)
+    def sampler(self, manifest: Manifest, seed: int, shuffle: bool) -> Order:
+        """Make the sampler of the batches of a manifest that `select` returned."""
+        if shuffle and manifest.is_sorted:
+            parts = (len(manifest), manifest.length_s, self.max_batch_s, self.max_rows, seed)
+            return LargeSampler(*parts, self.n_buckets)
+        parts = (manifest.lengths_s, self.max_batch_s, self.max_rows, seed, shuffle)
+        return Sampler(*parts, self.n_buckets)
 
 
 class _Batches(torch.utils.data.Dataset):

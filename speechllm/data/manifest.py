@@ -12,34 +12,29 @@ are absolute or relative to the folder of the manifest, so that a folder can be 
 taken instead of the audio, where no augmentation changes the wave.
 `messages` is the general form: chat turns whose parts are `{"type": "audio", "audio": "a.flac"}`.
 
-In memory stand 20 bytes a line (offset, duration, hash of the id), never the lines themselves.
-Those three arrays are all that `_scan` makes, so that a side file can replace it one day.
+In memory stand 20 bytes a line (offset, duration, hash of the id), never the lines themselves; of a
+long manifest not even those, as they are mapped from a side file (`index.py`).
 
 N = number of examples.
 """
 
+import bisect
 import difflib
 import hashlib
 import json
 import os
 import weakref
-from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from speechllm.data.atomic import atomic
-from speechllm.data.rows import faults, map_paths, seconds
+from speechllm.data.index import Builder, hash_of, open_index, parse, refuse_duplicates, stamp
+from speechllm.data.rows import faults, map_paths
 
-
-class Index(NamedTuple):
-    """What is kept of each line: offsets (N + 1,) int64, durations (N,) float32, hashes (N,)."""
-
-    offsets: np.ndarray
-    durations: np.ndarray
-    hashes: np.ndarray
+__all__ = ["Manifest", "parse", "write"]
 
 
 class Manifest(Sequence[dict[str, Any]]):
@@ -52,22 +47,40 @@ class Manifest(Sequence[dict[str, Any]]):
 
     def __init__(self, path: str | Path):
         self.path = Path(path).absolute()
-        self._stamp = _stamp(self.path)
-        self._index = _scan(self.path)
-        self._lines: np.ndarray | None = None  # which lines, in which order; None is all of them
+        self._index = open_index(self.path)
+        # Which lines, in which order: None is all, a range those of the index, longest first.
+        self._chosen: np.ndarray | range | None = None
         self._fd: int | None = None
 
     @property
     def durations(self) -> np.ndarray:
         """Seconds of each example, (N,) float32; 0 where there is no audio."""
-        durations = self._index.durations
-        return durations if self._lines is None else durations[self._lines]
+        return self._index.durations[self._lines]
 
     @property
-    def n_bytes(self) -> np.ndarray:
-        """Bytes of each line, (N,) int64: what there is to read, for text without a duration."""
-        sizes = np.diff(self._index.offsets)
-        return sizes if self._lines is None else sizes[self._lines]
+    def lengths_s(self) -> np.ndarray:
+        """Seconds of each example, (N,) float64; of text alone, the time it would take to say."""
+        return self.length_s(slice(None))
+
+    def length_s(self, positions) -> np.ndarray:
+        """`lengths_s` of these positions alone."""
+        lines = self._lines
+        return self._index.lengths_s(positions if isinstance(lines, slice) else lines[positions])
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        """Each word in the rows' `task`, with the number of the file's first line that has it."""
+        return self._index.tasks
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the index is on the disk, with an order by length, and nothing else is."""
+        return self._chosen is None and len(self._index.order) > 0
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether this is a part that `between` took, longest first."""
+        return isinstance(self._chosen, range)
 
     @property
     def ids(self) -> list[str]:
@@ -76,8 +89,8 @@ class Manifest(Sequence[dict[str, Any]]):
 
     def find(self, id: str) -> int:
         """Position of an id. Raises ValueError that names the near ones."""
-        hashes = self._index.hashes if self._lines is None else self._index.hashes[self._lines]
-        for position in np.flatnonzero(hashes == np.uint64(_hash(id))):
+        hashes = self._index.hashes[self._lines]
+        for position in np.flatnonzero(hashes == np.uint64(hash_of(id))):
             if self[position]["id"] == id:
                 return int(position)
         # A hundred thousand names are enough for a hint, and are read in half a second.
@@ -93,18 +106,32 @@ class Manifest(Sequence[dict[str, Any]]):
 
     def subset(self, indices: Iterable[int]) -> "Manifest":
         """A manifest of these positions in this order, on the same file and index."""
-        lines = np.arange(len(self._index.durations)) if self._lines is None else self._lines
+        lines = np.arange(len(self._index))[self._lines]
+        return self._view(lines[np.fromiter(indices, dtype=np.int64)])
+
+    def between(self, shortest_s: float, longest_s: float) -> "Manifest":
+        """The examples of these lengths, longest first; only where `is_large`. Nothing is read."""
+        order, shorter = self._index.order, {"key": lambda line: -self._index.lengths_s([line])[0]}
+        first = bisect.bisect_left(order, -longest_s, **shorter)
+        return self._view(range(first, bisect.bisect_right(order, -shortest_s, **shorter)))
+
+    def _view(self, chosen: np.ndarray | range) -> "Manifest":
         other = object.__new__(Manifest)
-        chosen = lines[np.fromiter(indices, dtype=np.int64)]
-        other.__dict__.update(self.__dict__, _lines=chosen, _fd=None)
+        other.__dict__.update(self.__dict__, _chosen=chosen, _fd=None)
         return other
 
+    @property
+    def _lines(self) -> np.ndarray | slice:
+        if isinstance(self._chosen, range):
+            return self._index.order[self._chosen.start : self._chosen.stop]
+        return slice(None) if self._chosen is None else self._chosen
+
     def __len__(self) -> int:
-        return len(self._index.durations if self._lines is None else self._lines)
+        return len(self._index if self._chosen is None else self._chosen)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         position = range(len(self))[i]  # raises IndexError, and takes negative ones
-        line = position if self._lines is None else int(self._lines[position])
+        line = position if self._chosen is None else int(self._lines[position])
         start, end = self._index.offsets[line : line + 2].tolist()
         row = json.loads(os.pread(self._descriptor(), end - start, start))
         row = map_paths(row, lambda path: os.path.normpath(self.path.parent / path))
@@ -122,7 +149,7 @@ class Manifest(Sequence[dict[str, Any]]):
     def _descriptor(self) -> int:
         # `pread` has no file position, so that forks and threads may share the descriptor.
         if self._fd is None:
-            if _stamp(self.path) != self._stamp:
+            if stamp(self.path) != self._index.stamp:
                 raise ValueError(f"{self.path} was changed after it was opened; open it again")
             self._fd = os.open(self.path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._fd)
@@ -137,7 +164,7 @@ def write(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
     """
     path = Path(path)
     folder = os.path.abspath(path.parent) + os.sep
-    builder = _Builder()
+    builder = Builder()
     with atomic(path) as file:
         for number, row in enumerate(rows, start=1):
             if fault := next(faults(row), None):
@@ -148,81 +175,5 @@ def write(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
             file.write(line)
             builder.add(row, len(line.encode()))
         file.flush()
-        _refuse_duplicates(builder.index(), Path(file.name), shown=path)
+        refuse_duplicates(builder.index(), Path(file.name), shown=path)
     return len(builder.hashes)
-
-
-def parse(line: bytes) -> Any:
-    """The value that a line holds. Raises ValueError saying what is wrong with the JSON."""
-    try:
-        return json.loads(line)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 (byte {error.start}); save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        at = f"{error.msg} at column {error.colno}"
-        raise ValueError(f"not JSON ({at}); one JSON object a line is wanted") from error
-
-
-def _scan(path: Path) -> Index:
-    builder, blank = _Builder(), 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                blank = blank or number
-                continue
-            if blank:
-                raise ValueError(f"{path}:{blank}: an empty line; remove it")
-            try:
-                row = parse(line)
-            except ValueError as error:
-                raise ValueError(f"{path}:{number}: {error}") from error
-            if fault := next(faults(row), None):
-                raise ValueError(f"{path}:{number}: {'; '.join(fault)}")
-            builder.add(row, len(line))
-    index = builder.index()
-    _refuse_duplicates(index, path, shown=path)
-    return index
-
-
-class _Builder:
-    """Collects the index in flat arrays, 20 bytes an example."""
-
-    def __init__(self) -> None:
-        self.offsets, self.durations, self.hashes = array("q", [0]), array("f"), array("Q")
-
-    def add(self, row: dict[str, Any], n_bytes: int) -> None:
-        self.offsets.append(self.offsets[-1] + n_bytes)
-        self.durations.append(seconds(row))
-        self.hashes.append(_hash(row["id"]))
-
-    def index(self) -> Index:
-        arrays = zip((self.offsets, self.durations, self.hashes), "qfQ", strict=True)
-        return Index(*(np.array(values, dtype=kind) for values, kind in arrays))
-
-
-def _refuse_duplicates(index: Index, path: Path, shown: Path) -> None:
-    """Compare the ids of lines with equal hashes, first in the file first."""
-    order = np.argsort(index.hashes, kind="stable")
-    repeated = np.flatnonzero(index.hashes[order][1:] == index.hashes[order][:-1])
-    if not len(repeated):
-        return
-    with open(path, "rb") as file:
-        for first, second in sorted(zip(order[repeated], order[repeated + 1], strict=True)):
-            ids = []
-            for line in (first, second):
-                file.seek(index.offsets[line])
-                ids.append(json.loads(file.readline())["id"])
-            if ids[0] == ids[1]:
-                where = (
-                    f"{shown}:{second + 1}: the id {ids[0]!r} is that of line {first + 1} already"
-                )
-                raise ValueError(f"{where}; ids must differ")
-
-
-def _hash(id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns

@@ -6,13 +6,30 @@ without walking through those before it. In each epoch every bucket is permuted,
 of the batches.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 
+class Order:
+    """The batches of a run by number; `batch(number)` -> (epoch, indices) says each at once."""
+
+    def batches(self, first: int = 0, step: int = 1) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield (batch number, epoch, indices) from batch `first` on, every `step`-th, for ever.
+
+        Args:
+            first: number of the first batch, counted over the whole run.
+            step: number of processes, when each takes its share.
+        """
+        number = first
+        while True:
+            yield number, *self.batch(number)
+            number += step
+
+
 @dataclass(frozen=True)
-class Sampler:
+class Sampler(Order):
     """Duration-bucketed batches.
 
     Attributes:
@@ -30,6 +47,7 @@ class Sampler:
     shuffle: bool = True
     n_buckets: int = 20
     _buckets: list = field(init=False, repr=False)
+    _plans: dict = field(default_factory=dict, init=False, repr=False)  # of the epoch last asked
 
     def __post_init__(self):
         if len(self.lengths) == 0:
@@ -72,17 +90,10 @@ class Sampler:
             batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches
 
-    def batches(self, first: int = 0, step: int = 1):
-        """Yield (batch number, epoch, indices) from batch `first` on, every `step`-th, for ever.
-
-        Args:
-            first: number of the first batch, counted over the whole run.
-            step: number of processes, when each takes its share.
-        """
-        number, known, plan = first, -1, []
-        while True:
-            epoch, place = divmod(number, len(self))
-            if epoch != known:
-                known, plan = epoch, self.epoch(epoch)
-            yield number, epoch, plan[place]
-            number += step
+    def batch(self, number: int) -> tuple[int, np.ndarray]:
+        """Return (epoch, indices) of a batch, counted over the whole run."""
+        epoch, place = divmod(number, len(self))
+        if epoch not in self._plans:
+            self._plans.clear()
+            self._plans[epoch] = self.epoch(epoch)
+        return epoch, self._plans[epoch][place]

@@ -76,7 +76,9 @@ class CTC(nn.Module):
         ]
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (sum, count)."""
+        """Return (sum, count); of text alone, two zeros."""
+        if result.batch.media is None:
+            return torch.zeros((), device=result.batch.ids.device), torch.tensor(0)
         logits, lengths = self.logits(result)
         targets = self.targets(result.batch)
         sizes = torch.tensor([len(t) for t in targets])
@@ -104,6 +106,8 @@ class CTC(nn.Module):
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Token error rate of the best path, as (errors, target tokens)."""
+        if result.batch.media is None:
+            return {}
         targets = [t.tolist() for t in self.targets(result.batch)]
         pairs = zip(targets, self.greedy(result), strict=True)
         errors = sum(Levenshtein.distance(target, path) for target, path in pairs)

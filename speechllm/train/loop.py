@@ -1,6 +1,6 @@
 """The training loop: check everything first, then the stages in order, resumable to the bit."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from speechllm import config
 from speechllm.models import store
@@ -91,14 +91,10 @@ def check(run: Run, plan: list[Stage]) -> None:
     world = run.accelerator.num_processes
     for stage in plan:
         run.augment(stage).check()
-        for name in (stage.data, stage.valid):
-            if name not in run.manifests:
-                hint = config.suggest(name, run.manifests)
-                raise ValueError(f"stage {stage.name} wants --data {name}=MANIFEST; {hint}")
-            manifest = run.data(stage).select(run.manifests[name])
-            if not len(manifest):
-                raise ValueError(f"{manifest.path}: no example has a usable length")
-            run.examples(stage, manifest, learning=False).make(0, 0)
+        learned = run.parts(stage, learning=True)
+        run.mixture(stage, learned)
+        for part in (*learned.values(), *run.parts(stage, learning=False).values()):
+            replace(part, augment=None).make(0, 0)
         if stage.gradient_accumulation % world:
             raise ValueError(
                 f"stage {stage.name}: gradient_accumulation = {stage.gradient_accumulation} is "

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from speechllm.data import augment, chat, loader
+from speechllm import config
+from speechllm.data import augment, chat, loader, mixing
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
 from speechllm.models.system import System
@@ -65,14 +66,50 @@ class Run:
             on_error=self.on_error,
         )
 
-    def examples(self, stage: Stage, manifest: Manifest, learning: bool) -> Examples:
-        """Make the examples of a manifest, augmented and with drawn prompts where learning."""
+    def parts(self, stage: Stage, learning: bool) -> dict[str, Examples]:
+        """Make the examples of each of a stage's sources: those of `data`, or those of `valid`.
+
+        Raises:
+            ValueError: a manifest that was not given, or of which nothing can be used.
+        """
+        what = "data" if learning else "valid"
+        table = mixing.sources(getattr(stage, what), f"stage {stage.name} {what}")
+        made = {}
+        for number, (name, source) in enumerate(table.items()):
+            if name not in self.manifests:
+                hint = config.suggest(name, self.manifests)
+                raise ValueError(f"stage {stage.name} wants --data {name}=MANIFEST; {hint}")
+            manifest = self.data(stage).select(self.manifests[name])
+            if not len(manifest):
+                raise ValueError(f"{manifest.path}: no example has a usable length")
+            made[name] = self.examples(stage, manifest, learning, source.task, number)
+        return made
+
+    def mixture(self, stage: Stage, parts: dict[str, Examples]) -> mixing.Mixture:
+        """Make the order in which a stage's sources take turns."""
+        data = self.data(stage)
+        samplers = [
+            data.sampler(part.manifest, self.seed + mixing.APART * number, shuffle=True)
+            for number, part in enumerate(parts.values())
+        ]
+        table = mixing.sources(stage.data, f"stage {stage.name} data").values()
+        weights = [s.weight or len(own) for s, own in zip(table, samplers, strict=True)]
+        sizes = [len(part.manifest) for part in parts.values()]
+        return mixing.Mixture(samplers, sizes, mixing.shares(weights, stage.temperature))
+
+    def examples(
+        self, stage: Stage, manifest: Manifest, learning: bool, task=None, number: int = 0
+    ) -> Examples:
+        """Make the examples of a manifest, augmented and with drawn prompts where learning.
+
+        task, number: of the source, where the stage mixes several.
+        """
         return Examples.of(
             self.system,
             manifest,
-            stage.task,
+            task or stage.task,
             augment=self.augment(stage) if learning else None,
-            seed=self.seed,
+            seed=self.seed + mixing.APART * number,
             cache_mb=self.data(stage).cache_mb,
             needs=stage.needs,
         )

@@ -22,7 +22,9 @@ class Stage:
         schedule: "cosine" or "linear" (both to `final_lr_ratio` of lr) or "constant".
         beta2, weight_decay, clip: AdamW's, and the largest gradient norm.
         gradient_accumulation: batches an optimiser step, over all processes together.
-        data, valid: names of the manifests (`--data NAME=PATH`).
+        data, valid: names of the manifests (`--data NAME=PATH`); of several, a table of their
+            weights, or of {weight, task} (data/mixing.py). No weights: by size.
+        temperature: evens the shares of `data` out, above 1.
         task: replaces the preset's task in this stage, e.g. `{ name = "copy" }`.
         max_batch_s, max_duration_s: replace the preset's in this stage, 0 keeps them. Short
             utterances first let CTC find its alignments (SortaGrad, arXiv 1512.02595).
@@ -44,8 +46,9 @@ class Stage:
     weight_decay: float = 0.01
     clip: float = 1.0
     gradient_accumulation: int = 1
-    data: str = "train"
-    valid: str = "valid"
+    data: str | dict = "train"
+    valid: str | dict = "valid"
+    temperature: float = 1.0
     task: dict | None = None
     max_batch_s: float = 0.0
     max_duration_s: float = 0.0

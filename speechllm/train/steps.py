@@ -11,12 +11,13 @@ import time
 
 import torch
 
-from speechllm.data import loader
+from speechllm.data import loader, mixing
 from speechllm.train import checkpoint, health, optim
 from speechllm.train.log import Log
 from speechllm.train.run import Run
 from speechllm.train.stages import Learner, Stage
-from speechllm.train.validate import validate
+from speechllm.train.tally import Tally
+from speechllm.train.validate import together, validate
 
 
 class StageRun:
@@ -33,6 +34,8 @@ class StageRun:
         self.optimizer = optim.make(stage, self.learning)
         parts = (self.folder, run.system, learner, self.optimizer, self.learning)
         self.progress = checkpoint.resume(*parts)
+        self.parts = run.parts(stage, learning=True)
+        self.mixture = run.mixture(stage, self.parts)
 
     def go(self) -> None:
         """Train to the stage's last step."""
@@ -56,16 +59,13 @@ class StageRun:
 
     def source(self):
         """Yield this process's batches, from where the progress stands."""
-        run, stage = self.run, self.stage
-        data = run.data(stage)
-        manifest = data.select(run.manifests[stage.data])
-        sampler = data.sampler(manifest, run.seed, shuffle=True)
+        stage = self.stage
         first = self.progress.step * stage.gradient_accumulation + self.accelerator.process_index
-        keys = sampler.batches(first, self.accelerator.num_processes)
+        keys = self.mixture.batches(first, self.accelerator.num_processes)
         # a loader takes keys far ahead: the last batch of the stage ends them
         last = stage.steps * stage.gradient_accumulation
         keys = itertools.takewhile(lambda key: key[0] < last, keys)
-        return loader.batches(run.examples(stage, manifest, learning=True), data, keys)
+        return loader.batches(mixing.Mixed([*self.parts.values()]), self.run.data(stage), keys)
 
     def pull(self, source) -> list[tuple[int, object]]:
         """Take this process's batches of one optimiser step: (batch number, batch)."""
@@ -81,22 +81,29 @@ class StageRun:
         stage, learner = self.stage, self.learner
         counts = self.counts([batch for _, batch in taken])
         sums = dict.fromkeys(stage.objectives, 0.0)
+        tally = Tally([*self.parts], {name: stage.weight(name) for name in sums})
         for number, batch in taken:
             torch.manual_seed(hash((self.run.seed, self.number, number)) % 2**63)
             with self.run.autocast():
                 result = learner.model(batch)
-                losses = {name: learner.objectives[name](result)[0] for name in sums}
-                loss = sum(stage.weight(k) * v / max(counts[k], 1) for k, v in losses.items())
+                pairs = {name: learner.objectives[name](result) for name in sums}
+                loss = sum(stage.weight(k) * v / max(counts[k], 1) for k, (v, _) in pairs.items())
             self.finite(loss, batch)
-            loss.backward()
-            for name, value in losses.items():
+            if loss.requires_grad:  # not where no objective is for such a batch: CTC and text
+                loss.backward()
+            for name, (value, _) in pairs.items():
                 sums[name] += value.item()
+            if len(self.parts) > 1:
+                tally.add(self.mixture.source(number)[0], batch, pairs)
         norm = self.update()
         self.progress.audio_s += self.total([sum(batch.seconds for _, batch in taken)])[0]
         totals = self.total(list(sums.values()))
         means = {k: v / max(counts[k], 1) for k, v in zip(sums, totals, strict=True)}
         loss = sum(stage.weight(k) * v for k, v in means.items())
-        return {"loss": loss, **means, "norm": norm}
+        values = {"loss": loss, **means, "norm": norm}
+        if len(self.parts) > 1:
+            values["sources"] = tally.report(self.total)
+        return values
 
     def counts(self, batches: list) -> dict[str, float]:
         """Return each objective's number of targets in this step, over all processes."""
@@ -121,10 +128,9 @@ class StageRun:
 
     def update(self) -> float:
         """Sum gradients over processes, clip, step; return the norm before clipping."""
-        parameters = [p for p in self.learning.values() if p.grad is not None]
         if self.accelerator.num_processes > 1:
-            parameters = list(self.learning.values())
-            self.reduce(parameters)
+            self.reduce([*self.learning.values()])
+        parameters = [p for p in self.learning.values() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip).item()
         if not math.isfinite(norm):
             raise FloatingPointError(
@@ -134,13 +140,19 @@ class StageRun:
         return norm
 
     def reduce(self, parameters: list) -> None:
-        """Sum gradients over processes, in one message."""
-        for p in parameters:
-            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
-        flat = torch.cat([p.grad.flatten() for p in parameters])
-        flat = self.accelerator.reduce(flat, "sum")
-        for p, total in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            p.grad.copy_(total.view_as(p))
+        """Sum gradients over processes, in one message.
+
+        What has one in no process (the encoder, where all batches are text) stays without, so that
+        the optimiser passes it by as it does in a single process.
+        """
+        has = torch.tensor([p.grad is not None for p in parameters], device=parameters[0].device)
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([*(grad.flatten() for grad in grads), has.to(grads[0].dtype)])
+        *totals, has = self.accelerator.reduce(flat, "sum").split(
+            [*(p.numel() for p in parameters), len(parameters)]
+        )
+        for p, total, n in zip(parameters, totals, has.tolist(), strict=True):
+            p.grad = total.view_as(p).to(p.dtype, copy=True) if n else None
 
     def report(self, values: dict[str, float]) -> None:
         """Log a step; print each `log_every`-th."""
@@ -155,16 +167,9 @@ class StageRun:
         """Validate, log, advise, and save a checkpoint."""
         self.average_buffers()
         run, stage, progress = self.run, self.stage, self.progress
-        data = run.data(stage)
-        manifest = data.select(run.manifests[stage.valid])
-        sampler = data.sampler(manifest, run.seed, shuffle=False)
-        plan = enumerate(sampler.epoch(0))
-        keys = [(i, 0, indices) for i, indices in plan if self.mine(i)]
-        source = loader.batches(run.examples(stage, manifest, learning=False), data, keys)
-        batches = (batch for _, batch, _ in source if batch is not None)
-        silence = health.silence_frame(run.system.extractor)
-        parts = (batches, silence, self.accelerator.device, run.autocast)
-        values = validate(self.learner, stage, *parts)
+        found = {name: self.validate(v) for name, v in run.parts(stage, learning=False).items()}
+        table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
+        values = together(found, [source.weight or 1.0 for source in table])
         self.log.step(stage.name, progress.step, values, show=True)
         if "health" in values and (advice := health.Health(**values["health"]).advice()):
             self.log.say(f"  health: {advice}")
@@ -174,6 +179,18 @@ class StageRun:
             parts = (self.learner, self.optimizer, self.learning, self.trained, progress)
             checkpoint.save(self.folder, run.system, *parts)
         self.accelerator.wait_for_everyone()
+
+    def validate(self, examples) -> dict:
+        """Return the losses and metrics over the examples of one manifest."""
+        run, data = self.run, self.run.data(self.stage)
+        sampler = data.sampler(examples.manifest, run.seed, shuffle=False)
+        plan = enumerate(sampler.epoch(0))
+        keys = [(i, 0, indices) for i, indices in plan if self.mine(i)]
+        source = loader.batches(examples, data, keys)
+        batches = (batch for _, batch, _ in source if batch is not None)
+        silence = health.silence_frame(run.system.extractor)
+        parts = (batches, silence, self.accelerator.device, run.autocast)
+        return validate(self.learner, self.stage, *parts)
 
     def average_buffers(self) -> None:
         """Give all processes the mean of their running statistics (BatchNorm)."""

@@ -41,6 +41,20 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
     return _report(stage, means)
 
 
+def together(found: dict[str, dict], weights: list[float]) -> dict:
+    """Join the validations of several manifests: the loss is the weighted mean of theirs.
+
+    Each one's own values stand under its name; the health is that of the first that has audio.
+    """
+    if len(found) == 1:
+        return next(iter(found.values()))
+    valid = {name: values["valid"] for name, values in found.items()}
+    pairs = zip(weights, valid.values(), strict=True)
+    loss = sum(weight * values["loss"] for weight, values in pairs) / sum(weights)
+    checked = [{"health": values["health"]} for values in found.values() if "health" in values]
+    return {"valid": {"loss": loss, **valid}, **(checked[0] if checked else {})}
+
+
 def _listen(totals, learner: Learner, batch: Batch, result, silence) -> None:
     """Add the loss on real, shuffled and silent audio, and the norms."""
     objective = learner.objectives["language_modelling"]

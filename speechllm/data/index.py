@@ -1,0 +1,230 @@
+"""The index of a manifest: what is known of each line without reading it.
+
+A manifest is scanned once, line by line, and every line is checked on the way. Of `LARGE` lines and
+more, what was found is kept in a side file, `.NAME.index`, which is mapped and not read: the next
+opening takes the same time for any number of lines, and memory holds the pages that were touched.
+A side file that does not fit the manifest's size and time of change is built anew.
+
+N = number of examples.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import mmap
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from speechllm.data.atomic import atomic
+from speechllm.data.rows import faults, seconds
+
+_log = logging.getLogger(__name__)
+LARGE = 500_000  # lines from which on a side file is kept, and batches are drawn without sorting
+CHARS_PER_S = 15.0  # speech has about 15 characters a second: text is batched as if it were spoken
+FORMAT = b"speechllm index 1 "
+DTYPES = {"offsets": "<i8", "durations": "<f4", "hashes": "<u8", "order": "<u4"}
+ALIGN = 64
+
+
+@dataclass(frozen=True)
+class Index:
+    """What is kept of each line.
+
+    Attributes:
+        offsets: (N + 1,) int64 bytes from the start of the file.
+        durations: (N,) float32 seconds, 0 where there is no audio.
+        hashes: (N,) uint64 of the ids.
+        order: (N,) uint32 lines, longest first (`lengths_s`); (0,) below `LARGE` lines.
+        tasks: each word that stands in a row's `task`, with the number of its first line.
+        stamp: size and time of change of the manifest that was scanned.
+        side: the file that the arrays are mapped from, None where they are in memory.
+    """
+
+    offsets: np.ndarray
+    durations: np.ndarray
+    hashes: np.ndarray
+    order: np.ndarray
+    tasks: dict[str, int]
+    stamp: tuple[int, int]
+    side: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.durations)
+
+    def lengths_s(self, lines=slice(None)) -> np.ndarray:
+        """Seconds of these lines, float64; of text alone, the time it would take to say it."""
+        first = np.arange(len(self))[lines] if isinstance(lines, slice) else np.asarray(lines)
+        spoken = (self.offsets[first + 1] - self.offsets[first]) / CHARS_PER_S
+        durations = np.asarray(self.durations[lines])
+        return np.where(durations > 0, durations, spoken)
+
+    def __reduce__(self):
+        if self.side is not None:
+            return load, (self.side, self.stamp)
+        return Index, tuple(vars(self).values())
+
+
+def open_index(path: Path) -> Index:
+    """Map the side file of a manifest, or scan the manifest (and make the side file, if long).
+
+    Raises:
+        ValueError: a line that is wrong, with file, line and what to do; two equal ids.
+    """
+    now, side = stamp(path), side_of(path)
+    try:
+        return load(side, now)
+    except (OSError, ValueError):
+        index = _scan(path, now)
+    if len(index) < LARGE:
+        return index
+    try:
+        _save(index, side)
+    except OSError as error:
+        _log.warning("%s: the index cannot be kept (%s); each opening scans again", path, error)
+        return index
+    return load(side, now)
+
+
+def side_of(path: Path) -> Path:
+    """The file that keeps a manifest's index."""
+    return path.with_name(f".{path.name}.index")
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes, and time of the last change in nanoseconds."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def load(side: Path, wanted: tuple[int, int]) -> Index:
+    """Map an index. Raises OSError if there is none, ValueError if it is not of this stamp."""
+    with open(side, "rb") as file:
+        line = file.readline()
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    facts = json.loads(line.removeprefix(FORMAT)) if line.startswith(FORMAT) else {"stamp": ()}
+    if tuple(facts["stamp"]) != tuple(wanted):
+        raise ValueError(f"{side} is the index of another state of its manifest")
+    with contextlib.suppress(AttributeError, OSError):
+        # Or each touch would count 2 MB as taken: most of the file after a hundred look-ups.
+        whole.madvise(mmap.MADV_NOHUGEPAGE)
+    n, start, arrays = facts["n"], _aligned(len(line)), {}
+    for name, kind in DTYPES.items():
+        arrays[name] = np.frombuffer(whole, kind, n + (name == "offsets"), start)
+        start = _aligned(start + arrays[name].nbytes)
+    return Index(**arrays, tasks=facts["tasks"], stamp=tuple(wanted), side=side)
+
+
+def _save(index: Index, side: Path) -> None:
+    facts = {"stamp": index.stamp, "n": len(index), "tasks": index.tasks}
+    with atomic(side, binary=True) as file:
+        file.write(FORMAT + json.dumps(facts).encode() + b"\n")
+        for name, kind in DTYPES.items():
+            file.write(bytes(_aligned(file.tell()) - file.tell()))
+            getattr(index, name).astype(kind, copy=False).tofile(file)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def parse(line: bytes) -> Any:
+    """The value that a line holds. Raises ValueError saying what is wrong with the JSON."""
+    try:
+        # Decoded here: of bytes, json would first guess the encoding, a quarter of its time.
+        return json.loads(line.decode("utf-8").removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 (byte {error.start}); save the file as UTF-8") from error
+    except json.JSONDecodeError as error:
+        at = f"{error.msg} at column {error.colno}"
+        raise ValueError(f"not JSON ({at}); one JSON object a line is wanted") from error
+
+
+def _scan(path: Path, now: tuple[int, int]) -> Index:
+    builder = Builder()
+    for number, line in _lines(path, now[0]):
+        try:
+            row = parse(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from error
+        if fault := next(faults(row), None):
+            raise ValueError(f"{path}:{number}: {'; '.join(fault)}")
+        builder.add(row, len(line))
+    index = builder.index(now)
+    refuse_duplicates(index, path, shown=path)
+    return index
+
+
+def _lines(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
+    """(number, line) of each line; empty ones are taken at the end of the file alone."""
+    blank = 0
+    shown = {"desc": f"indexing {path.name}", "unit": "B", "unit_scale": True, "delay": 2}
+    with open(path, "rb") as file, tqdm(total=size, disable=None, **shown) as bar:
+        for number, line in enumerate(file, start=1):
+            if number % 10_000 == 0:
+                bar.update(file.tell() - bar.n)
+            if line.strip():
+                if blank:
+                    raise ValueError(f"{path}:{blank}: an empty line; remove it")
+                yield number, line
+            else:
+                blank = blank or number
+
+
+@dataclass
+class Builder:
+    """Collects the index in flat arrays, 20 bytes an example."""
+
+    offsets: array = field(default_factory=lambda: array("q", [0]))
+    durations: array = field(default_factory=lambda: array("f"))
+    hashes: array = field(default_factory=lambda: array("Q"))
+    tasks: dict[str, int] = field(default_factory=dict)
+
+    def add(self, row: dict[str, Any], n_bytes: int) -> None:
+        """Take the next row, and the size of its line."""
+        self.offsets.append(self.offsets[-1] + n_bytes)
+        self.durations.append(seconds(row))
+        self.hashes.append(hash_of(row["id"]))
+        if row.get("task") is not None:
+            self.tasks.setdefault(row["task"], len(self.hashes))
+
+    def index(self, now: tuple[int, int] = (0, 0)) -> Index:
+        """Make the index; the arrays are shared, not copied."""
+        flat = zip((self.offsets, self.durations, self.hashes), "qfQ", strict=True)
+        arrays = [np.frombuffer(values, kind) for values, kind in flat]
+        index = Index(*arrays, np.empty(0, np.uint32), self.tasks, now)
+        if len(index) >= LARGE:
+            order = np.argsort(-index.lengths_s(), kind="stable")
+            index = Index(*arrays, order.astype(np.uint32), self.tasks, now)
+        return index
+
+
+def refuse_duplicates(index: Index, path: Path, shown: Path) -> None:
+    """Compare the ids of lines with equal hashes, first in the file first. Raises ValueError."""
+    ordered = np.sort(index.hashes)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return
+    order = np.argsort(index.hashes, kind="stable")
+    repeated = np.flatnonzero(index.hashes[order][1:] == index.hashes[order][:-1])
+    with open(path, "rb") as file:
+        for first, second in sorted(zip(order[repeated], order[repeated + 1], strict=True)):
+            ids = []
+            for line in (first, second):
+                file.seek(index.offsets[line])
+                ids.append(json.loads(file.readline())["id"])
+            if ids[0] == ids[1]:
+                where = (
+                    f"{shown}:{second + 1}: the id {ids[0]!r} is that of line {first + 1} already"
+                )
+                raise ValueError(f"{where}; ids must differ")
+
+
+def hash_of(id: str) -> int:
+    """64 bits of an id."""
+    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")

@@ -1,0 +1,166 @@
+"""Parquet files as the Hub keeps them: bytes or paths, shards, subsets, labels, faults."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechllm.data.corpora import hub
+from speechllm.data.manifest import Manifest
+
+pa = pytest.importorskip("pyarrow")
+import pyarrow.parquet as pq  # noqa: E402
+
+
+def sound(seconds, kind="FLAC"):
+    file = io.BytesIO()
+    wave = np.sin(np.arange(int(16000 * seconds)) / 9).astype(np.float32) * 0.3
+    soundfile.write(file, wave, 16000, format=kind)
+    return file.getvalue()
+
+
+def rows(n, first=0):
+    return [
+        {
+            "audio": {"bytes": sound(0.2 + 0.1 * i), "path": f"{first + i}.flac"},
+            "sentence": f"text  number\n{first + i}",
+            "client_id": f"s{i % 2}",
+            "locale": "en",
+            "label": i % 2,
+        }
+        for i in range(n)
+    ]
+
+
+def save(path, rows, labels=()):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.Table.from_pylist(rows)
+    if labels:
+        facts = {"info": {"features": {"label": {"names": list(labels), "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(facts)})
+    pq.write_table(table, path)
+
+
+def test_bytes_are_unpacked_as_they_are_and_splits_joined(tmp_path):
+    for k in range(2):
+        save(tmp_path / f"in/data/train-0000{k}-of-00002.parquet", rows(3, 3 * k))
+    save(tmp_path / "in/data/validation-00000-of-00001.parquet", rows(2))
+    made = hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert list(made) == ["train", "validation"]
+    train = Manifest(made["train"])
+    assert train.ids == [f"train-{i:09d}" for i in range(6)]
+    assert [row["text"] for row in train] == [f"text number {i}" for i in range(6)]
+    np.testing.assert_allclose(train.durations, [0.2, 0.3, 0.4] * 2, atol=1e-4)
+    assert train[4]["speaker"] == "s1" and train[4]["lang"] == "en"
+    unpacked = tmp_path / "out/audio/train/train-000000001.flac"
+    assert train[1]["audio"] == str(unpacked) and unpacked.read_bytes() == sound(0.3)
+
+
+def test_a_second_call_leaves_the_audio_that_is_there(tmp_path):
+    save(tmp_path / "in/test.parquet", rows(2))
+    made = hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    audio = tmp_path / "out/audio/test/test-000000000.flac"
+    before, text = audio.stat().st_mtime_ns, made["test"].read_text()
+    hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert audio.stat().st_mtime_ns == before and made["test"].read_text() == text
+    audio.write_bytes(b"cut")
+    hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    assert audio.read_bytes() == sound(0.2)
+
+
+def test_paths_below_the_folder(tmp_path):
+    (tmp_path / "in/wav").mkdir(parents=True)
+    (tmp_path / "in/wav/a.wav").write_bytes(sound(0.5, "WAV"))
+    save(tmp_path / "in/train.parquet", [{"id": "x", "audio": "wav/a.wav", "text": "hello"}])
+    row = Manifest(hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))["train"])[0]
+    assert row == {
+        "id": "x", "audio": str(tmp_path / "in/wav/a.wav"), "duration": 0.5, "text": "hello",
+        "start": 0.0,
+    }  # fmt: skip
+    assert not (tmp_path / "out/audio").exists()
+
+
+def test_text_alone_labels_kept_columns_and_a_task(tmp_path):
+    save(tmp_path / "t.parquet", [{"text": "a", "label": 1, "n": 7}], labels=["dog", "rain"])
+    options = {"text_column": "label", "keep": ("n",), "task": "copy", "lang": "en"}
+    made = hub.prepare(str(tmp_path / "t.parquet"), str(tmp_path / "out"), **options)
+    wanted = {"id": "t-000000000", "text": "rain", "lang": "en", "task": "copy", "n": 7}
+    assert Manifest(made["t"])[0] == wanted
+
+
+def test_subsets(tmp_path):
+    for name in ("en", "de"):
+        save(tmp_path / f"in/{name}/train/0000.parquet", rows(1))
+    with pytest.raises(ValueError, match="train is in de, en; choose one with --subset"):
+        hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    made = hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"), subset="de")
+    assert len(Manifest(made["train"])) == 1
+
+
+def test_the_first_rows_alone(tmp_path):
+    save(tmp_path / "in/train.parquet", rows(5))
+    made = hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"), limit=2)
+    assert len(Manifest(made["train"])) == 2
+    assert len(list((tmp_path / "out/audio/train").iterdir())) == 2
+
+
+def test_faults_name_file_and_row_and_can_be_skipped(tmp_path):
+    bad = rows(4)
+    bad[1]["audio"] = {"bytes": b"RIFF but no sound", "path": None}
+    bad[2]["audio"] = None
+    save(tmp_path / "in/train.parquet", bad)
+    folder, out = str(tmp_path / "in"), str(tmp_path / "out")
+    with pytest.raises(ValueError, match=r"2 faults(.|\n)*train\.parquet, row 2: (.|\n)*, row 3: "):
+        hub.prepare(folder, out)
+    assert not (tmp_path / "out/train.jsonl").exists()
+    made = hub.prepare(folder, out, on_error="skip")
+    assert Manifest(made["train"]).ids == ["train-000000000", "train-000000003"]
+    assert len((tmp_path / "out/skipped.txt").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"splits": ("test",)}, "has no split test; it has train"),
+        ({"text_column": "words"}, "has no column words; it has audio, sentence"),
+        ({"keep": ("words",)}, "has no column words"),
+        ({"subset": "fr"}, "no Parquet files of the subset fr"),
+    ],
+)
+def test_wrong_options_are_named(tmp_path, options, says):
+    save(tmp_path / "in/train.parquet", rows(1))
+    with pytest.raises(ValueError, match=says):
+        hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"), **options)
+
+
+def test_neither_audio_nor_text_and_a_file_that_is_cut(tmp_path):
+    save(tmp_path / "in/train.parquet", [{"x": 1}])
+    with pytest.raises(ValueError, match="no column for audio or text among x"):
+        hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    (tmp_path / "in/train.parquet").write_bytes(b"PAR1 cut")
+    with pytest.raises(ValueError, match="not a whole Parquet file"):
+        hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+
+
+def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
+    """The client itself is not called: nothing here needs a network."""
+    asked = {}
+
+    def fetch(id, **options):
+        asked.update(options, id=id)
+        save(tmp_path / "cache/en/train/0000.parquet", rows(1))
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    made = hub.prepare("some/set", str(tmp_path / "out"), subset="en", revision="r")
+    assert len(Manifest(made["train"])) == 1
+    assert asked["id"] == "some/set" and asked["revision"] == "r"
+
+    def refused(*_, **__):
+        raise OSError("offline\nmode")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refused)
+    with pytest.raises(ValueError, match="no/set: no such folder, and not .* the Hub: offline;"):
+        hub.prepare("no/set", str(tmp_path / "out"))
