@@ -8,6 +8,7 @@ from speechllm.data import chat
 from speechllm.tasks import asr, copy
 
 ROW = {"id": "a", "audio": "a.wav", "start": 1.0, "duration": 2.0, "text": "ÄPFEL UND BIRNEN"}
+ROW |= {"lang": "de", "translation": "apples and pears", "translation_lang": "en"}
 
 
 @pytest.mark.parametrize("name", config.names("tasks"))
