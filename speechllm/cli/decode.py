@@ -10,7 +10,7 @@ from speechllm.cli.options import add_reading
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = "Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on."
-    parser.add_argument("model", type=Path, help="an experiment, or one checkpoint of it")
+    parser.add_argument("model", type=Path, help="an experiment, or one stage or checkpoint of it")
     parser.add_argument("manifest", type=Path, help="what to decode")
     parser.add_argument("--out", type=Path, help="folder; MODEL/decode_MANIFEST if not given")
     parser.add_argument("--num-beams", type=int, default=1, help="beam search; 1 is greedy")

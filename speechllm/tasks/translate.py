@@ -137,13 +137,17 @@ class Config:
     def read(self, answer: str, row: dict) -> dict[str, str]:
         """Split an answer into what is scored (`hyp`) and, of a chain, the `transcript`.
 
-        A chain without its marker is a transcript that was never translated: `hyp` is empty.
+        Beside a translation stands its `source`, which some metrics want. A chain without its
+        marker is a transcript that was never translated: `hyp` is empty.
         """
-        if self.way != "chain":
+        if self.way == "recognise":
             return {"hyp": answer}
+        source = {"source": row["text"]} if row.get("text") else {}
+        if self.way == "direct":
+            return {"hyp": answer, **source}
         marker = self.marker.format(**self._names(row)).strip()
         transcript, _, translation = answer.partition(marker)
-        return {"hyp": translation.strip(), "transcript": transcript.strip()}
+        return {"hyp": translation.strip(), "transcript": transcript.strip(), **source}
 
 
 def translations(row: dict) -> list[str]:

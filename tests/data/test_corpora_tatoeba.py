@@ -71,7 +71,8 @@ def test_a_complete_corpus_is_left_alone(corpus, table):
 
 
 def test_a_held_out_translation_leaves_with_all_its_sources():
-    pairs = [Pair(f"S{k}.", f"T{k // 2}!") for k in range(40)]
+    name = "abcdefghijklmnopqrstuvwxyzäöüßàáâãçèéêëìí"
+    pairs = [Pair(f"S{name[k]}.", f"T{name[k // 2]}!") for k in range(40)]
     sets, left = _pairs.hold_out(pairs, {"dev": 5, "test": 5}, np.random.default_rng(0))
     targets = {p.target for part in sets.values() for p in part}
     assert len(targets) == 10 and len(left) == 40 - 20
@@ -132,6 +133,23 @@ def test_transcripts_take_the_place_of_the_audio(tmp_path):
         {"id": "0", "text": "", **languages},
         {"id": "1", "text": "sad", **languages},
     ]
+    said = transcripts.prepare(given["references"], str(tmp_path / "said"))
+    assert [row["text"] for row in Manifest(said["test"])] == ["said", "said"]
     hyp.write_text("{}\n")
     with pytest.raises(ValueError, match=r"hyp.jsonl:1: not a decoding result"):
         transcripts.prepare(out=str(tmp_path / "out"), **given)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Don't you, Mr. O'Neil?", True),
+        ("Ja-Sager gehen... weg!", True),
+        ("It's 3 o'clock.", False),
+        ("See www.x.de", False),
+        ("„So“, sagte er.", False),
+        ("A & B", False),
+    ],
+)
+def test_what_can_be_said_as_it_is_written(text, plain):
+    assert bool(_pairs._PLAIN.fullmatch(text)) is plain

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -117,6 +118,44 @@ def test_references_come_from_the_manifest_s_translation(tmp_path):
         100
     )
     assert run.score_file(tmp_path / "h", "wer", manifest=tmp_path / "m").value == 200
+
+
+def test_comet_says_what_it_wants(tmp_path, monkeypatch):
+    rows = [{"id": "a", "hyp": "x", "ref": "y"}]
+    (tmp_path / "h").write_text(json.dumps(rows[0]) + "\n")
+    monkeypatch.delenv("COMET_MODEL", raising=False)
+    with pytest.raises(ValueError, match="COMET wants a model: set COMET_MODEL"):
+        run.score_file(tmp_path / "h", "comet")
+    monkeypatch.setitem(sys.modules, "comet", None)
+    with pytest.raises(ValueError, match="pip install unbabel-comet"):
+        run.score_file(tmp_path / "h", "comet:Unbabel/wmt22-comet-da")
+
+
+def test_comet_gets_source_hypothesis_and_reference(texts, tmp_path, monkeypatch):
+    """A stand-in for the package: its judgement is the share of the reference's length."""
+
+    class Model:
+        def predict(self, rows, batch_size, gpus, progress_bar):
+            assert all(set(row) == {"src", "mt", "ref"} and row["src"] == "said" for row in rows)
+            return SimpleNamespace(scores=[len(row["mt"]) / len(row["ref"]) for row in rows])
+
+    found = SimpleNamespace(
+        download_model=lambda name: f"{name}.ckpt", load_from_checkpoint=lambda path: Model()
+    )
+    monkeypatch.setitem(sys.modules, "comet", found)
+    refs, hyps, _ = texts
+    refs = [" ".join(r[0].split()) for r in refs]
+    write(tmp_path / "h", refs, hyps)
+    with pytest.raises(ValueError, match="wants the source of each utterance; 200 have none"):
+        run.score_file(tmp_path / "h", "comet:a/model")
+    lines = [json.loads(line) | {"source": "said"} for line in open(tmp_path / "h")]
+    (tmp_path / "h").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = run.score_file(tmp_path / "h", "comet:a/model", out_dir=tmp_path / "s")
+    pairs = zip(refs, hyps, strict=True)
+    assert result.value == pytest.approx(
+        100 * np.mean([len(h) / len(r) for r, h in pairs]), abs=1e-3
+    )
+    assert result.line.startswith("%COMET ") and "model:model|norm=none:1" in result.line
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,11 @@ def test_text_stands_where_the_audio_would():
 def test_what_is_scored():
     task = translate.Config(way="chain")
     answer = parts(task)[1]
-    assert task.read(answer, ROW) == {"hyp": "A dog.", "transcript": "ein hund"}
-    assert task.read("ein hund", ROW) == {"hyp": "", "transcript": "ein hund"}
+    heard = {"transcript": "ein hund", "source": "ein hund"}
+    assert task.read(answer, ROW) == {"hyp": "A dog.", **heard}
+    assert task.read("ein hund", ROW) == {"hyp": "", **heard}
     assert task.read("x English: y English: z", ROW)["hyp"] == "y English: z"
-    assert translate.Config().read("A dog.", ROW) == {"hyp": "A dog."}
+    assert translate.Config().read("A dog.", ROW) == {"hyp": "A dog.", "source": "ein hund"}
     assert task.reference(ROW) == "A dog."
     assert task.reference(ROW | {"translations": ["A dog.", "One dog."]}) == ["A dog.", "One dog."]
     heard = translate.Config(way="recognise")

@@ -15,7 +15,7 @@ import numpy as np
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 # What can be said as it is written: letters, spaces and the marks of a sentence.
-_PLAIN = re.compile(r"[^\W\d_]+(?:[ ,.!?'’:;-]+[^\W\d_]+)*[.!?]*")
+_PLAIN = re.compile(r"[^\W\d_]+(?:(?:['’-]|[,.!?:;]* )[^\W\d_]+)*[.!?]*")
 
 
 @dataclass(frozen=True)
