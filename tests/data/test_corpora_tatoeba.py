@@ -14,7 +14,15 @@ from speechllm.data.manifest import Manifest, write
 
 EN = "I you we they".split(), "see hear like know".split(), "Tom you them him".split()
 DE = "Ich Du Wir Sie".split(), "sehen hören mögen kennen".split(), "Tom dich sie ihn".split()
-SMALL = {"hours": 0.004, "n_dev": 4, "n_test": 6, "n_pairs": 60, "seed": 3, "workers": 1}
+SMALL = {
+    "hours": 0.004,
+    "n_dev": 4,
+    "n_test": 6,
+    "n_pairs": 50,
+    "n_text": 60,
+    "seed": 3,
+    "workers": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +57,7 @@ def test_what_is_written(corpus):
         assert rate == 16000 and len(wave) == round(row["duration"] * rate)
         assert row["text"] == _pairs.said(row["text"]) and row["translation"].endswith(".")
         assert (row["lang"], row["translation_lang"], row["accent"]) == ("de", "en", "de")
+    assert len(opened["text"]) > len({row["text"] for row in opened["train"]})
     assert "audio" not in opened["text"][0] and opened["text"][0]["lang"] == "de"
 
 
@@ -73,7 +82,8 @@ def test_a_complete_corpus_is_left_alone(corpus, table):
 def test_a_held_out_translation_leaves_with_all_its_sources():
     name = "abcdefghijklmnopqrstuvwxyzäöüßàáâãçèéêëìí"
     pairs = [Pair(f"S{name[k]}.", f"T{name[k // 2]}!") for k in range(40)]
-    sets, left = _pairs.hold_out(pairs, {"dev": 5, "test": 5}, np.random.default_rng(0))
+    sets = _pairs.hold_out(pairs, {"dev": 5, "test": 5}, np.random.default_rng(0))
+    left = _pairs.without(pairs, list(sets.values()))
     targets = {p.target for part in sets.values() for p in part}
     assert len(targets) == 10 and len(left) == 40 - 20
     assert not targets & {p.target for p in left}
@@ -105,6 +115,7 @@ def test_reading(table, tmp_path):
         ({"columns": ("en", "eng")}, "columns: wanted two languages"),
         ({"columns": ("en", "xx")}, "no language has the code 'xx'"),
         ({"hours": 0.0}, "wanted hours"),
+        ({"n_pairs": 0}, "wanted hours, n_pairs"),
         ({"n_test": 70}, "no pairs are left"),
     ],
 )

@@ -78,25 +78,28 @@ def _words(pair: Pair, side: int) -> list[str]:
 
 def hold_out(
     pairs: list[Pair], sizes: dict[str, int], rng: np.random.Generator
-) -> tuple[dict[str, list[Pair]], list[Pair]]:
-    """Take sentences for each set out of the pairs; the sets, and the pairs that are left.
-
-    A sentence of a set stands in one pair of it. No pair that is left has a sentence of a set, in
-    either language; marks and capitals make no difference.
-    """
+) -> dict[str, list[Pair]]:
+    """Choose pairs for each set, at random; no sentence, of either language, is in two of them."""
     firsts = different(pairs)
-    chosen = [firsts[i] for i in rng.permutation(len(firsts))]
-    sets, taken, k = {}, (set(), set()), 0
+    chosen = iter([firsts[i] for i in rng.permutation(len(firsts))])
+    sets: dict[str, list[Pair]] = {name: [] for name in sizes}
+    targets = set()
     for name, size in sizes.items():
-        sets[name] = []
-        while len(sets[name]) < size and k < len(chosen):
-            pair, k = chosen[k], k + 1
-            if said(pair.target) not in taken[1]:
+        while len(sets[name]) < size and (pair := next(chosen, None)):
+            if said(pair.target) not in targets:
                 sets[name].append(pair)
-                taken[0].add(pair.said)
-                taken[1].add(said(pair.target))
-    left = [p for p in pairs if p.said not in taken[0] and said(p.target) not in taken[1]]
-    return sets, left
+                targets.add(said(pair.target))
+    return sets
+
+
+def without(pairs: list[Pair], sets: list[list[Pair]]) -> list[Pair]:
+    """Leave out each pair that has a sentence of the sets, in either language.
+
+    Marks and capitals make no difference.
+    """
+    sources = {pair.said for one in sets for pair in one}
+    targets = {said(pair.target) for one in sets for pair in one}
+    return [p for p in pairs if p.said not in sources and said(p.target) not in targets]
 
 
 def different(pairs: list[Pair]) -> list[Pair]:

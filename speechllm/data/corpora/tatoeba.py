@@ -36,8 +36,9 @@ ACCENTS = {"en": _cast.ACCENTS, "fr": ("fr-fr", "fr-be", "fr-ch"), "es": ("es", 
 class Config:
     """Options: the languages of the two columns, which of them is spoken, how much of it.
 
-    n_pairs: the simplest pairs that are used, 0: all; hours: of speech in train, from as many of
-    them as it takes; the rest as in the corpus mini.
+    n_pairs: the simplest pairs, of which the speech is; hours: of speech in train, from as many of
+    them as it takes; n_text: the simplest pairs for the LLM's text stage, 0: all; the rest as in
+    the corpus mini.
     """
 
     corpus: str
@@ -46,6 +47,7 @@ class Config:
     source: str = ""
     n_pairs: int = 12000
     hours: float = 2.5
+    n_text: int = 24000
     n_dev: int = 200
     n_test: int = 400
     noise_share: float = 0.5
@@ -71,9 +73,12 @@ class Config:
         mark.remove()
         rng = np.random.default_rng(self.seed)
         sides = [self._codes().index(code) for code in (source, target)]
-        pairs = _pairs.simplest(_pairs.read(table, *sides), self.n_pairs)
-        sets, left = _pairs.hold_out(pairs, {"dev": self.n_dev, "test": self.n_test}, rng)
-        sets["train"] = _spoken(left, self.hours, rng)
+        n_all = self.n_text and max(self.n_text, self.n_pairs)
+        pairs = _pairs.simplest(_pairs.read(table, *sides), n_all)
+        simple = pairs[: self.n_pairs]
+        sets = _pairs.hold_out(simple, {"dev": self.n_dev, "test": self.n_test}, rng)
+        sets["train"] = _spoken(_pairs.without(simple, [*sets.values()]), self.hours, rng)
+        left = _pairs.without(pairs, [sets["dev"], sets["test"]])
         accents = ACCENTS.get(source, (source,))
         casts = {
             split: cast(split, [p.source for p in sets[split]], rng, accents=accents)
@@ -114,8 +119,8 @@ def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
 
 
 def _check(config: Config) -> None:
-    if config.hours <= 0 or min(config.n_dev, config.n_test) < 1 or config.n_pairs < 0:
-        raise ValueError(f"wanted hours, n_dev and n_test above 0, got {config}")
+    if config.hours <= 0 or min(config.n_dev, config.n_test) < 1 or config.n_pairs < 1:
+        raise ValueError(f"wanted hours, n_pairs, n_dev and n_test above 0, got {config}")
     _speech.check(config)
 
 
