@@ -41,7 +41,7 @@ if begin 1 "speak the sentences"; then
     --n-pairs "$n_pairs" --hours "$hours" --seed "$seed" --out "$data"
 fi
 if begin 2 "tokenizer"; then
-  speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer" --also "English, German: French, Irish: Spanish"
+  speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer" --also "English, German: English: German,"
 fi
 if begin 3 "train encoder, LLM and adapter"; then train --until align; fi
 if begin 4 "tune adapter and LoRA"; then train; fi
