@@ -98,3 +98,40 @@ def test_presets_show_draws_and_estimates(capsys):
     assert "encoder wavlm (249, 1024) adapter linear (49, 4096)" in shown
     assert "adapter 18.88 M parameters" in shown and "lora 8.39 M parameters" in shown
     assert "27.26 M at 0.0001: adapter.*, llm.*lora_*" in shown and "decoding 14." in shown
+
+
+def test_one_model_is_asked_in_several_ways(tiny, tmp_path, capsys):
+    from speechllm.data.manifest import Manifest, write
+
+    for name in ("train", "valid"):
+        rows = Manifest(tiny / f"{name}.jsonl")
+        more = {"lang": "en", "translation_lang": "de"}
+        write(tmp_path / f"{name}.jsonl", (r | more | {"translation": r["text"]} for r in rows))
+    data = [f"--data={name}={tmp_path / name}.jsonl" for name in ("train", "valid")]
+    task = "task={name='translate', mix=['direct', 'chain'], marker=' say '}"
+    given = ["--set", task, "--set", "stage.encoder.steps=2", "--set", "stage.tune.steps=2"]
+    train = ["train", tiny / "tiny.toml", "--tokenizer", tiny / "bpe", *data, "--workers", 0]
+    out = tmp_path / "exp"
+    for side, code in (("source", "de"), ("target", "en")):  # swapped: refused before any step
+        given += ["--set", f"task.{side}={code}"]
+    assert call(*train, *given, "--device", "cpu", "--out", out) == 2
+    assert "translates de into en: they are swapped" in capsys.readouterr().err
+    assert not list(tmp_path.glob("exp/*/step-*"))
+    assert not call(*train, *given[:-4], "--device", "cpu", "--out", out)
+    options = ["--workers", 0, "--device", "cpu", "--set"]
+    for way in ("direct", "chain", "recognise"):
+        folder = ["--out", out / f"decode_{way}"]
+        assert not call(
+            "decode", out, tmp_path / "valid.jsonl", *options, f"task.way={way}", *folder
+        )
+        assert not call("score", out / f"decode_{way}")
+    printed = capsys.readouterr().out
+    assert [printed.count(name) for name in ("%BLEU", "%chrF2++", "%WER")] == [2, 2, 1]
+    stage = ["decode", out / "encoder", tmp_path / "valid.jsonl", *options, "task.way=direct"]
+    assert not call(*stage, "--out", tmp_path / "early")
+    assert call("decode", out, tmp_path / "valid.jsonl", *options, "llm.lora.r=3") == 2
+    assert "a decode may only change its task" in capsys.readouterr().err
+    both = ["score", out / "decode_direct", "--against", out / "decode_chain", "--metric", "chrf"]
+    assert not call(*both) and "p_ar=" in capsys.readouterr().out
+    assert not call("report", out, "--out", tmp_path / "R.md")
+    assert "| CHRF | direct | chain |" in (tmp_path / "R.md").read_text()

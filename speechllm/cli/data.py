@@ -29,6 +29,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     sub = verbs.add_parser("tokenizer", help="train a small BPE tokenizer on manifests' texts")
     sub.add_argument("manifest", type=Path, nargs="+")
     sub.add_argument("--vocab-size", type=int, default=500)
+    sub.add_argument(
+        "--also",
+        nargs="+",
+        default=[],
+        help="texts of prompts and the like, counted as if they stood in each tenth line",
+    )
     sub.add_argument("--out", type=Path, required=True)
     sub.set_defaults(run=_tokenizer)
 
@@ -84,8 +90,9 @@ def _tokenizer(args: argparse.Namespace) -> None:
     from speechllm.data.manifest import Manifest
     from speechllm.data.tokenizer import train
 
-    texts = (row["text"] for path in args.manifest for row in Manifest(path) if row.get("text"))
-    size = train(texts, args.vocab_size, args.out)
+    rows = [row for path in args.manifest for row in Manifest(path)]
+    texts = [row[key] for row in rows for key in ("text", "translation") if row.get(key)]
+    size = train(texts + args.also * -(-len(rows) // 10), args.vocab_size, args.out)
     print(f"{args.out}: {size} units")
 
 

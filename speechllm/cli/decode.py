@@ -10,7 +10,7 @@ from speechllm.cli.options import add_reading
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = "Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on."
-    parser.add_argument("model", type=Path, help="an experiment, or one checkpoint of it")
+    parser.add_argument("model", type=Path, help="an experiment, or one stage or checkpoint of it")
     parser.add_argument("manifest", type=Path, help="what to decode")
     parser.add_argument("--out", type=Path, help="folder; MODEL/decode_MANIFEST if not given")
     parser.add_argument("--num-beams", type=int, default=1, help="beam search; 1 is greedy")
@@ -32,9 +32,29 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default=10,
         help="repetitions of one n-gram that end an answer as a loop; 0: no guard",
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="task.KEY=VALUE",
+        help="change a setting of the task, such as what is asked: task.way=chain",
+    )
     add_reading(parser)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.set_defaults(run=run)
+
+
+def asked(system, changes: list[str]):
+    """Change the task of a system.
+
+    Raises:
+        ValueError: a change of anything else, which would not be the model that was trained.
+    """
+    from speechllm import config
+
+    if other := [change for change in changes if not change.startswith("task.")]:
+        raise ValueError(f"--set {other[0]}: a decode may only change its task, task.KEY=VALUE")
+    return dataclasses.replace(system, preset=config.changed(system.preset, changes))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -53,6 +73,8 @@ def run(args: argparse.Namespace) -> None:
     out = args.out or args.model / f"decode_{args.manifest.stem}"
     out.mkdir(parents=True, exist_ok=True)
     system, model = store.load(folder)
+    system = asked(system, args.set)
+    task = system.preset.part("task", "tasks")
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(auto if args.device == "auto" else args.device)
     names = [field.name for field in dataclasses.fields(Options)]
@@ -66,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
             preset=system.preset.name,
             seed=system.preset.seed,
             checkpoint=str(folder),
+            metric=task.metric,
             manifest=str(args.manifest),
             manifest_digest=manifest.digest(),
             rtfx=round(tally.rtfx, 2),

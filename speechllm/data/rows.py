@@ -14,7 +14,9 @@ from typing import Any
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTENT = ("audio", "text", "messages")
 MEDIA = ("audio", "image", "pose", "video")
-STRINGS = "audio features text chosen rejected transcript speaker lang task".split()
+STRINGS = (
+    "audio features text chosen rejected transcript speaker lang task translation translation_lang"
+).split()
 
 
 def faults(row: Any) -> Iterator[tuple[str, str]]:
@@ -33,7 +35,8 @@ def faults(row: Any) -> Iterator[tuple[str, str]]:
         yield f"'features' is {row['features']!r}", "write FOLDER#ID, or leave it out"
     if not isinstance(row.get("messages", []), list | None):
         yield "'messages' is not a list", 'write [{"role": "user", "content": [...]}, ...]'
-    yield from _text_faults(row.get("text"))
+    for key in ("text", "translation"):
+        yield from _text_faults(key, row.get(key))
     yield from _time_faults(row)
 
 
@@ -46,10 +49,10 @@ def _id_faults(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"'id' is {row['id']!r}, with control characters", "remove them"
 
 
-def _text_faults(text: Any) -> Iterator[tuple[str, str]]:
+def _text_faults(key: str, text: Any) -> Iterator[tuple[str, str]]:
     if isinstance(text, str) and (match := CONTROL.search(text)):
         yield (
-            f"'text' has the control character U+{ord(match[0]):04X} at position {match.start()}",
+            f"'{key}' has the control character U+{ord(match[0]):04X} at position {match.start()}",
             "remove it or write a space",
         )
 

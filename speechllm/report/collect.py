@@ -4,6 +4,7 @@
     EXP/log.jsonl                      one object a step or validation
     EXP/**/score*/score.json           written by score, at most two folders deep
     EXP/**/decode.json                 written by decode, beside or above the score
+    EXP/DECODE/paired/*.json           written by score --against
 
 Nothing is made up for what is missing: an experiment without a score says so.
 """
@@ -12,6 +13,8 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+PAIRED = "*/paired/paired_*.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Experiment:
     scores: tuple[Score, ...] = ()
     log: tuple[dict, ...] = ()
     command: str = ""
+    paired: tuple[dict, ...] = ()
 
     @property
     def state(self) -> str:
@@ -63,7 +67,9 @@ def read(folder: str | Path) -> Experiment:
     )
     scores = tuple(_score(folder, path) for path in dict.fromkeys(paths))
     run, log = _json(folder / "run.json"), _log(folder / "log.jsonl")
-    return Experiment(folder.name, folder, run, scores, log, run.get("command", ""))
+    tests = [_json(path) | {"of": path.parent.parent.name} for path in folder.glob(PAIRED)]
+    tests.sort(key=lambda test: (test["metric"], test["of"], test["against"]))
+    return Experiment(folder.name, folder, run, scores, log, run.get("command", ""), tuple(tests))
 
 
 def _score(root: Path, path: Path) -> Score:

@@ -57,9 +57,24 @@ def _section(experiment: Experiment) -> str:
             parts.append(_facts(details))
     if not experiment.scores:
         parts.append("Trained, not scored.")
+    if experiment.paired:
+        parts.append("Paired tests, a against b:\n\n" + _paired(experiment.paired))
     if details := collect.facts(experiment):
         parts.append("Training:\n\n" + _facts(details))
     return "\n\n".join(parts)
+
+
+def _paired(tests: tuple[dict, ...]) -> str:
+    rows = []
+    for test in tests:
+        names = [test[key].removeprefix("decode_") for key in ("of", "against")]
+        scores = [f"{test[key]:.2f}" for key in "ab"]
+        span = f"{test['low']:+.2f} to {test['high']:+.2f}"
+        ps = [f"{test[key]:.4f}" for key in ("p", "p_ar")]
+        difference = f"{test['difference']:+.2f}"
+        rows.append((test["metric"].upper(), *names, *scores, difference, span, *ps))
+    heads = ("metric", "a", "b", "of a", "of b", "a - b", "95 %", "p, bootstrap", "p, randomised")
+    return _table(heads, rows)
 
 
 def _facts(details: dict[str, str]) -> str:

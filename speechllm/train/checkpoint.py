@@ -121,7 +121,7 @@ def _up_to(preset: config.Preset, stage: str) -> dict:
 
 
 def final(experiment: Path) -> Path:
-    """Return the checkpoint to decode with: a checkpoint itself, or an experiment's newest stage.
+    """Return the checkpoint to decode with: itself, a stage's best, or of the newest stage.
 
     Raises:
         ValueError: nothing to decode with.
@@ -129,6 +129,8 @@ def final(experiment: Path) -> Path:
     experiment = Path(experiment)
     if (experiment / "checkpoint.json").exists():
         return experiment
+    if folders(experiment):
+        return chosen(experiment, "best")
     order = experiment / "stages.json"
     if not order.exists():
         raise ValueError(f"{experiment} is neither an experiment nor a checkpoint of speechllm")

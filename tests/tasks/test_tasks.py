@@ -5,9 +5,11 @@ import pytest
 
 from speechllm import config
 from speechllm.data import chat
+from speechllm.score import run
 from speechllm.tasks import asr, copy
 
 ROW = {"id": "a", "audio": "a.wav", "start": 1.0, "duration": 2.0, "text": "ÄPFEL UND BIRNEN"}
+ROW |= {"lang": "de", "translation": "apples and pears", "translation_lang": "en"}
 
 
 @pytest.mark.parametrize("name", config.names("tasks"))
@@ -17,6 +19,8 @@ def test_each_task_makes_messages_that_end_with_an_answer(name):
         messages = task.messages(ROW, rng)
         assert messages[-1]["role"] == "assistant" and messages[-1]["content"]
     assert isinstance(task.metric, str)
+    for metric in task.metric.split(","):
+        assert metric in run.metrics()
 
 
 def test_recognition_puts_the_audio_and_the_prompt_in_order():

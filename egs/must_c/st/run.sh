@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# MuST-C: a preset of pretrained parts learns to translate TED talks, directly or after a transcript.
+#
+#   run.sh --corpus DIR --target de [--way direct|chain] [--preset slam_asr_whisper] [--out DIR]
+#          [--test "tst-COMMON tst-HE"] [--train-options "--set ..."] [--num-beams 4]
+#
+# DIR holds en-de/data/{train,dev,tst-COMMON}/{wav,txt} (v1 to v3; mt.fbk.eu/must-c, by hand: it asks for
+# a licence). Nobody has run this recipe yet.
+# Stages: 0 look for the corpus, 1 manifests, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
+
+# shellcheck disable=SC2086  # several words of options are wanted
+set -euo pipefail
+corpus=
+target=
+way=direct
+preset=slam_asr_whisper
+until=adapter
+test=tst-COMMON
+metric=bleu,chrf
+num_beams=4
+train_options=
+out=
+report=
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../../options.sh"
+[ -n "$target" ] || die "--target is needed, as de"
+out=${out:-exp/must_c_en_${target}_$way}
+data=$out/data
+train() {
+  speechllm train "$preset" --out "$out" --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" \
+    --set "task={name='translate', way='$way', source='en', target='$target'}" $train_options "$@"
+}
+if begin 0 "look for the corpus" && [ ! -d "$corpus" ]; then die "--corpus: no folder '$corpus'"; fi
+if begin 1 "manifests"; then
+  speechllm data prepare must_c --corpus "$corpus" --target "$target" --out "$data" \
+    --splits train dev $test --on-error skip
+  for split in train dev $test; do speechllm data validate "$data/$split.jsonl"; done
+fi
+if begin 3 "train up to the adapter"; then train --until "$until"; fi
+if begin 4 "train the later stages"; then train; fi
+if begin 5 "decode"; then
+  for t in $test; do
+    speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams" --max-tokens-per-s 50
+  done
+fi
+if begin 6 "score and report"; then
+  for t in $test; do speechllm score "$out/decode_$t" --metric "$metric" --manifest "$data/$t.jsonl"; done
+  speechllm report "$out" --title "MuST-C en-$target" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+fi

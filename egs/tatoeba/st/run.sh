@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Speech translation of short sentences from nothing on a CPU, in three ways side by side.
+#
+#   run.sh --corpus TABLE [--columns "en de"] [--source de] [--out DIR] [--stage N] [--stop-stage M]
+#          [--n-pairs 12000] [--hours 2.5] [--seed 0] [--preset tatoeba] [--train-options "--set ..."]
+#
+# TABLE: two columns of sentences (Tatoeba; .tsv or .tsv.gz). espeak-ng speaks the simplest of the first
+# column, or of the other that --source names, in mini's voices; voices and sentences of the test never
+# occur in training. Compared: direct translation, recognition and then translation in one answer
+# (chain), a cascade of recogniser and text translation, and that from perfect transcripts (oracle).
+# Stages: 0 look for the table, 1 speak, 2 tokenizer, 3 train up to the adapter, 4 adapter and LoRA,
+# 5 decode, 6 score and report.
+
+# shellcheck disable=SC2086  # several words are wanted
+set -euo pipefail
+corpus=
+columns="en de"
+source=
+out=exp/tatoeba
+preset=tatoeba
+n_pairs=12000
+hours=2.5
+seed=0
+vocab_size=300
+num_processes=2
+train_options=
+report=
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../../options.sh"
+data=$out/data
+train() {
+  speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out" --set seed="$seed" \
+    --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" --data text="$data/text.jsonl" \
+    --data text_valid="$data/text_dev.jsonl" --device cpu --workers 0 \
+    --num-processes "$num_processes" $train_options "$@"
+}
+decode() { speechllm decode "$1" "$2" --set task.way="$3" --out "$out/decode_$4" --device cpu; }
+if begin 0 "look for the table" && [ ! -f "$corpus" ]; then die "--corpus: no table '$corpus'"; fi
+if begin 1 "speak the sentences"; then
+  speechllm data prepare tatoeba --corpus "$corpus" --columns $columns --source "$source" \
+    --n-pairs "$n_pairs" --hours "$hours" --seed "$seed" --out "$data"
+fi
+if begin 2 "tokenizer"; then
+  speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer" --also "English, German: English: German,"
+fi
+if begin 3 "train encoder, LLM and adapter"; then train --until align; fi
+if begin 4 "tune adapter and LoRA"; then train; fi
+if begin 5 "decode in three ways"; then
+  for way in direct chain recognise; do decode "$out" "$data/test.jsonl" $way $way; done
+  said=(speechllm data prepare transcripts --references "$data/test.jsonl" --out)
+  "${said[@]}" "$data/cascade" --corpus "$out/decode_recognise" && "${said[@]}" "$data/oracle"
+  for seen in cascade oracle; do decode "$out/text" "$data/$seen/test.jsonl" direct $seen; done
+fi
+if begin 6 "score and report"; then
+  for way in direct chain cascade oracle recognise; do speechllm score "$out/decode_$way" --normaliser none; done
+  for pair in "direct cascade" "chain cascade" "chain direct"; do
+    speechllm score "$out/decode_${pair% *}" --against "$out/decode_${pair#* }"
+  done
+  speechllm report "$out" --title "Tatoeba" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+fi

@@ -1,0 +1,123 @@
+"""CoVoST 2: Common Voice clips with their translations, as its authors published them.
+
+`corpus` is a Common Voice language folder (clips/, validated.tsv); in it, or in `tables`, lies
+either `covost_v2.de_en.tsv` (path, translation, split: sentences and speakers are then taken from
+validated.tsv) or the authors' splits of it, `covost_v2.de_en.train.tsv` and so on (path, sentence,
+translation, client_id). Written are train, dev and test; `train_covost` of the table belongs to
+train.
+
+    speechllm data prepare covost2 --corpus cv-corpus-4/de --source de --target en --out data/de_en
+
+C. Wang, A. Wu, J. Pino, CoVoST 2 and massively multilingual speech-to-text translation, 2020.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechllm.data import languages
+from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
+
+SPLITS = ("train", "dev", "test")
+Row = tuple[str, dict[str, str]]  # where it stands, its fields by column
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options: languages as in the tables' names ("de", "zh-CN"), where the tables are."""
+
+    corpus: str
+    source: str
+    target: str
+    out: str = "data/covost2"
+    tables: str = ""
+    on_error: str = "stop"
+
+    def prepare(self) -> dict[str, Path]:
+        """Write `<split>.jsonl` for each split; manifests by split. Raises ValueError."""
+        self._check_languages()
+        folder = folder_of(self.corpus, "a Common Voice language folder, with clips/")
+        if not (folder / "clips").is_dir():
+            raise ValueError(f"{folder}: no clips/ in it; give a Common Voice language folder")
+        found = Faults(self.on_error)
+        splits = {
+            split: [entry for row in rows for entry in self._entry(*row, folder, found)]
+            for split, rows in self._splits(folder, found).items()
+        }
+        return finish(self.out, splits, found)
+
+    def _check_languages(self) -> None:
+        if languages.code(self.source) == languages.code(self.target):
+            raise ValueError(f"source and target are one language, {self.source!r}")
+
+    def _splits(self, folder: Path, found: Faults) -> dict[str, list[Row]]:
+        tables = folder_of(self.tables or str(folder), "the folder with covost_v2.*.tsv")
+        stem = f"covost_v2.{self.source}_{self.target}"
+        made = {split: tables / f"{stem}.{split}.tsv" for split in SPLITS}
+        there = {split: path for split, path in made.items() if path.is_file()}
+        if there:
+            wanted = ("path", "sentence", "translation")
+            return {split: _table(path, wanted, found) for split, path in there.items()}
+        whole = tables / f"{stem}.tsv"
+        if not whole.is_file():
+            turned = tables / f"covost_v2.{self.target}_{self.source}.tsv"
+            hint = "source and target are swapped" if turned.is_file() else "give --tables"
+            raise ValueError(f"{tables}: neither {stem}.tsv nor {stem}.train.tsv in it; {hint}")
+        return self._joined(whole, folder / "validated.tsv", found)
+
+    def _joined(self, table: Path, validated: Path, found: Faults) -> dict[str, list[Row]]:
+        """Split the authors' table, each row with its sentence and speaker of Common Voice."""
+        if not validated.is_file():
+            raise ValueError(f"{validated}: no such file; {table.name} has no sentences without it")
+        clips = {f["path"]: f for _, f in _table(validated, ("path", "sentence"), found)}
+        splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
+        for where, fields in _table(table, ("path", "translation", "split"), found):
+            split, clip = fields["split"].removesuffix("_covost"), clips.get(fields["path"])
+            if split not in splits:
+                found.add(where, f"split is {fields['split']!r}; wanted one of {', '.join(SPLITS)}")
+            elif clip is None:
+                found.add(where, f"{fields['path']} is not in {validated}; is it that release?")
+            else:
+                splits[split].append((where, clip | fields))
+        return {split: rows for split, rows in splits.items() if rows}
+
+    def _entry(
+        self, where: str, fields: dict[str, str], folder: Path, found: Faults
+    ) -> Iterator[Entry]:
+        text, translation = fields["sentence"].strip(), fields["translation"].strip()
+        if not text or not translation:
+            found.add(where, f"{fields['path']} has no {'translation' if text else 'sentence'}")
+            return
+        row: dict[str, Any] = {"id": Path(fields["path"]).stem}
+        row |= {"audio": str(folder / "clips" / fields["path"]), "text": text}
+        row |= {"speaker": fields["client_id"]} if fields.get("client_id") else {}
+        row |= {"lang": self.source, "translation": translation, "translation_lang": self.target}
+        yield Entry(row, where)
+
+
+def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
+    """Write a manifest for each split; see Config. Returns them by split."""
+    return Config(corpus=corpus, out=out, **options).prepare()
+
+
+def _table(path: Path, wanted: tuple[str, ...], found: Faults) -> list[Row]:
+    """Rows of a TSV without quoting, its first line the names of its columns.
+
+    Raises:
+        ValueError: a column that is wanted is not there.
+    """
+    lines = read_lines(path)
+    header = lines[0][1].split("\t") if lines else []
+    if missing := [name for name in wanted if name not in header]:
+        raise ValueError(
+            f"{path}:1: no column {', '.join(missing)}; it has {', '.join(header) or 'nothing'}"
+        )
+    rows = []
+    for where, line in lines[1:]:
+        values = line.split("\t")
+        if len(values) != len(header):
+            found.add(where, f"{len(values)} columns, but the first line has {len(header)}")
+        else:
+            rows.append((where, dict(zip(header, values, strict=True))))
+    return rows
