@@ -84,7 +84,8 @@ def _tokenizer(args: argparse.Namespace) -> None:
     from speechllm.data.manifest import Manifest
     from speechllm.data.tokenizer import train
 
-    texts = (row["text"] for path in args.manifest for row in Manifest(path) if row.get("text"))
+    rows = (row for path in args.manifest for row in Manifest(path))
+    texts = (row[key] for row in rows for key in ("question", "text") if row.get(key))
     size = train(texts, args.vocab_size, args.out)
     print(f"{args.out}: {size} units")
 

@@ -12,7 +12,9 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.epilog = "Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on."
     parser.add_argument("model", type=Path, help="an experiment, or one checkpoint of it")
     parser.add_argument("manifest", type=Path, help="what to decode")
-    parser.add_argument("--out", type=Path, help="folder; MODEL/decode_MANIFEST if not given")
+    parser.add_argument(
+        "--out", type=Path, help="folder; MODEL/decode_MANIFEST[_AUDIO] if not given"
+    )
     parser.add_argument("--num-beams", type=int, default=1, help="beam search; 1 is greedy")
     parser.add_argument(
         "--max-batch-s",
@@ -32,6 +34,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default=10,
         help="repetitions of one n-gram that end an answer as a loop; 0: no guard",
     )
+    parser.add_argument(
+        "--audio",
+        choices=("real", "shuffled", "silent"),
+        default="real",
+        help="each sound as it is, another's of the manifest, or silence: does the model listen?",
+    )
     add_reading(parser)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.set_defaults(run=run)
@@ -50,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
 
     folder = checkpoint.final(args.model)
     manifest = Manifest(args.manifest)
-    out = args.out or args.model / f"decode_{args.manifest.stem}"
+    heard = "" if args.audio == "real" else f"_{args.audio}"
+    out = args.out or args.model / f"decode_{args.manifest.stem}{heard}"
     out.mkdir(parents=True, exist_ok=True)
     system, model = store.load(folder)
     auto = "cuda" if torch.cuda.is_available() else "cpu"
