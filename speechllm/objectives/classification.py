@@ -1,4 +1,4 @@
-"""Classification: what a whole medium is called, in the LLM's own tokens, straight from the encoder.
+"""Classification: what a whole medium is called, in the LLM's own tokens, from encoder states.
 
 The target is the bag of the answer's tokens (a name is mostly one), so that no list of classes has
 to be given. With `mixup` two media of a batch are added, and so are their targets (arXiv

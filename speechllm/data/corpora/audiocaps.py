@@ -2,8 +2,8 @@
 
 `corpus` holds dataset/train.csv, val.csv and test.csv (or the tables themselves) with the columns
 audiocap_id, youtube_id, start_time and caption. The sounds are not published; whoever has them lays
-them into `audio_dir`, by default the corpus itself, below train/, val/ and test/, audio/ or nothing,
-called <youtube_id>_<start_time>, <youtube_id>, Y<youtube_id> or <audiocap_id>, as .wav or .flac.
+them into `audio_dir`, by default the corpus itself, or its train/, val/, test/ or audio/, called
+<youtube_id>_<start_time>, <youtube_id>, Y<youtube_id> or <audiocap_id>, as .wav or .flac.
 Many are gone: `--on-error skip` lists them and goes on.
 
 A row a clip: `text` is its first description, `texts` are all of several.

@@ -14,7 +14,8 @@ by espeak-ng, in voices that differ between the splits.
 
     speechllm data prepare esc10 --corpus ESC-10 --out data/esc10
 
-K. J. Piczak, ESC: Dataset for Environmental Sound Classification, 2015; github.com/karolpiczak/ESC-50
+K. J. Piczak, ESC: Dataset for Environmental Sound Classification, ACM Multimedia 2015;
+https://github.com/karolpiczak/ESC-50
 """
 
 import zlib
