@@ -15,7 +15,7 @@ FORMS = {
             "what do you hear", "what is this", "what makes this sound", "name the sound",
             "which sound is this", "what is the name of this sound",
         ),
-        "dev": ("what is it that you hear",),
+        "dev": ("what is it you hear",),
         "test": ("what sound do you hear",),
     },
     "yes_no": {
@@ -23,7 +23,7 @@ FORMS = {
             "is there {x}", "do you hear {x}", "is this {x}", "does this sound like {x}",
             "could it be {x}", "is this the sound of {x}", "is {x} in the sound",
         ),
-        "dev": ("is it {x} that you hear",),
+        "dev": ("is it {x} you hear",),
         "test": ("do you hear the sound of {x}",),
     },
     "choice": {
