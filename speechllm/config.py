@@ -5,6 +5,7 @@ dataclass `Config` says which settings exist, of which type and with which defau
 registered anywhere; a new part is a new file. Wrong words are answered with the near ones.
 """
 
+import copy
 import dataclasses
 import difflib
 import importlib
@@ -153,6 +154,18 @@ def load(name_or_path, changes: typing.Iterable[str] = ()) -> Preset:
         if key not in (*SECTIONS, "seed", "preset"):
             raise ValueError(f"{path}: no table called {key!r}; {suggest(key, SECTIONS)}")
     return Preset(tables, str(path))
+
+
+def changed(preset: Preset, changes: typing.Iterable[str]) -> Preset:
+    """Return a preset with `changes` like `task.way=chain`; the one given stays as it is.
+
+    Raises:
+        ValueError: a change that does not fit.
+    """
+    tables = copy.deepcopy({**preset.tables, "preset": preset.name})
+    for change in changes:
+        _apply(tables, change)
+    return Preset(tables, preset.source)
 
 
 def _apply(tables: dict, change: str) -> None:

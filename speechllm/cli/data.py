@@ -29,6 +29,9 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     sub = verbs.add_parser("tokenizer", help="train a small BPE tokenizer on manifests' texts")
     sub.add_argument("manifest", type=Path, nargs="+")
     sub.add_argument("--vocab-size", type=int, default=500)
+    sub.add_argument(
+        "--also", nargs="+", default=[], help="texts to be spelled too: prompts, marks"
+    )
     sub.add_argument("--out", type=Path, required=True)
     sub.set_defaults(run=_tokenizer)
 
@@ -85,8 +88,9 @@ def _tokenizer(args: argparse.Namespace) -> None:
     from speechllm.data.tokenizer import train
 
     rows = (row for path in args.manifest for row in Manifest(path))
-    texts = (row[key] for row in rows for key in ("question", "text") if row.get(key))
-    size = train(texts, args.vocab_size, args.out)
+    keys = ("question", "text", "translation")
+    texts = (row[key] for row in rows for key in keys if row.get(key))
+    size = train([*texts, *args.also], args.vocab_size, args.out)
     print(f"{args.out}: {size} units")
 
 

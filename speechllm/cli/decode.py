@@ -41,9 +41,29 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default=["real"],
         help="each sound as it is, another's of the manifest, or silence: does the model listen?",
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="task.KEY=VALUE",
+        help="change a setting of the task, such as what is asked: task.way=chain",
+    )
     add_reading(parser)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.set_defaults(run=run)
+
+
+def asked(system, changes: list[str]):
+    """Change the task of a system.
+
+    Raises:
+        ValueError: a change of anything else, which would not be the model that was trained.
+    """
+    from speechllm import config
+
+    if other := [change for change in changes if not change.startswith("task.")]:
+        raise ValueError(f"--set {other[0]}: a decode may only change its task, task.KEY=VALUE")
+    return dataclasses.replace(system, preset=config.changed(system.preset, changes))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -58,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--out is for one manifest, heard in one way; got {len(jobs)}")
     folder = checkpoint.final(args.model)
     system, model = store.load(folder)
+    system = asked(system, args.set)
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(auto if args.device == "auto" else args.device)
     for path, audio in jobs:
@@ -75,6 +96,7 @@ def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: 
 
     manifest = Manifest(path)
     out.mkdir(parents=True, exist_ok=True)
+    task = system.preset.part("task", "tasks")
     names = [field.name for field in dataclasses.fields(Options)]
     options = Options(**{name: getattr(args, name) for name in names} | {"audio": audio})
     with tqdm(total=len(manifest), unit="utt", disable=None) as bar:
@@ -86,6 +108,7 @@ def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: 
             preset=system.preset.name,
             seed=system.preset.seed,
             checkpoint=checkpoint,
+            metric=task.metric,
             manifest=str(path),
             manifest_digest=manifest.digest(),
             rtfx=round(tally.rtfx, 2),

@@ -9,15 +9,25 @@ EPILOG = """Writes OUT/score.json, score.txt, alignments.txt, alignments.html, r
 examples:
   speechllm score exp/decode_test
   speechllm score exp/decode_test --metric cer --normaliser none
-  speechllm score exp/decode_test --against other/decode_test"""
+  speechllm score exp/decode_test --against other/decode_test
+  speechllm score exp/decode_test --metric bleu,chrf"""
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
     parser.add_argument("decode", type=Path, help="a decode's folder, or its hyp.jsonl")
-    parser.add_argument("--metric", default="wer", help="wer, cer or accuracy")
-    parser.add_argument("--normaliser", default="whisper-en", help="none, basic or whisper-en")
+    parser.add_argument(
+        "--metric",
+        help="wer, cer, accuracy, bleu, chrf, comet, or several with commas between; "
+        "that of the decoded task if not given",
+    )
+    parser.add_argument(
+        "--normaliser",
+        default="",
+        help="none, basic or whisper-en; the metric's own if not given: whisper-en, or none for "
+        "translations",
+    )
     parser.add_argument(
         "--out", type=Path, help="folder; score_METRIC in the decode's if not given"
     )
@@ -30,34 +40,46 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default="error",
         help="utterances of --manifest without a hypothesis: an error, or deletions",
     )
-    parser.add_argument("--against", type=Path, help="another decode: paired bootstrap test")
+    parser.add_argument("--against", type=Path, help="another decode: paired tests")
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     parser.set_defaults(run=run)
 
 
-def context(folder: Path) -> dict:
-    """Read what the signature says of the decode: preset, seed, commit."""
-    facts = folder / "decode.json"
-    found = json.loads(facts.read_text()) if facts.exists() else {}
-    return {key: found[key] for key in ("preset", "seed", "commit") if key in found}
+def facts(folder: Path) -> dict:
+    """Read what the decoder wrote of itself, if it did."""
+    path = folder / "decode.json"
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def run(args: argparse.Namespace) -> None:
     """Score."""
-    from speechllm.score.compare import compare_files
+    hyp = args.decode / "hyp.jsonl" if args.decode.is_dir() else args.decode
+    found = facts(hyp.parent)
+    for metric in (args.metric or found.get("metric", "wer")).split(","):
+        if args.against:
+            _compare(args, hyp, metric)
+        else:
+            _score(args, hyp, metric, found)
+
+
+def _compare(args: argparse.Namespace, hyp: Path, metric: str) -> None:
+    from speechllm.score import compare
+
+    other = args.against / "hyp.jsonl" if args.against.is_dir() else args.against
+    found = compare.compare_files(hyp, other, metric, args.normaliser, seed=args.seed)
+    compare.write(found, metric, other.parent.name, args.out or hyp.parent / "paired")
+    print(f"{metric}: {found}")
+
+
+def _score(args: argparse.Namespace, hyp: Path, metric: str, found: dict) -> None:
     from speechllm.score.run import score_file
 
-    hyp = args.decode / "hyp.jsonl" if args.decode.is_dir() else args.decode
-    if args.against:
-        other = args.against / "hyp.jsonl" if args.against.is_dir() else args.against
-        print(compare_files(hyp, other, args.metric, args.normaliser, seed=args.seed))
-        return
     result = score_file(
         hyp,
-        metric=args.metric,
+        metric=metric,
         normaliser=args.normaliser,
-        out_dir=args.out or hyp.parent / f"score_{args.metric}",
-        context=context(hyp.parent),
+        out_dir=args.out or hyp.parent / f"score_{metric.replace(':', '_')}",
+        context={key: found[key] for key in ("preset", "seed", "commit") if key in found},
         manifest=args.manifest,
         missing=args.missing,
         seed=args.seed,

@@ -107,7 +107,7 @@ def decode(
             now = time.perf_counter()
             tally.add(batch.seconds, now - began, len(chosen))
             for row, answer in zip(chosen, answers, strict=True):
-                entry = _entry(system, row, answer, (now - began) / len(chosen))
+                entry = _entry(examples, row, answer, (now - began) / len(chosen))
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             file.flush()
             began = now
@@ -146,13 +146,15 @@ def _bound(row: dict, options: Options) -> int:
     return int(seconds * options.max_tokens_per_s) + TOKENS_SPARE
 
 
-def _entry(system: System, row: dict, answer: generation.Answer, seconds: float) -> dict:
-    """Make a line of hyp.jsonl."""
+def _entry(examples: Examples, row: dict, answer: generation.Answer, seconds: float) -> dict:
+    """Make a line of hyp.jsonl; what an answer says and is held against is the task's to know."""
+    task, tokenizer = examples.task, examples.builder.tokenizer
+    text = tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
     kept = {key: row[key] for key in KEPT if key in row}
     return {
         "id": row["id"],
-        "hyp": system.tokenizer.decode(answer.ids, skip_special_tokens=True).strip(),
-        "ref": row.get("texts") or row.get("text"),
+        **(task.read(text, row) if hasattr(task, "read") else {"hyp": text}),
+        "ref": task.reference(row) if hasattr(task, "reference") else row.get("text"),
         **kept,
         "n_tokens": len(answer.ids),
         "stop": answer.stop,

@@ -2,9 +2,9 @@
 
     {"id": "a-1", "hyp": "...", "ref": "...", "speaker": "a", "duration": 3.2, "stop": "eos", ...}
 
-Only "id", "hyp" and "ref" are needed. A manifest (JSON Lines with "id" and "text") may be given: it
-then says which utterances there must be, in which order, and supplies references that the
-hypotheses lack.
+Only "id", "hyp" and "ref" are needed; "ref" may be a list of references, as many for each
+utterance. A manifest (JSON Lines with "id" and "text") may be given: it then says which utterances
+there must be, in which order, and supplies references that the hypotheses lack.
 """
 
 import json
@@ -17,20 +17,35 @@ SHOWN = 10  # so many ids are named in a message
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One decoded utterance as it was written; `missing` if the decoder never wrote it."""
+    """One decoded utterance as it was written; `missing` if the decoder never wrote it.
+
+    refs: all references; `ref` is the first of them, None where there is none.
+    """
 
     id: str
-    ref: str | None
+    refs: tuple[str, ...]
     hyp: str
     speaker: str = ""
     task: str = ""
     stop: str = ""
     duration: float | None = None
     missing: bool = False
+    source: str = ""
+
+    @property
+    def ref(self) -> str | None:
+        """The reference, the first of several."""
+        return self.refs[0] if self.refs else None
+
+
+TEXT = ("text",)
 
 
 def read(
-    path: str | Path, manifest: str | Path | None = None, missing: str = "error"
+    path: str | Path,
+    manifest: str | Path | None = None,
+    missing: str = "error",
+    keys: tuple[str, ...] = TEXT,
 ) -> list[Utterance]:
     """Read hypotheses, in the order of the manifest where one is given.
 
@@ -39,16 +54,19 @@ def read(
         manifest: the reference manifest, or None.
         missing: "error", or "delete": an utterance of the manifest without hypothesis then counts
             as an empty one.
+        keys: of a manifest's row, the first that is there is the reference.
 
     Raises:
         ValueError: no file, no utterance, a bad line, a duplicate id, a reference that is nowhere,
-            ids that are not in the manifest or, unless `missing` is "delete", not in `path`.
+            references of unequal number, ids that are not in the manifest or, unless `missing` is
+            "delete", not in `path`.
     """
     if missing not in ("error", "delete"):
         raise ValueError(f"missing wants 'error' or 'delete', got {missing!r}")
     found = _unique(path, _utterance)
     if manifest is not None:
-        found = _join(path, found, manifest, _unique(manifest, _reference), missing)
+        wanted = _unique(manifest, lambda row, where: _reference(row, where, keys))
+        found = _join(path, found, manifest, wanted, missing)
     lost = [u.id for u in found.values() if u.ref is None]
     if lost:
         raise ValueError(
@@ -56,7 +74,19 @@ def read(
         )
     if not found:
         raise ValueError(f"{path}: holds no utterance; was anything decoded?")
+    _refuse_unequal(path, list(found.values()))
     return list(found.values())
+
+
+def _refuse_unequal(path, utterances: list[Utterance]) -> None:
+    """A corpus score over some utterances with more chances than others cannot be compared."""
+    most = max(len(u.refs) for u in utterances)
+    fewer = [f"{u.id} ({len(u.refs)})" for u in utterances if len(u.refs) < most]
+    if fewer:
+        raise ValueError(
+            f"{path}: wanted as many references for each utterance, but some have {most} and "
+            f"these fewer: {some(fewer)}; give each {most}, or only the first of each"
+        )
 
 
 def _join(path, found: dict, manifest, wanted: dict, missing: str) -> dict[str, Utterance]:
@@ -73,7 +103,7 @@ def _join(path, found: dict, manifest, wanted: dict, missing: str) -> dict[str, 
     joined = {}
     for name, reference in wanted.items():
         one = found.get(name, reference)
-        joined[name] = one if one.ref is not None else replace(one, ref=reference.ref)
+        joined[name] = one if one.refs else replace(one, refs=reference.refs)
     return joined
 
 
@@ -120,17 +150,28 @@ def _utterance(row: dict, where: str) -> Utterance:
         isinstance(duration, bool) or not isinstance(duration, int | float)
     ):
         raise ValueError(f"{where}: 'duration' wants seconds, got {duration!r}")
-    texts = {key: _text(row, key, where) for key in ("speaker", "task", "stop")}
+    texts = {key: _text(row, key, where) for key in ("speaker", "task", "stop", "source")}
     return Utterance(
-        _id(row, where), _text(row, "ref", where, None), _needed(row, "hyp", where),
+        _id(row, where), _texts(row, "ref", where), _needed(row, "hyp", where),
         duration=duration, **texts,
     )  # fmt: skip
 
 
-def _reference(row: dict, where: str) -> Utterance:
+def _reference(row: dict, where: str, keys: tuple[str, ...]) -> Utterance:
     speaker, duration = _text(row, "speaker", where), row.get("duration")
-    text = _text(row, "text", where, None)
-    return Utterance(_id(row, where), text, "", speaker, duration=duration, missing=True)
+    key = next((key for key in keys if row.get(key) is not None), keys[-1])
+    refs = _texts(row, key, where)
+    return Utterance(_id(row, where), refs, "", speaker, duration=duration, missing=True)
+
+
+def _texts(row: dict, key: str, where: str) -> tuple[str, ...]:
+    """Return one text or several; none where there is none."""
+    value = row.get(key)
+    if not isinstance(value, list):
+        return () if value is None else (_needed(row, key, where),)
+    if not value or not all(isinstance(text, str) for text in value):
+        raise ValueError(f"{where}: {key!r} wants a text or a list of texts, got {value!r}")
+    return tuple(value)
 
 
 def _id(row: dict, where: str) -> str:

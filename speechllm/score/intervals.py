@@ -1,10 +1,11 @@
-"""Bootstrap intervals and the paired bootstrap test, for any metric with additive statistics.
+"""Bootstrap intervals and paired tests of two systems, for any metric with additive statistics.
 
 Utterances are drawn with replacement, their statistics summed, each sum scored: a corpus rate is
 a ratio of sums, so its error does not follow from the utterances' own rates.
 
 Sources: Bisani & Ney 2004, "Bootstrap estimates for confidence intervals in ASR performance
-evaluation"; Koehn 2004 for the paired test, with the shift of Riezler & Maxwell 2005, as sacrebleu.
+evaluation"; Koehn 2004 for the paired test, with the shift of Riezler & Maxwell 2005, as sacrebleu;
+Riezler & Maxwell 2005 for approximate randomisation.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 RESAMPLES = 2000
+TRIALS = 10000  # of approximate randomisation, as sacrebleu
 _CHUNK = 1 << 21  # draws held at once (16 MiB); the result does not depend on it
 
 
@@ -52,7 +54,10 @@ def interval(
 
 @dataclass(frozen=True)
 class Paired:
-    """Two systems on the same utterances: scores, difference a - b, its interval, p-value."""
+    """Two systems on the same utterances: scores, difference a - b, its interval, p-values.
+
+    p is that of the paired bootstrap, p_ar that of approximate randomisation.
+    """
 
     a: float
     b: float
@@ -60,12 +65,14 @@ class Paired:
     low: float
     high: float
     p: float
+    p_ar: float
     resamples: int
 
     def __str__(self) -> str:
         """One line for a log or a report."""
         span = f"ci95=[{self.low:+.2f}, {self.high:+.2f}]"
-        return f"a {self.a:.2f} b {self.b:.2f} a-b {self.difference:+.2f} {span} p={self.p:.4f}"
+        scores = f"a {self.a:.2f} b {self.b:.2f} a-b {self.difference:+.2f}"
+        return f"{scores} {span} p={self.p:.4f} p_ar={self.p_ar:.4f}"
 
 
 def paired(
@@ -74,11 +81,14 @@ def paired(
     score: Callable,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    trials: int = TRIALS,
 ) -> Paired:
-    """Test two systems on the same utterances, (U, F) statistics each, by the paired bootstrap.
+    """Test two systems on the same utterances, (U, F) statistics each, in two ways.
 
-    Both are scored on the same draws. p is the share of draws whose difference departs from the
-    mean of all draws by at least the observed difference (two-sided; never below 1 / draws).
+    Paired bootstrap: both are scored on the same draws; p is the share of draws whose difference
+    departs from the mean of all draws by at least the observed difference (on both sides, so that
+    it is about twice that of sacrebleu, which counts one; never below 1 / draws). Approximate
+    randomisation: see `randomised`.
 
     Raises:
         ValueError: the two do not have the same number of utterances.
@@ -95,12 +105,34 @@ def paired(
     differences = score(both[:, :width]) - score(both[:, width:])
     differences = differences[np.isfinite(differences)]
     if not len(differences):
-        return Paired(a, b, a - b, *[float("nan")] * 3, resamples)
+        return Paired(a, b, a - b, *[float("nan")] * 4, resamples)
     low, high = np.quantile(differences, [0.025, 0.975])
     # The tolerance keeps rounding from telling apart differences that are equal as fractions.
     as_far = np.abs(differences - differences.mean()) >= abs(a - b) - 1e-9
     p = (as_far.sum() + 1) / (len(differences) + 1)
-    return Paired(a, b, a - b, float(low), float(high), float(p), resamples)
+    p_ar = randomised(stats_a, stats_b, score, trials, seed)
+    return Paired(a, b, a - b, float(low), float(high), float(p), p_ar, resamples)
+
+
+def randomised(
+    stats_a: np.ndarray, stats_b: np.ndarray, score: Callable, trials: int = TRIALS, seed: int = 0
+) -> float:
+    """Approximate randomisation: p of the difference, were the two outputs interchangeable.
+
+    In each trial the outputs of either system, (U, F) statistics, change places by the toss of a
+    coin; p is the share of trials whose difference is at least the observed one (two-sided).
+    """
+    stats_a, stats_b = np.asarray(stats_a, np.float64), np.asarray(stats_b, np.float64)
+    both, change = stats_a.sum(0) + stats_b.sum(0), stats_b - stats_a
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK // len(stats_a))
+    wanted = abs(float(score(stats_a.sum(0)) - score(stats_b.sum(0)))) - 1e-9
+    as_far = 0
+    for start in range(0, trials, step):
+        coins = rng.integers(2, size=(min(step, trials - start), len(stats_a)), dtype=np.int8)
+        totals = stats_a.sum(0) + coins @ change
+        as_far += int((np.abs(score(totals) - score(both - totals)) >= wanted).sum())
+    return (as_far + 1) / (trials + 1)
 
 
 def _sum_groups(stats: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:

@@ -6,11 +6,11 @@ writes score.json, score.txt, alignments.txt, alignments.html, ref.trn and hyp.t
 
     %WER 3.62 [ 1903 / 52576, 210 ins, 301 del, 1392 sub ] ci95=[3.41, 3.84] norm=whisper-en:1|...
 
-carries its signature: normaliser with version, then whatever the caller knows (seed, preset,
-commit). Statistics are integers an utterance, summed and then scored, as in sacrebleu.
+carries its signature: what the metric says of itself (BLEU and chrF: sacrebleu's signature), the
+normaliser with version, then whatever the caller knows (seed, preset, commit). Statistics are
+integers an utterance, summed and then scored, as in sacrebleu.
 """
 
-import importlib
 import json
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,18 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
-from speechllm.config import suggest
 from speechllm.score import (
     _edit,
     _files,
+    _metric,
     _page,
     _read,
     faults,
     intervals,
-    normalise,
     sclite,
     tables,
 )
+from speechllm.score._metric import metric_module, metrics
+
+__all__ = ["Result", "Scored", "metric_module", "metrics", "score_file", "write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Result:
     context: dict
     sources: dict
     sclite: dict[str, int] | None  # what sclite counts, where it counts otherwise
+    check: str  # the command of others that gives the same number
     utterances: list[Scored] = field(repr=False)
 
     def to_json(self) -> str:
@@ -88,7 +91,7 @@ class Result:
         shown = [f"{self.counts[k]:>8} {_COUNTS[k]}" for k in _COUNTS if k in self.counts]
         parts = [self.line, "\n".join(shown)]
         parts += [tables.text(name, rows) for name, rows in self.tables.items()]
-        check = f"Check with: {sclite.COMMAND}"
+        check = f"Check with: {self.check}"
         if self.sclite:
             numbers = ", ".join(f"{number} {name}" for name, number in self.sclite.items())
             check += f"\nwhich will count {numbers}; see the note on sclite in score/_edit.py."
@@ -107,27 +110,10 @@ _COUNTS = {
 }
 
 
-def metrics() -> list[str]:
-    """List the metrics: the files of this folder that define `stats`."""
-    files = sorted(Path(__file__).parent.glob("[!_]*.py"))
-    return [f.stem for f in files if "\ndef stats(" in f.read_text("utf-8")]
-
-
-def metric_module(name: str):
-    """Import the metric called `name`.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
-    if name not in metrics():
-        raise ValueError(f"no metric called {name!r}; {suggest(name, metrics())}")
-    return importlib.import_module(f"speechllm.score.{name}")
-
-
 def score_file(
     hyp_path: str | Path,
     metric: str = "wer",
-    normaliser: str = "whisper-en",
+    normaliser: str = "",
     out_dir: str | Path | None = None,
     context: dict | None = None,
     manifest: str | Path | None = None,
@@ -139,7 +125,7 @@ def score_file(
     Args:
         hyp_path: what the decoder wrote, see `_read.py`.
         metric: name of a metric, see `metrics()`.
-        normaliser: name of a normaliser, see `normalise.names()`.
+        normaliser: name of a normaliser, see `normalise.names()`; the metric's own if not given.
         out_dir: folder for the files, made if need be.
         context: what else the signature should say, in this order: seed, preset, commit.
         manifest: reference manifest that says which utterances there must be.
@@ -149,8 +135,10 @@ def score_file(
     Raises:
         ValueError: a wrong name, a bad line (with file and line), duplicate or missing ids.
     """
-    module, clean = metric_module(metric), normalise.get(normaliser)
-    utterances = _read.read(hyp_path, manifest, missing)
+    module = metric_module(metric)
+    clean = _metric.normaliser(module, normaliser)
+    keys = getattr(module, "REFERENCES", _read.TEXT)
+    utterances = _read.read(hyp_path, manifest, missing, keys)
     scored = score_utterances(utterances, module, clean)
     sources = {"hyp": Path(hyp_path).name, "hyp_sha256": _files.digest(hyp_path)}
     if manifest is not None:
@@ -164,12 +152,14 @@ def score_file(
 def score_utterances(utterances: list, module, clean) -> list[Scored]:
     """Normalise and count each utterance."""
     clean = lru_cache(maxsize=4096)(clean)  # commands and digits repeat; a ref is often its hyp
+    cleaned = [_metric.clean_texts(one, clean) for one in utterances]
     scored = []
-    for one in utterances:
-        ref, hyp = " ".join(clean(one.ref).split()), " ".join(clean(one.hyp).split())
-        r, h = module.tokens(ref), module.tokens(hyp)
+    for one, (refs, hyp), stats in zip(
+        utterances, cleaned, _metric.all_stats(utterances, cleaned, module), strict=True
+    ):
+        r, h = module.tokens(refs[0]), module.tokens(hyp)
         found = faults.find(one, r, h, module)
-        scored.append(Scored(one, ref, hyp, module.stats(ref, hyp), len(r), found))
+        scored.append(Scored(one, refs[0], hyp, stats, len(r), found))
     return scored
 
 
@@ -181,7 +171,10 @@ def _summarise(scored, metric, module, clean, context, sources, seed) -> Result:
     counts = {"utterances": len(scored)}
     counts |= {name: sum(name in s.faults for s in scored) for name in faults.NAMES}
     counts["empty_ref_tokens"] = sum(len(module.tokens(s.hyp)) for s in scored if not s.ref)
-    signature = "|".join([f"norm={clean.signature}", *(f"{k}={v}" for k, v in context.items())])
+    signature = "|".join(
+        [*_metric.signature(module, scored[0].utterance), f"norm={clean.signature}"]
+        + [f"{k}={v}" for k, v in context.items()]
+    )
     if counts["missing"]:
         signature += f"|missing={counts['missing']}"
     numbers = f"[ {module.describe(total)} ] ci95=[{low:.2f}, {high:.2f}]"
@@ -197,6 +190,7 @@ def _summarise(scored, metric, module, clean, context, sources, seed) -> Result:
         context=context,
         sources=sources,
         sclite=_as_sclite(scored, total, module),
+        check=getattr(module, "CHECK", sclite.COMMAND),
         utterances=scored,
     )
 
@@ -228,6 +222,8 @@ def write(result: Result, out_dir: str | Path) -> None:
         "score.txt": result.to_text(),
         "score.json": result.to_json(),
     }
+    if hasattr(module, "plain_files"):
+        files |= module.plain_files([s.utterance for s in result.utterances])
     for name, text in files.items():
         _files.save(folder / name, text)
 

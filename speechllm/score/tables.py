@@ -58,12 +58,13 @@ def _table(scored: Sequence, key: Callable, metric) -> list[dict]:
 def row(label: str, total: np.ndarray, utterances: int, metric) -> dict:
     """Describe one part; `value` is None where the metric is undefined."""
     value = float(metric.score(total))
+    shown = getattr(metric, "SHOWN", metric.FIELDS)
     return {
         "name": label,
         "value": None if np.isnan(value) else value,
         "utterances": utterances,
         "size": metric.size(total),
-        **dict(zip(metric.FIELDS, map(int, total), strict=True)),
+        **{name: int(n) for name, n in zip(metric.FIELDS, total, strict=True) if name in shown},
     }
 
 

@@ -15,10 +15,14 @@ class Config(asr.Config):
 
     prompt: tuple[str, ...] = ("Describe the sound.",)
 
-    metric = "cider"
+    metric = "cider,rouge_l,bleu"
 
     def messages(self, row: dict, rng=None) -> list[dict]:
         """Turn a manifest row into chat messages; `rng` draws prompt and description."""
         texts = row.get("texts") or [row["text"]]
         text = texts[int(rng.integers(len(texts))) if rng is not None else 0]
         return super().messages(row | {"text": text}, rng)
+
+    def reference(self, row: dict):
+        """Return what an answer is scored against: one description, or a list of several."""
+        return row.get("texts") or row.get("text")

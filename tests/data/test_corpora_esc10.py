@@ -53,7 +53,9 @@ def made(corpus, tmp_path):
 
 def sounds(row: dict) -> list[str]:
     """Files of a row's sounds, in order."""
-    return [p["audio"] for p in chat.media(row["messages"])] if "messages" in row else [row["audio"]]
+    return (
+        [p["audio"] for p in chat.media(row["messages"])] if "messages" in row else [row["audio"]]
+    )
 
 
 def names(row: dict) -> list[str]:
@@ -119,7 +121,9 @@ def test_no_constant_answer_scores(made, name):
         answers = Counter(row["text"] for row in rows if row["kind"] == kind)
         fair = sum(answers.values()) / len(answers)
         assert max(answers.values()) <= 1.05 * fair + 1, (kind, answers)
-    positions = Counter(row["choices"].index(row["text"]) for row in rows if row["kind"] == "choice")
+    positions = Counter(
+        row["choices"].index(row["text"]) for row in rows if row["kind"] == "choice"
+    )
     assert set(positions) == {0, 1, 2, 3} and max(positions.values()) < 0.3 * positions.total()
     # nor does the name that is asked for say the answer
     for word in ANIMALS:

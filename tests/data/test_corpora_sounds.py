@@ -92,7 +92,11 @@ def test_audiocaps_has_one_row_a_clip_with_all_its_captions(captions, tmp_path):
     paths = audiocaps.prepare(str(captions), str(tmp_path / "out"))
     rows = {name: list(Manifest(path)) for name, path in paths.items()}
     assert {name: len(part) for name, part in rows.items()} == {"train": 3, "dev": 3, "test": 3}
-    assert [row["id"] for row in rows["test"]] == ["r1nicOVtvkQ_0", "-cd_8pRNT0I_30", "UDGBjjwyaqE_60"]
+    assert [row["id"] for row in rows["test"]] == [
+        "r1nicOVtvkQ_0",
+        "-cd_8pRNT0I_30",
+        "UDGBjjwyaqE_60",
+    ]
     assert rows["test"][1]["texts"] == [f"test: -cd_8pRNT0I, {k}" for k in range(5)]
     assert rows["test"][1]["text"] == "test: -cd_8pRNT0I, 0"
     assert rows["train"][0]["text"] == "train: r1nicOVtvkQ, 0" and "texts" not in rows["train"][0]

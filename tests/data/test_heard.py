@@ -10,7 +10,9 @@ from speechllm.data.manifest import Manifest, write
 
 def rows(n: int) -> list[dict]:
     """Rows of one sound, and one of two sounds and a spoken question."""
-    made = [{"id": f"r{i}", "audio": f"s{i}.wav", "duration": 1.0 + i, "text": "x"} for i in range(n)]
+    made = [
+        {"id": f"r{i}", "audio": f"s{i}.wav", "duration": 1.0 + i, "text": "x"} for i in range(n)
+    ]
     made.append({**made[0], "id": "again"})  # one sound, asked about twice
     parts = [{"type": "audio", "audio": f"s{i}.wav", "duration": 1.0 + i} for i in range(2)]
     spoken = {"type": "audio", "audio": "q.wav", "duration": 2.0, "question": True}

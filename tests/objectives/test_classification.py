@@ -59,7 +59,9 @@ def test_of_a_packed_row_each_medium_has_its_own_answer(model):
     b = batch([[5], [6], [7]])
     one = {k: getattr(b, k).reshape(1, -1) for k in ("ids", "kinds")}
     segments = torch.arange(1, 4).repeat_interleave(b.ids.shape[1])[None]
-    slots = torch.stack([torch.zeros(3).long(), b.slots[:, 1] + 4 * torch.arange(3), b.slots[:, 2]], 1)
+    slots = torch.stack(
+        [torch.zeros(3).long(), b.slots[:, 1] + 4 * torch.arange(3), b.slots[:, 2]], 1
+    )
     packed = SimpleNamespace(**one, segments=segments, slots=slots)
     assert torch.equal(made(model).targets(packed), made(model).targets(b))
 

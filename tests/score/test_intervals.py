@@ -65,7 +65,7 @@ def test_paired_false_alarms_are_rare():
     for seed in range(200):
         a, b = corpus(rng, 150, 0.1), corpus(rng, 150, 0.1)
         b[:, 0] = a.sum(1) - b[:, 1]  # the same words, other errors
-        alarms += intervals.paired(a, b, wer.score, resamples=300, seed=seed).p < 0.05
+        alarms += intervals.paired(a, b, wer.score, 300, seed, trials=1).p < 0.05
     assert alarms / 200 < 0.1
 
 

@@ -63,14 +63,20 @@ def plan(
     return splits, text_only
 
 
-def cast(split: str, texts: list[str], rng: np.random.Generator, first: int = 0) -> list[Utterance]:
+def cast(
+    split: str,
+    texts: list[str],
+    rng: np.random.Generator,
+    first: int = 0,
+    accents: tuple[str, ...] = ACCENTS,
+) -> list[Utterance]:
     """Give each sentence a speaker: all voices of the split equally often, the rest at random."""
     voices = VOICES[split]
     return [
         Utterance(
             id=f"{split}-{number:05d}",
             text=text,
-            voice=f"{ACCENTS[rng.integers(len(ACCENTS))]}+{voices[number % len(voices)]}",
+            voice=f"{accents[rng.integers(len(accents))]}+{voices[number % len(voices)]}",
             wpm=int(rng.integers(140, 201)),
             pitch=int(rng.integers(30, 71)),
             pitch_range=int(rng.integers(30, 71)),

@@ -1,0 +1,78 @@
+"""The metrics of this folder: found by name, applied to utterances.
+
+A metric is a file with what `__init__.py` lists. It may say more of itself: `NORMALISER`, that it
+is scored with by default; `REFERENCES`, the keys of a manifest's row that hold its reference;
+`MANY_REFERENCES` if `stats` takes a list of them; `signature(n_refs)`; `with_option(word)` for the
+metric that is asked for as "name:word"; `all_stats(utterances, texts)` where counting them one by
+one would be slow.
+"""
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from speechllm.config import suggest
+from speechllm.score import normalise
+
+
+def metrics() -> list[str]:
+    """List the metrics: the files of this folder that define `stats`."""
+    files = sorted(Path(__file__).parent.glob("[!_]*.py"))
+    return [f.stem for f in files if "\ndef stats(" in f.read_text("utf-8")]
+
+
+def metric_module(name: str):
+    """Import the metric called `name`, or "name:option".
+
+    Raises:
+        ValueError: there is none of that name, or it has no such option.
+    """
+    name, colon, option = name.partition(":")
+    if name not in metrics():
+        raise ValueError(f"no metric called {name!r}; {suggest(name, metrics())}")
+    module = importlib.import_module(f"speechllm.score.{name}")
+    if not colon:
+        return module
+    if not hasattr(module, "with_option"):
+        raise ValueError(f"{name}:{option}: the metric {name} has no options; ask for {name}")
+    return module.with_option(option)
+
+
+def normaliser(module, name: str = ""):
+    """Return the normaliser called `name`, or the metric's own where no name is given."""
+    return normalise.get(name or getattr(module, "NORMALISER", "whisper-en"))
+
+
+def count(utterances: list, module, clean) -> np.ndarray:
+    """Statistics of each utterance (U, F), and nothing else."""
+    cleaned = [clean_texts(one, clean) for one in utterances]
+    return np.array(list(all_stats(utterances, cleaned, module)), np.int64)
+
+
+def clean_texts(one, clean) -> tuple[list[str], str]:
+    """Normalise references and hypothesis, white space too."""
+    return [" ".join(clean(ref).split()) for ref in one.refs], " ".join(clean(one.hyp).split())
+
+
+def all_stats(utterances: list, cleaned: list, module) -> Iterable[tuple[int, ...]]:
+    """Statistics of all utterances.
+
+    Raises:
+        ValueError: several references for a metric that takes one.
+    """
+    several = len(utterances[0].refs)
+    if several > 1 and not getattr(module, "MANY_REFERENCES", False):
+        raise ValueError(
+            f"{module.NAME} takes one reference, but {utterances[0].id} has {several}; "
+            "score with a metric that takes several (bleu, chrf), or keep one"
+        )
+    if hasattr(module, "all_stats"):
+        return module.all_stats(utterances, cleaned)
+    return (module.stats(refs if several > 1 else refs[0], hyp) for refs, hyp in cleaned)
+
+
+def signature(module, utterance) -> list[str]:
+    """What a metric says of itself, if anything."""
+    return [module.signature(len(utterance.refs))] if hasattr(module, "signature") else []
