@@ -1,4 +1,4 @@
-"""ESC-10: published folds kept apart, questions that are true, balanced and of their split's words."""
+"""ESC-10: published folds kept apart, questions that are true, balanced, each split's own."""
 
 import csv
 import hashlib

@@ -1,5 +1,6 @@
 """Decoding: one line at a time, an interrupted decode goes on, bounds follow the duration."""
 
+import dataclasses
 import json
 
 import pytest
@@ -90,3 +91,32 @@ def test_a_foreign_line_is_named(tmp_path):
     (tmp_path / "h").write_text('{"id": "a"}\nhello\n')
     with pytest.raises(ValueError, match="line 2: not a decoding result: hello"):
         finished(tmp_path / "h")
+
+
+def test_shuffled_and_silent_audio_change_answers_and_nothing_else(
+    system_and_model, tiny, tmp_path
+):
+    """The row keeps its id and reference; the same seed hears the same, also when it goes on."""
+    manifest = Manifest(tiny / "train.jsonl")
+    found = {}
+    for audio in ("real", "shuffled", "silent"):
+        options = dataclasses.replace(OPTIONS, audio=audio)
+        decode(*system_and_model, manifest, tmp_path / audio, options)
+        found[audio] = read(tmp_path / audio)
+        assert {k: v["ref"] for k, v in found[audio].items()} == {
+            row["id"]: row["text"] for row in manifest
+        }
+        lines = (tmp_path / audio).read_text().splitlines(keepends=True)
+        (tmp_path / "half").write_text("".join(lines[:5]))
+        decode(*system_and_model, manifest, tmp_path / "half", options)
+        assert answers(tmp_path / "half") == answers(tmp_path / audio)
+    hyps = {audio: [row["hyp"] for _, row in sorted(rows.items())] for audio, rows in found.items()}
+    assert hyps["shuffled"] != hyps["real"] != hyps["silent"]
+
+
+def test_kind_and_choices_of_a_row_reach_the_scorer(system_and_model, tiny, tmp_path):
+    row = {**Manifest(tiny / "valid.jsonl")[0], "kind": "yes_no", "choices": ["low", "high"]}
+    write(tmp_path / "m.jsonl", [row])
+    decode(*system_and_model, Manifest(tmp_path / "m.jsonl"), tmp_path / "h", OPTIONS)
+    (line,) = read(tmp_path / "h").values()
+    assert line["kind"] == "yes_no" and line["choices"] == ["low", "high"]

@@ -117,12 +117,7 @@ def _speak(
         soundfile.write(path, wave, SAMPLING_RATE, subtype="PCM_16", compression_level=0.0)
         accent, variant = utterance.voice.split("+")
         row = {"id": utterance.id, "audio": str(path), "duration": len(wave) / SAMPLING_RATE}
-        row |= {
-            "text": utterance.text,
-            "speaker": variant,
-            "lang": accent.split("-")[0],
-            "accent": accent,
-        }
+        row |= {"text": utterance.text, "speaker": variant, "lang": accent.split("-")[0], "accent": accent}
         rows.append(row)
     return rows
 
