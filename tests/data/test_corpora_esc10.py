@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from speechllm.data import chat
-from speechllm.data.corpora import _questions, esc10
+from speechllm.data.corpora import _questions, _spoken, esc10
 from speechllm.data.manifest import Manifest
 
 PER_FOLD = 4
@@ -162,15 +162,22 @@ def test_a_fold_that_does_not_exist_is_refused(corpus, tmp_path, folds, says):
 def test_faults_name_their_line(corpus, tmp_path):
     rows = list(csv.DictReader(open(corpus / "esc10.csv")))
     rows[0]["category"] = "cat"
-    rows[1]["fold"] = "7"
-    rows[2]["filename"] = "gone.wav"
+    rows[41]["fold"] = "7"
+    rows[82]["filename"] = "gone.wav"
     write_table(corpus / "esc10.csv", rows)
     with pytest.raises(ValueError, match="3 faults") as caught:
         esc10.prepare(str(corpus), str(tmp_path / "out"))
-    for wanted in ("esc10.csv:2: category 'cat'", "esc10.csv:3: fold '7'", "gone.wav"):
+    for wanted in ("esc10.csv:2: category 'cat'", "esc10.csv:43: fold '7'", "gone.wav"):
         assert wanted in str(caught.value)
     paths = esc10.prepare(str(corpus), str(tmp_path / "out"), on_error="skip", n_text=6)
     assert sum(len(Manifest(paths[f"fold{k}/test"])) for k in range(1, 6)) == 200 - 3
+
+
+def test_a_class_of_one_clip_cannot_be_compared(corpus, tmp_path):
+    rows = list(csv.DictReader(open(corpus / "esc10.csv")))
+    write_table(corpus / "esc10.csv", rows[PER_FOLD - 1 :])
+    with pytest.raises(ValueError, match="fold 1: one clip of dog alone"):
+        esc10.prepare(str(corpus), str(tmp_path / "out"), folds=(1,))
 
 
 def test_the_table_of_esc50_serves_too(tmp_path):
@@ -182,6 +189,30 @@ def test_the_table_of_esc50_serves_too(tmp_path):
     assert len(Manifest(paths["fold1/test"])) == 40
     with pytest.raises(ValueError, match="no esc10.csv"):
         esc10.prepare(str(tmp_path), str(tmp_path / "out"))
+
+
+def test_spoken_questions_ask_about_sounds_of_their_fold(corpus, tmp_path, monkeypatch):
+    """In voices of their split; the question is marked, so that it is never shuffled away."""
+    monkeypatch.setattr(_spoken, "SIZES", {"train": 40, "dev": 20, "test": 20})
+    monkeypatch.setattr(_spoken, "SHARDS", {"train": 1, "dev": 1, "test": 1})
+    options = {"folds": (1,), "n_text": 6, "spoken": True}
+    paths = esc10.prepare(str(corpus), str(tmp_path / "out"), **options)
+    speakers = {}
+    for split, fold in (("train", "345"), ("dev", "2"), ("test", "1")):
+        words = {row["audio"]: row for row in Manifest(paths[f"words_{split}"])}
+        rows = list(Manifest(paths[f"fold1/spoken_{split}"]))
+        assert len(rows) == len(words) and Counter(r["text"] for r in rows)["yes"] == len(rows) / 2
+        for row in rows:
+            sound, asked = chat.media(row["messages"])
+            assert asked["question"] and "question" not in sound
+            assert Path(sound["audio"]).name[0] in fold
+            name = esc10.NAMES[Path(sound["audio"]).stem.split("-")[2]][0]
+            said = words[asked["audio"]]
+            assert row["text"] == ("yes" if name == said["asked"] else "no")
+            assert esc10.CALLED[said["asked"]] in said["text"]
+            assert row["duration"] == pytest.approx(sound["duration"] + asked["duration"])
+        speakers[split] = {row["speaker"] for row in rows}
+    assert not speakers["train"] & speakers["test"] and not speakers["dev"] & speakers["test"]
 
 
 def test_real_recordings(real_data, tmp_path):

@@ -9,8 +9,11 @@ filename, fold and category, and audio/. Written are for each fold of `folds`
 
 Fold k is test; the fold after it is dev, for every choice that is made; three are train. Questions
 of dev and of test have forms of words of their own. Answers are balanced within each kind, so that
-no constant answer scores. With `spoken`, `spoken_<split>` has the questions about one sound spoken
-by espeak-ng, in voices that differ between the splits.
+no constant answer scores. With `spoken` there are questions that are speech, by espeak-ng, in
+voices that differ between the splits:
+
+    fold<k>/spoken_<split>                a sound and a spoken question, yes or no
+    words_<split>                         those questions alone, with their words
 
     speechllm data prepare esc10 --corpus ESC-10 --out data/esc10
 
@@ -27,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from speechllm.data import manifest
-from speechllm.data.corpora import _questions
+from speechllm.data.corpora import _questions, _spoken
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, measure
 from speechllm.data.corpora._questions import Asker, Question
 from speechllm.data.corpora._table import read_csv
@@ -80,7 +83,9 @@ class Config:
         found = Faults(self.on_error)
         clips = _measured(list(_clips(self.corpus, found)), found)
         found.settle(Path(self.out).absolute())
-        entries = {}
+        out = Path(self.out).absolute()
+        spoken = _spoken.speak(CALLED, out / "spoken", self.seed) if self.spoken else {}
+        entries = {f"words_{split}": _words(part) for split, part in spoken.items()}
         for fold in self.folds:
             for split, part in _split(clips, fold).items():
                 if not part:
@@ -88,8 +93,11 @@ class Config:
                 entries[f"fold{fold}/{split}"] = [_class_entry(clip) for clip in part]
                 rng = self._rng(f"{fold} {split}")
                 entries[f"fold{fold}/questions_{split}"] = list(_questioned(part, split, self, rng))
-        made = finish(self.out, entries, found)
-        return made | self._write_text()
+                if spoken:
+                    asked = _spoken.about(spoken[split], _by_name(part), rng)
+                    place = f"fold {fold}, {split}"
+                    entries[f"fold{fold}/spoken_{split}"] = [Entry(row, place) for row in asked]
+        return finish(self.out, entries, found) | self._write_text()
 
     def _write_text(self) -> dict[str, Path]:
         made = {}
@@ -172,13 +180,26 @@ def _questioned(
                 yield Entry(_row(id, question, clip, clips, rng), clip.path)
 
 
+def _part(clip: Clip) -> dict:
+    return {"type": "audio", "audio": clip.path, "duration": clip.seconds}
+
+
+def _by_name(clips: list[Clip]) -> dict[str, list[dict]]:
+    """Parts of messages, by the names of the sounds."""
+    return {name: [_part(clip) for clip in clips if clip.name == name] for name in CALLED}
+
+
+def _words(spoken: list[dict]) -> list[Entry]:
+    """Spoken questions by themselves: what is said in each."""
+    return [Entry(row | {"kind": "words"}, row["audio"]) for row in spoken]
+
+
 def _row(id: str, q: Question, clip: Clip, clips: list[Clip], rng: np.random.Generator) -> dict:
     row = {"id": id, "text": q.text, "kind": q.kind, "choices": list(q.choices)}
     if len(q.heard) == 1:
         return row | {"audio": clip.path, "duration": clip.seconds, "question": q.question}
     sounds = _sounds(q.heard, clip, clips, rng)
-    parts = [{"type": "audio", "audio": s.path, "duration": s.seconds} for s in sounds]
-    content = [*parts, {"type": "text", "text": q.question}]
+    content = [*map(_part, sounds), {"type": "text", "text": q.question}]
     turns = [{"role": "user", "content": content}, {"role": "assistant", "content": q.text}]
     return row | {"duration": sum(s.seconds for s in sounds), "messages": turns}
 
@@ -193,6 +214,8 @@ def _sounds(
             chosen.append(clip)
             continue
         others = [c for c in clips if c.name == name and c not in (clip, *chosen)]
+        if not others:
+            raise ValueError(f"fold {clip.fold}: one clip of {name} alone; a comparison wants two")
         chosen.append(others[int(rng.integers(len(others)))])
     return chosen
 
