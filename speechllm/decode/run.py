@@ -97,7 +97,9 @@ def decode(
     if not left:
         return tally
     other = heard.make(options.audio, manifest, system.extractor, system.preset.seed)
-    examples = Examples.of(system, manifest.subset(left), answer=False, heard=other)
+    kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
+    parts = system, manifest.subset(left)
+    examples = Examples.of(*parts, answer=False, heard=other, cache_mb=kept)
     began = time.perf_counter()
     with open(out, "a", encoding="utf-8") as file:
         for batch, chosen in _batches(examples, options, tally):

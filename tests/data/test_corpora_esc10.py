@@ -199,7 +199,7 @@ def test_spoken_questions_ask_about_sounds_of_their_fold(corpus, tmp_path, monke
     paths = esc10.prepare(str(corpus), str(tmp_path / "out"), **options)
     speakers = {}
     for split, fold in (("train", "345"), ("dev", "2"), ("test", "1")):
-        words = {row["audio"]: row for row in Manifest(paths[f"words_{split}"])}
+        words = {row["audio"]: row for row in Manifest(paths[f"fold1/words_{split}"])}
         rows = list(Manifest(paths[f"fold1/spoken_{split}"]))
         assert len(rows) == len(words) and Counter(r["text"] for r in rows)["yes"] == len(rows) / 2
         for row in rows:

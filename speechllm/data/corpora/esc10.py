@@ -13,7 +13,7 @@ no constant answer scores. With `spoken` there are questions that are speech, by
 voices that differ between the splits:
 
     fold<k>/spoken_<split>                a sound and a spoken question, yes or no
-    words_<split>                         those questions alone, with their words
+    fold<k>/words_<split>                 the questions alone, with their words
 
     speechllm data prepare esc10 --corpus ESC-10 --out data/esc10
 
@@ -85,7 +85,7 @@ class Config:
         found.settle(Path(self.out).absolute())
         out = Path(self.out).absolute()
         spoken = _spoken.speak(CALLED, out / "spoken", self.seed) if self.spoken else {}
-        entries = {f"words_{split}": _words(part) for split, part in spoken.items()}
+        entries = {}
         for fold in self.folds:
             for split, part in _split(clips, fold).items():
                 if not part:
@@ -96,6 +96,7 @@ class Config:
                 if spoken:
                     asked = _spoken.about(spoken[split], _by_name(part), rng)
                     place = f"fold {fold}, {split}"
+                    entries[f"fold{fold}/words_{split}"] = _words(spoken[split])
                     entries[f"fold{fold}/spoken_{split}"] = [Entry(row, place) for row in asked]
         return finish(self.out, entries, found) | self._write_text()
 
