@@ -4,24 +4,23 @@
 #   run.sh --corpus DIR [--folds "1 2 3 4 5"] [--spoken true] [--out DIR] [--stage N] [--stop-stage M]
 #
 # DIR holds esc10.csv (or ESC-50's meta/esc50.csv) and audio/. Each published fold is the test once,
-# the fold after it is dev, and nothing is chosen on a test fold. Questions of the test have forms of
-# words that training never had. All is decoded with the sounds as they are, shuffled and silenced:
-# so much comes from listening. --spoken true: there are questions that are speech, too. Stages: 0
-# look, 1 manifests, 2 tokenizer, 3 the LLM reads, 4 train each fold, 5 decode, 6 score and report.
+# the fold after it is dev, on which all was chosen (--learn train leaves it out of training), and no
+# test fold chooses anything. Questions of the test have forms of words that training never had. All
+# is decoded with the sounds as they are, shuffled and silenced: so much comes from listening.
+# --spoken true: there are questions that are speech, too. Stages: 0 look, 1 manifests, 2 tokenizer,
+# 3 the LLM reads, 4 train each fold, 5 decode, 6 score and report.
 
 # shellcheck disable=SC2086,SC2046  # several words are wanted
 set -euo pipefail
-corpus=
-out=exp/esc10
-preset=esc10 seed=0
+corpus='' report=''
+out=exp/esc10 preset=esc10 seed=0
 folds="1 2 3 4 5"
-spoken=false
+spoken=false learn="train dev"
 train_options=
-report=
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../../options.sh"
 data=$out/data
-also=--no-spoken sounds=train questions=questions_train sets="test questions_test"
+also=--no-spoken sounds=$learn questions=$(printf 'questions_%s ' $learn) sets="test questions_test"
 if [ "$spoken" != false ]; then
   also=--spoken sounds+=" words_train" questions+=" spoken_train" sets+=" spoken_test"
 fi
