@@ -91,7 +91,8 @@ def _tokenizer(args: argparse.Namespace) -> None:
     from speechllm.data.tokenizer import train
 
     rows = [row for path in args.manifest for row in Manifest(path)]
-    texts = [row[key] for row in rows for key in ("text", "translation") if row.get(key)]
+    keys = ("question", "text", "translation")
+    texts = [row[key] for row in rows for key in keys if row.get(key)]
     size = train(texts + args.also * -(-len(rows) // 10), args.vocab_size, args.out)
     print(f"{args.out}: {size} units")
 

@@ -11,8 +11,10 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = "Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on."
     parser.add_argument("model", type=Path, help="an experiment, or one stage or checkpoint of it")
-    parser.add_argument("manifest", type=Path, help="what to decode")
-    parser.add_argument("--out", type=Path, help="folder; MODEL/decode_MANIFEST if not given")
+    parser.add_argument("manifest", type=Path, nargs="+", help="what to decode")
+    parser.add_argument(
+        "--out", type=Path, help="folder, of one manifest; MODEL/decode_MANIFEST[_AUDIO] otherwise"
+    )
     parser.add_argument("--num-beams", type=int, default=1, help="beam search; 1 is greedy")
     parser.add_argument(
         "--max-batch-s",
@@ -31,6 +33,13 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         type=int,
         default=10,
         help="repetitions of one n-gram that end an answer as a loop; 0: no guard",
+    )
+    parser.add_argument(
+        "--audio",
+        nargs="+",
+        choices=("real", "shuffled", "silent"),
+        default=["real"],
+        help="each sound as it is, another's of the manifest, or silence: does the model listen?",
     )
     parser.add_argument(
         "--set",
@@ -58,27 +67,38 @@ def asked(system, changes: list[str]):
 
 
 def run(args: argparse.Namespace) -> None:
-    """Decode."""
+    """Decode each manifest, heard in each way."""
     import torch
+
+    from speechllm.models import store
+    from speechllm.train import checkpoint
+
+    jobs = [(manifest, audio) for manifest in args.manifest for audio in args.audio]
+    if args.out and len(jobs) > 1:
+        raise ValueError(f"--out is for one manifest, heard in one way; got {len(jobs)}")
+    folder = checkpoint.final(args.model)
+    system, model = store.load(folder)
+    system = asked(system, args.set)
+    auto = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(auto if args.device == "auto" else args.device)
+    for path, audio in jobs:
+        heard = "" if audio == "real" else f"_{audio}"
+        out = args.out or args.model / f"decode_{path.stem}{heard}"
+        _decode(args, path, audio, out, system, model, str(folder))
+
+
+def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: str) -> None:
     from tqdm import tqdm
 
     from speechllm import provenance
     from speechllm.data.manifest import Manifest
     from speechllm.decode.run import Options, decode
-    from speechllm.models import store
-    from speechllm.train import checkpoint
 
-    folder = checkpoint.final(args.model)
-    manifest = Manifest(args.manifest)
-    out = args.out or args.model / f"decode_{args.manifest.stem}"
+    manifest = Manifest(path)
     out.mkdir(parents=True, exist_ok=True)
-    system, model = store.load(folder)
-    system = asked(system, args.set)
     task = system.preset.part("task", "tasks")
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(auto if args.device == "auto" else args.device)
     names = [field.name for field in dataclasses.fields(Options)]
-    options = Options(**{name: getattr(args, name) for name in names})
+    options = Options(**{name: getattr(args, name) for name in names} | {"audio": audio})
     with tqdm(total=len(manifest), unit="utt", disable=None) as bar:
         tally = decode(system, model, manifest, out / "hyp.jsonl", options, bar.update)
     for error in tally.errors:
@@ -87,9 +107,9 @@ def run(args: argparse.Namespace) -> None:
         facts = provenance.facts(
             preset=system.preset.name,
             seed=system.preset.seed,
-            checkpoint=str(folder),
+            checkpoint=checkpoint,
             metric=task.metric,
-            manifest=str(args.manifest),
+            manifest=str(path),
             manifest_digest=manifest.digest(),
             rtfx=round(tally.rtfx, 2),
             options=dataclasses.asdict(options),

@@ -37,6 +37,8 @@ class Config:
         time_masks: number of masks over time, up to `time_width` frames and `time_ratio` of all.
         mask_fill: what stands under a mask, the features' "mean" or "zero".
         time_warp: one frame is moved by up to so many frames, the rest stretched to fit.
+        shift: frames are turned round by up to this share of the utterance, either way, what leaves
+            at one end coming in at the other; for sounds, not for words.
         vtln: log-mel of a vocal tract 1 / vtln to vtln times as long (Jaitly & Hinton 2013).
     """
 
@@ -56,6 +58,7 @@ class Config:
     time_ratio: float = 0.2
     mask_fill: str = "mean"
     time_warp: int = 0
+    shift: float = 0.0
     vtln: float = 0.0
 
     def __post_init__(self):
@@ -111,6 +114,8 @@ class Config:
         """Augment features (T, F); waveforms (N,) stay as they are."""
         if x.ndim == 1:
             return x
+        if self.shift:
+            x = torch.roll(x, round(float(rng.uniform(-self.shift, self.shift)) * len(x)), 0)
         if self.vtln:
             x = augment.warp_mel(x, float(rng.uniform(1 / self.vtln, self.vtln)))
         if self.time_warp:

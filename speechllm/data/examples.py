@@ -59,6 +59,7 @@ class Examples:
         augment: None in evaluation.
         answer: with the answer (training, validation) or up to it (decoding).
         seed: seed of augmentation and prompts.
+        heard: what replaces each sound (data/heard.py), None where they are heard as they are.
         cache_mb: frames kept in memory between epochs, where no augmentation changes the wave.
         needs: what objectives want besides: "pairs" (rows with `chosen` and `rejected`), "words".
     """
@@ -71,6 +72,7 @@ class Examples:
     augment: Augment | None = None
     answer: bool = True
     seed: int = 0
+    heard: object = None
     cache_mb: int = 0
     needs: frozenset = frozenset()
     named: dict = field(default_factory=dict)
@@ -154,13 +156,15 @@ class Examples:
 
     def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
         """Decode one medium, run the front end, augment."""
+        asked = part
+        part = self.heard.part(part) if self.heard else part
         key = (part["audio"], part.get("start"), part.get("duration"))
         x, n = self._cache.get(key) or self._extract(part, rng)
         if rng is None or not self.augment.on_waves:
             self._keep(key, x, n)
         if rng is not None:
             x = self.augment.frames(x, n, rng)
-        return x, n
+        return (self.heard.frames(asked, x) if self.heard else x), n
 
     def _keep(self, key: tuple, x: torch.Tensor, n: int) -> None:
         """Keep frames while there is room; they are never changed in place."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from speechllm.data import loader
+from speechllm.data import heard, loader
 from speechllm.data.chat import Builder
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
@@ -17,6 +17,7 @@ from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
 TOKENS_PER_S = 25.0  # no language is spoken faster, even spelled letter by letter
+KEPT = ("speaker", "lang", "task", "duration", "kind", "choices")  # of a row, for the scores
 TOKENS_SPARE = 16  # and short utterances get this many more
 
 
@@ -29,6 +30,8 @@ class Options:
         max_batch_s: rows x longest utterance, in seconds.
         max_tokens_per_s: bounds the length of an answer by the audio's duration.
         max_repeats: repetitions of one n-gram that end an answer as a loop, 0: no guard.
+        audio: "real"; or "shuffled" (each sound is another's of the manifest, drawn by the
+            preset's seed) or "silent", to see how much the model listens.
         workers, on_error: as in training.
         precision: "fp32" or "bf16".
     """
@@ -37,6 +40,7 @@ class Options:
     max_batch_s: float = 200.0
     max_tokens_per_s: float = TOKENS_PER_S
     max_repeats: int = 10
+    audio: str = "real"
     workers: int = 1
     on_error: str = "stop"
     precision: str = "fp32"
@@ -92,7 +96,10 @@ def decode(
     tally = Tally(n_done_before=len(manifest) - len(left))
     if not left:
         return tally
-    examples = Examples.of(system, manifest.subset(left), answer=False)
+    other = heard.make(options.audio, manifest, system.extractor, system.preset.seed)
+    kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
+    parts = system, manifest.subset(left)
+    examples = Examples.of(*parts, answer=False, heard=other, cache_mb=kept)
     began = time.perf_counter()
     with open(out, "a", encoding="utf-8") as file:
         for batch, chosen in _batches(examples, options, tally):
@@ -145,7 +152,7 @@ def _entry(examples: Examples, row: dict, answer: generation.Answer, seconds: fl
     """Make a line of hyp.jsonl; what an answer says and is held against is the task's to know."""
     task, tokenizer = examples.task, examples.builder.tokenizer
     text = tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
-    kept = {key: row[key] for key in ("speaker", "lang", "task", "duration") if key in row}
+    kept = {key: row[key] for key in KEPT if key in row}
     return {
         "id": row["id"],
         **(task.read(text, row) if hasattr(task, "read") else {"hyp": text}),

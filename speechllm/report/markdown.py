@@ -1,6 +1,6 @@
 """RESULTS.md: a table of all configurations, then each result line with how it was come by."""
 
-from speechllm.report import collect
+from speechllm.report import collect, listening
 from speechllm.report.collect import Experiment, Score
 
 NOTE = (
@@ -13,6 +13,8 @@ def write(experiments: list[Experiment], title: str) -> str:
     """Write the file."""
     rows = [row for experiment in experiments for row in summary(experiment)]
     parts = [f"# {title}", NOTE, _table(HEADS, rows)]
+    if heard := [row for e in experiments for row in listening.rows(e, set_name)]:
+        parts += ["## Does it listen?", _table(listening.HEADS, heard)]
     parts += [_section(e) for e in experiments if e.state != "not run"]
     return "\n\n".join(parts) + "\n"
 
@@ -84,7 +86,7 @@ def _facts(details: dict[str, str]) -> str:
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    right = {"%", "95 %", "training"}
+    right = {"%", "95 %", "training", *listening.HEADS[4:]}
     rule = ["---:" if head in right else "---" for head in heads]
     cells = [heads, rule, *([text.replace("|", "\\|") for text in row] for row in rows)]
     return "\n".join("| " + " | ".join(row) + " |" for row in cells)

@@ -4,19 +4,20 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from speechllm.report import collect, markdown, svg
+from speechllm.report import collect, listening, markdown, svg
 from speechllm.report.collect import Experiment, Score
 from speechllm.score import _page, run
 
 MOST_BARS = 60
 ONE_COLUMN = 12
 METRICS = {"duration_s": "by duration", "words": "by words of the reference",
-           "characters": "by characters of the reference", "task": "by task"}  # fmt: skip
+           "characters": "by characters of the reference", "task": "by task",
+           "kind": "by kind of question"}  # fmt: skip
 
 
 def write(experiments: list[Experiment], title: str, out: Path | None = None) -> str:
     """Write the page; links to alignments are relative to the folder of `out`."""
-    body = [f"<h1>{escape(title)}</h1>", _summary(experiments)]
+    body = [f"<h1>{escape(title)}</h1>", _summary(experiments), _listening(experiments)]
     body += [_section(e, out) for e in experiments if e.state != "not run"]
     body.append("<footer>Written by speechllm report from the files of the experiments.</footer>")
     css = (Path(__file__).parent / "report.css").read_text("utf-8")
@@ -34,6 +35,19 @@ def _summary(experiments: list[Experiment]) -> str:
             cells = "".join(_cell("td", k, t, right) for k, t in enumerate(texts))
             rows.append(f"<tr{style}>{cells}</tr>")
     return f'<div class="scroll"><table><tr>{heads}</tr>\n{"".join(rows)}</table></div>'
+
+
+def _listening(experiments: list[Experiment]) -> str:
+    rows = [row for e in experiments for row in listening.rows(e, markdown.set_name)]
+    if not rows:
+        return ""
+    right = tuple(range(4, len(listening.HEADS)))
+    lines = [
+        "".join(_cell(tag, k, text, right) for k, text in enumerate(cells))
+        for tag, cells in (("th", listening.HEADS), *(("td", row) for row in rows))
+    ]
+    table = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<h2>Does it listen?</h2><div class="scroll"><table>{table}</table></div>'
 
 
 def _cell(tag: str, k: int, text: str, right: tuple[int, ...]) -> str:

@@ -4,7 +4,7 @@ A metric is a file with what `__init__.py` lists. It may say more of itself: `NO
 is scored with by default; `REFERENCES`, the keys of a manifest's row that hold its reference;
 `MANY_REFERENCES` if `stats` takes a list of them; `signature(n_refs)`; `with_option(word)` for the
 metric that is asked for as "name:word"; `all_stats(utterances, texts)` where counting them one by
-one would be slow.
+one would be slow; `over(references)` where its fields depend on what is scored.
 """
 
 import importlib
@@ -43,6 +43,13 @@ def metric_module(name: str):
 def normaliser(module, name: str = ""):
     """Return the normaliser called `name`, or the metric's own where no name is given."""
     return normalise.get(name or getattr(module, "NORMALISER", "whisper-en"))
+
+
+def fitted(module, utterances: list, clean):
+    """Return a metric made for the references of these utterances, where it wants to be."""
+    if not hasattr(module, "over"):
+        return module
+    return module.over(clean_texts(one, clean)[0][0] for one in utterances)
 
 
 def count(utterances: list, module, clean) -> np.ndarray:

@@ -20,6 +20,7 @@ LABELS = {
     "empty_hyp": "empty hypothesis",
     "empty_ref": "empty reference",
     "missing": "missing",
+    "outside": "not among the choices",
 }
 _LEGEND = (
     '<p class="legend">Running text: what was recognised; small above it: what was said. '

@@ -31,6 +31,8 @@ class Utterance:
     duration: float | None = None
     missing: bool = False
     source: str = ""
+    kind: str = ""
+    choices: tuple[str, ...] = ()
 
     @property
     def ref(self) -> str | None:
@@ -150,10 +152,10 @@ def _utterance(row: dict, where: str) -> Utterance:
         isinstance(duration, bool) or not isinstance(duration, int | float)
     ):
         raise ValueError(f"{where}: 'duration' wants seconds, got {duration!r}")
-    texts = {key: _text(row, key, where) for key in ("speaker", "task", "stop", "source")}
+    texts = {key: _text(row, key, where) for key in ("speaker", "task", "stop", "source", "kind")}
     return Utterance(
         _id(row, where), _texts(row, "ref", where), _needed(row, "hyp", where),
-        duration=duration, **texts,
+        duration=duration, choices=_texts(row, "choices", where), **texts,
     )  # fmt: skip
 
 

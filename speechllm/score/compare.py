@@ -39,6 +39,7 @@ def compare_files(
             f"a comparison wants the same utterances in both files; these differ: "
             f"{_read.some(alone)}; decode both on the same manifest"
         )
+    module = _metric.fitted(module, list(a.values()), clean)
     rows = [_metric.count([system[name] for name in a], module, clean) for system in (a, b)]
     return intervals.paired(*rows, module.score, resamples, seed)
 

@@ -106,6 +106,7 @@ _COUNTS = {
     "loop": "with a loop (an n-gram four times in a row)",
     "burst": "with a burst of insertions",
     "cut": "cut by the length bound",
+    "outside": "with an answer that is none of the choices",
     "missing": "missing, counted as deletions",
 }
 
@@ -139,6 +140,7 @@ def score_file(
     clean = _metric.normaliser(module, normaliser)
     keys = getattr(module, "REFERENCES", _read.TEXT)
     utterances = _read.read(hyp_path, manifest, missing, keys)
+    module = _metric.fitted(module, utterances, clean)
     scored = score_utterances(utterances, module, clean)
     sources = {"hyp": Path(hyp_path).name, "hyp_sha256": _files.digest(hyp_path)}
     if manifest is not None:
@@ -159,6 +161,8 @@ def score_utterances(utterances: list, module, clean) -> list[Scored]:
     ):
         r, h = module.tokens(refs[0]), module.tokens(hyp)
         found = faults.find(one, r, h, module)
+        if one.choices and hyp not in {" ".join(clean(text).split()) for text in one.choices}:
+            found += ("outside",)
         scored.append(Scored(one, refs[0], hyp, stats, len(r), found))
     return scored
 
@@ -170,6 +174,8 @@ def _summarise(scored, metric, module, clean, context, sources, seed) -> Result:
     low, high = intervals.interval(stats, module.score, seed=seed)
     counts = {"utterances": len(scored)}
     counts |= {name: sum(name in s.faults for s in scored) for name in faults.NAMES}
+    if any(s.utterance.choices for s in scored):
+        counts["outside"] = sum("outside" in s.faults for s in scored)
     counts["empty_ref_tokens"] = sum(len(module.tokens(s.hyp)) for s in scored if not s.ref)
     signature = "|".join(
         [*_metric.signature(module, scored[0].utterance), f"norm={clean.signature}"]

@@ -1,10 +1,11 @@
-"""Scores of parts of a corpus: by speaker, by duration, by words of the reference, by task."""
+"""Scores of parts of a corpus: by speaker, duration, words of the reference, task and kind."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 DURATIONS_S = (2, 5, 10, 15, 20, 30, 60)
+MOST_ANSWERS = 100  # among which the best constant one is looked for
 SIZES = (0, 5, 10, 20, 30, 50, 100)
 
 
@@ -28,9 +29,25 @@ def make(scored: Sequence, metric) -> dict[str, list[dict]]:
         "duration_s": _duration,
         f"{metric.UNIT}s": lambda s: bins(s.n_ref, SIZES, whole=True),
         "task": lambda s: _natural(s.utterance.task),
+        "kind": lambda s: _natural(s.utterance.kind),
     }
     found = {name: _table(scored, key, metric) for name, key in keys.items()}
+    for one in found["kind"]:
+        one["constant"] = constant([s for s in scored if s.utterance.kind == one["name"]], metric)
     return {n: rows for n, rows in found.items() if len(rows) > (n == "task")}
+
+
+def constant(scored: Sequence, metric) -> float | None:
+    """Score of the one answer that scores best when it is given to everything; None for captions.
+
+    What is not above it may have been answered without listening.
+    """
+    answers = {s.ref for s in scored}
+    if len(answers) > MOST_ANSWERS or getattr(metric, "MANY_REFERENCES", False):
+        return None
+    totals = [np.sum([metric.stats(s.ref, one) for s in scored], 0) for one in sorted(answers)]
+    best = min if metric.LOWER_IS_BETTER else max
+    return best(float(metric.score(total)) for total in totals)
 
 
 def _natural(name: str) -> tuple[tuple, str] | None:

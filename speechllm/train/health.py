@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from speechllm.data.batch import Batch
+from speechllm.data.heard import silence_frame
+
+__all__ = ["Health", "norms", "shuffled", "silence_frame", "silent"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,6 @@ def shuffled(batch: Batch) -> Batch:
 def silent(batch: Batch, silence: torch.Tensor) -> Batch:
     """Replace every frame by `silence`, a frame (F,) of the front end on zeros (or a sample)."""
     return replace(batch, media=silence.expand_as(batch.media).contiguous())
-
-
-def silence_frame(extractor) -> torch.Tensor:
-    """Return what the front end makes of digital silence: one frame (F,), or one sample."""
-    x, n = extractor(torch.zeros(extractor.sampling_rate))
-    return x[n // 2]
 
 
 @torch.no_grad()

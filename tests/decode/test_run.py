@@ -1,8 +1,10 @@
 """Decoding: one line at a time, an interrupted decode goes on, bounds follow the duration."""
 
+import dataclasses
 import json
 
 import pytest
+import torch
 
 from speechllm.data.manifest import Manifest, write
 from speechllm.decode import run as decoding
@@ -90,3 +92,41 @@ def test_a_foreign_line_is_named(tmp_path):
     (tmp_path / "h").write_text('{"id": "a"}\nhello\n')
     with pytest.raises(ValueError, match="line 2: not a decoding result: hello"):
         finished(tmp_path / "h")
+
+
+def test_what_is_heard_is_another_s_or_silence(system_and_model, tiny, tmp_path, monkeypatch):
+    """The row keeps its id and reference; a decode that goes on hears what it would have heard."""
+    manifest, heard = Manifest(tiny / "train.jsonl"), {}
+
+    def listen(model, batch, bounds, *_):
+        heard.update(
+            zip(batch.names, zip(batch.media, batch.media_lengths, strict=True), strict=True)
+        )
+        return [decoding.generation.Answer([], "eos") for _ in bounds]
+
+    def hear(audio: str, begun: int = 0) -> dict:
+        heard.clear()
+        out = tmp_path / f"{audio}{begun}"
+        out.write_text("".join(f'{{"id": "{name}"}}\n' for name in manifest.ids[:begun]))
+        decode(*system_and_model, manifest, out, dataclasses.replace(OPTIONS, audio=audio))
+        refs = {name: row["ref"] for name, row in read(out).items() if "ref" in row}
+        assert refs == {row["id"]: row["text"] for row in list(manifest)[begun:]}
+        return {name: x[:n] for name, (x, n) in heard.items()}
+
+    monkeypatch.setattr(decoding, "_generate", listen)
+    real, shuffled, silent = (hear(audio) for audio in ("real", "shuffled", "silent"))
+    for name, x in shuffled.items():
+        (other,) = (k for k, y in real.items() if torch.equal(x, y))
+        assert other != name
+    for name, x in silent.items():
+        assert x.shape == real[name].shape and torch.equal(x, x[:1].expand_as(x))
+    for name, x in hear("shuffled", begun=5).items():
+        assert torch.equal(x, shuffled[name])
+
+
+def test_kind_and_choices_of_a_row_reach_the_scorer(system_and_model, tiny, tmp_path):
+    row = {**Manifest(tiny / "valid.jsonl")[0], "kind": "yes_no", "choices": ["low", "high"]}
+    write(tmp_path / "m.jsonl", [row])
+    decode(*system_and_model, Manifest(tmp_path / "m.jsonl"), tmp_path / "h", OPTIONS)
+    (line,) = read(tmp_path / "h").values()
+    assert line["kind"] == "yes_no" and line["choices"] == ["low", "high"]

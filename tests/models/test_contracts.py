@@ -138,6 +138,10 @@ ENCODERS = {
         (16, {**AST, **WEIGHTED, "patches": "mean"}),
     ],
     "beats": [(16, BEATS), (16, {**BEATS, **WEIGHTED, "patches": "mean"})],
+    "cnn": [
+        (16, {"channels": [8, 16]}),
+        (13, {"channels": [4, 8, 16], "kernel": 5, "stride": 1, "normalize": "utterance"}),
+    ],
     "conformer": [
         (80, CONFORMER),
         (24, {**CONFORMER, "normalize": "level"}),
@@ -217,6 +221,7 @@ ADAPTERS = {
         {"layers": 1, "stack": 4, "rest": "pad", "norm": "layer"},
         {"layers": 3, "hidden": 24, "stack": 4, "activation": "silu", "bias": False},
     ],
+    "name_posterior": [{"window": 4, "acoustic": True}],
     "perceiver": [{"latents": 5, "hidden": 24, "layers": 1, "norm": "none"}],
     "pool": [
         {"stride": 3, "rest": "pad", "norm": "none"},

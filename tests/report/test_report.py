@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from speechllm import report
-from speechllm.report import collect, svg
+from speechllm.report import collect, listening, svg
 from speechllm.score import run
 
 FACTS = {
@@ -125,3 +125,32 @@ def test_thin_keeps_the_mean():
 def test_paths_and_durations():
     assert collect.portable("a --x=/home/me/b.txt /c/d /e f/g") == "a --x=…/b.txt …/d /e f/g"
     assert [collect.duration(s) for s in (52.4, 432, 11100)] == ["52 s", "7 min 12 s", "3 h 05 min"]
+
+
+def test_scores_on_real_shuffled_and_silent_audio_stand_side_by_side(tmp_path):
+    """By kind of question too, with what the best constant answer scores."""
+    folder = tmp_path / "fold1"
+    given = {"": "yes no dog cat", "_shuffled": "yes yes dog dog", "_silent": "no no dog dog"}
+    for way, hyps in given.items():
+        (folder / f"decode_test{way}").mkdir(parents=True)
+        parts = zip("AABB", "yes no dog cat".split(), hyps.split(), strict=True)
+        rows = [
+            {"id": str(k), "kind": {"A": "yes_no", "B": "class"}[kind], "ref": ref, "hyp": hyp}
+            for k, (kind, ref, hyp) in enumerate(parts)
+        ]
+        hyp = folder / f"decode_test{way}" / "hyp.jsonl"
+        hyp.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        run.score_file(hyp, "accuracy", "basic", hyp.parent / "score_accuracy")
+    text = report.results([folder], page=tmp_path / "p.html")
+    head = "| configuration | set | metric | kind | real | shuffled | silent | constant answer |"
+    assert head in text
+    assert "| fold1 | test | ACCURACY | all | 100.00 (100.00 to 100.00) | 50.00 (" in text
+    assert "| fold1 | test | ACCURACY | yes_no | 100.00 | 50.00 | 50.00 | 50.00 |" in text
+    assert "| fold1 | test | ACCURACY | class | 100.00 | 50.00 | 50.00 | 50.00 |" in text
+    assert "Does it listen?" in (tmp_path / "p.html").read_text()
+
+
+def test_a_set_heard_in_one_way_alone_is_not_compared(experiment):
+    assert listening.split("test_silent") == ("test", "silent")
+    assert listening.split("questions_test") == ("questions_test", "real")
+    assert "Does it listen?" not in report.results([experiment])

@@ -6,7 +6,7 @@ import pytest
 from speechllm import config
 from speechllm.data import chat
 from speechllm.score import run
-from speechllm.tasks import asr, copy
+from speechllm.tasks import asr, caption, copy, qa
 
 ROW = {"id": "a", "audio": "a.wav", "start": 1.0, "duration": 2.0, "text": "ÄPFEL UND BIRNEN"}
 ROW |= {"lang": "de", "translation": "apples and pears", "translation_lang": "en"}
@@ -93,3 +93,47 @@ def test_runs_of_words_have_all_lengths():
     assert copy.run_of_words("one two", 3, 0, rng) == "one two"
     sizes = {len(copy.run_of_words(text, 1, 6, rng).split()) for _ in range(200)}
     assert sizes == set(range(1, 7))
+
+
+ASKED = {**ROW, "question": "is there a dog", "text": "yes", "choices": ["yes", "no"]}
+
+
+def test_a_question_is_the_row_s_own_and_the_prompt_stands_in_for_none():
+    user, assistant = qa.Config().messages(ASKED)
+    assert chat.media([user]) == [
+        {"type": "audio", "audio": "a.wav", "start": 1.0, "duration": 2.0}
+    ]
+    assert user["content"][1] == {"type": "text", "text": "is there a dog"}
+    assert assistant == {"role": "assistant", "content": "yes"}
+    task = qa.Config(prompt=("one", "two"))
+    assert task.messages(ROW)[0]["content"][1]["text"] == "one"
+    rng = np.random.default_rng(0)
+    drawn = {task.messages(ROW, rng)[0]["content"][1]["text"] for _ in range(30)}
+    assert drawn == {"one", "two"}
+
+
+def test_choices_are_shown_where_the_task_says_how():
+    task = qa.Config(question="Question: {}?", choices="Choose one: {}.", audio_first=False)
+    text, audio = task.messages(ASKED)[0]["content"]
+    assert text["text"] == "Question: is there a dog? Choose one: yes, no." and "audio" in audio
+    assert task.messages(ROW)[0]["content"][0]["text"] == "Question: what do you hear?"
+    for wrong in ({"choices": "Choose"}, {"question": "{} or {}"}):
+        with pytest.raises(ValueError, match="wanted one {}"):
+            qa.Config(**wrong)
+
+
+def test_names_stand_where_sounds_would():
+    row = {"id": "t", "heard": ["dog", "rain"], "question": "which is first", "text": "dog"}
+    user = qa.Config().messages(row)[0]
+    assert user["content"] == [{"type": "text", "text": "dog rain which is first"}]
+    with pytest.raises(KeyError, match="heard"):
+        qa.Config().messages({"id": "t", "text": "dog"})
+
+
+def test_one_of_several_descriptions_is_drawn_in_training():
+    row = {**ROW, "text": "a", "texts": ["a", "b", "c"]}
+    rng = np.random.default_rng(0)
+    assert {caption.Config().messages(row, rng)[-1]["content"] for _ in range(50)} == {*"abc"}
+    assert caption.Config().messages(row)[-1]["content"] == "a"
+    assert caption.Config().messages(ROW)[-1]["content"] == ROW["text"]
+    assert row["text"] == "a"

@@ -131,6 +131,8 @@ def _timed(
     row: dict[str, Any], lengths: dict[str, float | str]
 ) -> tuple[dict[str, Any], str | None]:
     """The row with its duration, and what is wrong with its times."""
+    if row.get("audio") is None:  # text alone, or messages whose sounds were measured before
+        return row, None
     length = lengths.get(row["audio"])
     if length is None:
         return row, None if os.path.exists(row["audio"]) else f"{row['audio']}: no such file"

@@ -1,0 +1,110 @@
+"""Classification: what a whole medium is called, in the LLM's own tokens, from encoder states.
+
+The target is the bag of the answer's tokens (a name is mostly one), so that no list of classes has
+to be given. With `mixup` two media of a batch are added, and so are their targets (arXiv
+1710.09412); features in decibels or logarithms mix well all the same (arXiv 1912.10211). The head
+belongs to the objective, or it is the adapter's own (`name_posterior`).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from speechllm.data.batch import Batch, Kind
+from speechllm.models.masks import zero_beyond
+from speechllm.models.model import Pass, SpeechLLM
+
+
+@dataclass(frozen=True)
+class Config:
+    """Weight in the stage's sum, and what the loss is on.
+
+    on: "encoder", with a head over the mean state, or "posterior", the head inside the adapter.
+    mixup: both parameters of the beta distribution that shares are drawn from; 0 mixes nothing.
+    label_smoothing: share of the target that goes to all tokens alike.
+    """
+
+    weight: float = 1.0
+    on: str = "encoder"
+    mixup: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self):
+        if self.on not in ("encoder", "posterior"):
+            raise ValueError(f"on: wanted 'encoder' or 'posterior', got {self.on!r}")
+        if self.mixup < 0 or not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"wanted mixup of 0 or more and label_smoothing of 0 to 1, got {self.mixup} and "
+                f"{self.label_smoothing}"
+            )
+
+    def build(self, model: SpeechLLM) -> nn.Module:
+        """Make the objective with its head.
+
+        Raises:
+            ValueError: on = "posterior" with an adapter that has no such head.
+        """
+        if self.on == "posterior" and not hasattr(model.adapter, "name_logits"):
+            raise ValueError('classification on = "posterior" wants the adapter name_posterior')
+        return Classification(self, model.encoder_dim, model.vocab_size)
+
+
+class Classification(nn.Module):
+    """Sum of the cross entropy (nats) over media, and their number."""
+
+    def __init__(self, config: Config, width: int, vocab_size: int):
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.head = nn.Linear(width, vocab_size) if config.on == "encoder" else None
+
+    def logits(self, result: Pass, states=None) -> torch.Tensor:
+        """Logits (M, V) of each medium; of the pass's own states unless others are given."""
+        states, lengths = states or result.states
+        if self.head is None:
+            return result.model.adapter.name_logits(states, lengths)
+        return self.head(zero_beyond(states, lengths).sum(1) / lengths[:, None])
+
+    def targets(self, batch: Batch) -> torch.Tensor:
+        """Share of each token in the answer of each medium's row, (M, V), without the close."""
+        row, start, _ = batch.slots.unbind(1)
+        own = (
+            batch.segments[row] == batch.segments[row, start, None]
+        )  # of a packed row, its example
+        answers = own & (batch.kinds == Kind.ANSWER)[row]
+        bags = torch.zeros(len(row), self.vocab_size, device=row.device)
+        bags.scatter_add_(1, batch.ids[row], answers.float())
+        return bags / bags.sum(1, keepdim=True).clamp(min=1)
+
+    def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (sum, count)."""
+        targets, states = self.targets(result.batch), None
+        if self.training and self.config.mixup:
+            states, targets = self.mixed(result, targets)
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        loss = nn.functional.cross_entropy(
+            self.logits(result, states).float(), targets, reduction="sum", label_smoothing=smoothing
+        )
+        return loss, torch.tensor(len(targets), device=loss.device)
+
+    def mixed(self, result: Pass, targets: torch.Tensor):
+        """States of each medium with a share of another one's added, and the mixed targets."""
+        batch, alpha = result.batch, self.config.mixup
+        shares = torch.distributions.Beta(alpha, alpha).sample((len(targets),)).to(targets.device)
+        other = torch.randperm(len(targets), device=targets.device)
+        weights = shares.reshape(-1, *[1] * (batch.media.dim() - 1))
+        media = weights * batch.media + (1 - weights) * batch.media[other]
+        lengths = torch.maximum(batch.media_lengths, batch.media_lengths[other])
+        targets = shares[:, None] * targets + (1 - shares[:, None]) * targets[other]
+        return result.model.encoder(media, lengths), targets
+
+    def count(self, batch: Batch) -> int:
+        """Number of media in a batch, known before any pass."""
+        return len(batch.slots)
+
+    def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Share of media whose most probable token is one of the answer's, as (sum, count)."""
+        best = self.logits(result).argmax(-1, keepdim=True)
+        right = self.targets(result.batch).gather(1, best) > 0
+        return {"accuracy": (right.sum(), torch.tensor(len(right)))}

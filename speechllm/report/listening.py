@@ -1,0 +1,58 @@
+"""How much an answer comes from listening: a score beside that on shuffled and on silent audio.
+
+Where a set was decoded with `--audio shuffled` or `silent` too, the scores stand side by side, all
+together and by kind of question, with what the best constant answer would score.
+"""
+
+from collections.abc import Callable, Iterator
+
+from speechllm.report.collect import Experiment, Score
+
+HEADS = ("configuration", "set", "metric", "kind", "real", "shuffled", "silent", "constant answer")
+WAYS = ("shuffled", "silent")
+
+
+def rows(experiment: Experiment, set_name: Callable[[Score], str]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of one experiment: all questions of a set, then each kind."""
+    found: dict[tuple[str, str], dict[str, Score]] = {}
+    for score in experiment.scores:
+        name, way = split(set_name(score))
+        metric = str(score.values.get("metric", "")).upper()
+        found.setdefault((name, metric), {})[way] = score
+    for (name, metric), ways in found.items():
+        if "real" not in ways or len(ways) < 2:
+            continue
+        cells = [_with_interval(ways[way]) if way in ways else "" for way in ("real", *WAYS)]
+        kinds = list(_by_kind(ways["real"]).values())
+        constant = kinds[0].get("constant") if len(kinds) == 1 else None
+        yield experiment.name, name, metric, "all", *cells, _number(constant)
+        yield from _kinds(experiment.name, name, metric, ways)
+
+
+def split(name: str) -> tuple[str, str]:
+    """Split the name of a decoded set into set and way: ("test", "silent")."""
+    base, _, way = name.rpartition("_")
+    return (base, way) if base and way in WAYS else (name, "real")
+
+
+def _kinds(name: str, set_name: str, metric: str, ways: dict) -> Iterator[tuple[str, ...]]:
+    tables = {way: _by_kind(score) for way, score in ways.items()}
+    if len(tables["real"]) < 2:
+        return
+    for kind, row in tables["real"].items():
+        cells = [_number(tables.get(way, {}).get(kind, {}).get("value")) for way in ("real", *WAYS)]
+        yield name, set_name, metric, kind, *cells, _number(row.get("constant"))
+
+
+def _by_kind(score: Score) -> dict[str, dict]:
+    return {row["name"]: row for row in score.values.get("tables", {}).get("kind", ())}
+
+
+def _with_interval(score: Score) -> str:
+    low, high = score.values.get("ci95") or (None, None)
+    span = "" if low is None or high is None else f" ({low:.2f} to {high:.2f})"
+    return _number(score.values.get("value")) + span
+
+
+def _number(value) -> str:
+    return "" if value is None else f"{value:.2f}"
