@@ -97,7 +97,7 @@ def test_presets_show_draws_and_estimates(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert "encoder wavlm (249, 1024) adapter linear (49, 4096)" in shown
     assert "adapter 18.88 M parameters" in shown and "lora 8.39 M parameters" in shown
-    assert "27.26 M at 0.0001: adapter.*, llm.*lora_*" in shown and "decoding 14." in shown
+    assert "27.27 M at 0.0001: adapter.*, llm.*lora_*" in shown and "decoding 14." in shown
 
 
 def test_one_model_is_asked_in_several_ways(tiny, tmp_path, capsys):

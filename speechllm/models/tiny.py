@@ -23,13 +23,14 @@ from speechllm.models.system import System
 # Names of sizes in all families of transformers and in our own Configs, and their tiny values.
 SMALL = {
     32: """hidden_size n_embd d_model dim embed_dim encoder_embed_dim hidden hidden_dim
-        word_embed_proj_dim attention_dim output_hidden_size classifier_proj_size""",
+        word_embed_proj_dim attention_dim output_hidden_size classifier_proj_size
+        ext_pw_out_channel depthwise_separable_out_channel""",
     64: "intermediate_size encoder_ffn_dim decoder_ffn_dim ffn_dim encoder_ffn_embed_dim ff",
     16: "num_conv_pos_embeddings conv_pos output_dim",
-    8: "head_dim subsampling_channels codevector_dim proj_codevector_dim",
+    8: "head_dim subsampling_channels codevector_dim proj_codevector_dim nemo_conv_channels",
     4: """num_attention_heads encoder_attention_heads decoder_attention_heads heads num_heads
         num_conv_pos_embedding_groups conv_pos_groups n_head""",
-    2: "num_hidden_layers encoder_layers decoder_layers layers num_layers n_layer every",
+    2: "num_hidden_layers encoder_layers decoder_layers layers num_layers n_layer every num_blocks",
 }
 SIZES = {name: size for size, words in SMALL.items() for name in words.split()}
 KV_HEADS = ("num_key_value_heads", "kv_heads")  # as many as heads, or half
