@@ -70,7 +70,7 @@ def pair(kit, room, processor):
     )
     model = transformers.Phi4MultimodalForCausalLM(config)
     speech = model.model.embed_tokens_extend.audio_embed
-    for name, parameter in speech.named_parameters():
+    for parameter in speech.parameters():
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=1.4 * parameter[0].numel() ** -0.5)
     torch.nn.init.normal_(speech.encoder.encoder_embedding.global_mean)
