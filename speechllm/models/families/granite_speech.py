@@ -6,9 +6,9 @@ left out; three soft tokens for each 15 steps, the last window filled with zeros
 Departures: each audio is read alone. There padding changes a result (neither the conformer nor the
 Q-Former has a mask, and the features of a padded wave differ at its end), and one audio in a batch
 lets LoRA take part in every row; here a row without audio is the plain LLM's. Logits are divided by
-the LLM's logits_scaling, as in Granite itself and in transformers before the model was taken apart;
-its 5.23 leaves that out. The date of the usual system turn is left out. Checked against
-transformers' classes; tokenizer and chat format of the published ones from their model cards.
+the LLM's logits_scaling, as in Granite itself; transformers 5.23 leaves that out of this model. The
+date of the usual system turn is left out. Checked against transformers' classes; tokenizer and chat
+format of the published checkpoints are those of their model cards.
 """
 
 from speechllm.models.families import _shared
