@@ -13,7 +13,8 @@ the same bytes.
 Pairs: https://tatoeba.org (CC BY 2.0 FR), or https://www.manythings.org/anki.
 """
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,32 +68,36 @@ class Config:
         _check(self)
         out = Path(self.out).absolute()
         manifests = {name: out / f"{name}.jsonl" for name in SPLITS}
-        mark = _speech.Mark(out, VERSION, self)
+        digest = hashlib.sha256(table.read_bytes()).hexdigest()[:16]
+        mark = _speech.Mark(out, VERSION, replace(self, corpus=digest))
         if mark.is_there() and all(path.exists() for path in manifests.values()):
             return manifests
         mark.remove()
         rng = np.random.default_rng(self.seed)
         sides = [self._codes().index(code) for code in (source, target)]
-        n_all = self.n_text and max(self.n_text, self.n_pairs)
-        pairs = _pairs.simplest(_pairs.read(table, *sides), n_all)
-        simple = pairs[: self.n_pairs]
-        sets = _pairs.hold_out(simple, {"dev": self.n_dev, "test": self.n_test}, rng)
-        sets["train"] = _spoken(_pairs.without(simple, [*sets.values()]), self.hours, rng)
-        left = _pairs.without(pairs, [sets["dev"], sets["test"]])
+        sets = self._choose(_pairs.read(table, *sides), rng)
         accents = ACCENTS.get(source, (source,))
         casts = {
             split: cast(split, [p.source for p in sets[split]], rng, accents=accents)
-            for split in ("train", "dev", "test")
+            for split in SHARDS
         }
         rows = _speech.speak(self, casts, SHARDS, out, _crowd)
-        rows["text"] = [{"id": f"text-{k:06d}"} for k in range(len(left))]
-        rows["text_dev"] = [{"id": f"text-dev-{k:05d}"} for k in range(len(sets["dev"]))]
-        sets |= {"text": left, "text_dev": sets["dev"]}
         for name, path in manifests.items():
-            made = zip(rows[name], sets[name], strict=True)
+            there = rows.get(name) or [{"id": f"{name}-{k:06d}"} for k in range(len(sets[name]))]
+            made = zip(there, sets[name], strict=True)
             manifest.write(path, [_row(row, pair, source, target) for row, pair in made])
         mark.write()
         return manifests
+
+    def _choose(self, pairs: list[Pair], rng: np.random.Generator) -> dict[str, list[Pair]]:
+        """Choose the pairs of each set."""
+        pairs = _pairs.simplest(pairs, self.n_text and max(self.n_text, self.n_pairs))
+        simple = pairs[: self.n_pairs]
+        sets = _pairs.hold_out(simple, {"dev": self.n_dev, "test": self.n_test}, rng)
+        held = list(sets.values())
+        sets["train"] = _spoken(_pairs.without(simple, held), self.hours, rng)
+        sets["text"], sets["text_dev"] = _pairs.without(pairs, held), sets["dev"]
+        return sets
 
     def _codes(self) -> list[str]:
         return [languages.code(given) for given in self.columns]
