@@ -4,7 +4,7 @@
     other = heard.make("silent", manifest, extractor)              # every frame is one of silence
 
 Given to `Examples` as `heard`. Rows keep their ids, questions and answers; so do the parts of a
-message that say `"question": true`, because they ask and are not asked about.
+message that say `"asks": true`, because they ask and are not asked about.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Shuffled:
 
     def part(self, part: dict) -> dict:
         """Return the part that is heard in place of this one."""
-        return part if part.get("question") else self.others[key(part)]
+        return part if part.get("asks") else self.others[key(part)]
 
     def frames(self, part: dict, x: torch.Tensor) -> torch.Tensor:
         """Leave frames as they are."""
@@ -45,7 +45,7 @@ class Silent:
 
     def frames(self, part: dict, x: torch.Tensor) -> torch.Tensor:
         """Return as many frames of silence as x (T, F) or (N,) has."""
-        return x if part.get("question") else self.frame.expand_as(x).contiguous()
+        return x if part.get("asks") else self.frame.expand_as(x).contiguous()
 
 
 def make(kind: str, manifest: Manifest, extractor, seed: int = 0) -> Shuffled | Silent | None:
@@ -85,7 +85,7 @@ def _sounds(row: dict) -> list[dict]:
     return [
         {"type": "audio", "audio": p["audio"], **{k: p[k] for k in kept if k in p}}
         for p in parts
-        if not p.get("question")
+        if not p.get("asks")
     ]
 
 

@@ -204,7 +204,7 @@ def test_spoken_questions_ask_about_sounds_of_their_fold(corpus, tmp_path, monke
         assert len(rows) == len(words) and Counter(r["text"] for r in rows)["yes"] == len(rows) / 2
         for row in rows:
             sound, asked = chat.media(row["messages"])
-            assert asked["question"] and "question" not in sound
+            assert asked["asks"] and "asks" not in sound
             assert Path(sound["audio"]).name[0] in fold
             name = esc10.NAMES[Path(sound["audio"]).stem.split("-")[2]][0]
             said = words[asked["audio"]]

@@ -13,9 +13,10 @@ def rows(n: int) -> list[dict]:
     made = [
         {"id": f"r{i}", "audio": f"s{i}.wav", "duration": 1.0 + i, "text": "x"} for i in range(n)
     ]
+    made[1]["question"] = "a row's own question is no mark of its sound"
     made.append({**made[0], "id": "again"})  # one sound, asked about twice
     parts = [{"type": "audio", "audio": f"s{i}.wav", "duration": 1.0 + i} for i in range(2)]
-    spoken = {"type": "audio", "audio": "q.wav", "duration": 2.0, "question": True}
+    spoken = {"type": "audio", "audio": "q.wav", "duration": 2.0, "asks": True}
     turns = [{"role": "user", "content": [*parts, spoken]}, {"role": "assistant", "content": "x"}]
     return [*made, {"id": "pair", "duration": 5.0, "text": "x", "messages": turns}]
 
@@ -52,7 +53,7 @@ def test_silence_keeps_the_length(tmp_path):
     x = torch.randn(7, 80)
     frame, _ = extractor(torch.zeros(16000))
     assert torch.equal(other.frames({}, x), frame[:1].expand(7, 80))
-    assert torch.equal(other.frames({"question": True}, x), x)
+    assert torch.equal(other.frames({"asks": True}, x), x)
     wave = heard.make("silent", manifest(tmp_path), features.get("wave16k"))
     assert torch.equal(wave.frames({}, torch.randn(9)), torch.zeros(9))
 

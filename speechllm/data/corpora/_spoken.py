@@ -64,7 +64,7 @@ def about(
             name = others[int(rng.integers(len(others)))]
         sound = sounds[name][int(rng.integers(len(sounds[name])))]
         question = {"type": "audio", "audio": row["audio"], "duration": row["duration"]}
-        content = [sound, {**question, "question": True}]
+        content = [sound, {**question, "asks": True}]
         answer = YES_NO[turn]
         turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
         yield {
