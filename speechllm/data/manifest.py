@@ -111,9 +111,14 @@ class Manifest(Sequence[dict[str, Any]]):
 
     def between(self, shortest_s: float, longest_s: float) -> "Manifest":
         """The examples of these lengths, longest first; only where `is_large`. Nothing is read."""
-        order, shorter = self._index.order, {"key": lambda line: -self._index.lengths_s([line])[0]}
-        first = bisect.bisect_left(order, -longest_s, **shorter)
-        return self._view(range(first, bisect.bisect_right(order, -shortest_s, **shorter)))
+        order, first, end = self._index.order, 0, len(self)
+        key = {"key": lambda line: -self._index.lengths_s([line])[0]}
+        longest, shortest = self._index.lengths_s(order[[0, -1]])
+        if longest > longest_s:  # a look-up touches pages, so none where nothing is left out
+            first = bisect.bisect_left(order, -longest_s, **key)
+        if shortest < shortest_s:
+            end = bisect.bisect_right(order, -shortest_s, **key)
+        return self._view(range(first, end))
 
     def _view(self, chosen: np.ndarray | range) -> "Manifest":
         other = object.__new__(Manifest)
