@@ -47,7 +47,7 @@ def tables(config) -> dict:
         "encoder": {"name": "phi4_conformer", "config": _shared.fields(audio)},
         "adapter": {"name": "mlp", "norm": "none"},
         "fusion": _shared.INTERLEAVE,
-        "llm": {"config": _shared.llm(text), "pad_token": "<|audio|>"},
+        "llm": {"config": _shared.llm(text, config.tie_word_embeddings), "pad_token": "<|audio|>"},
         "chat": {
             "bos": False,
             "system": "<|system|>{}<|end|>",

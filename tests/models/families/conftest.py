@@ -130,10 +130,9 @@ class Pair:
         """Give logits (positions, V) of ours and theirs, at all positions that are no padding."""
         labels = batch.ids.masked_fill(batch.segments == 0, IGNORE)
         result = self.ours(dataclasses.replace(batch, labels=labels))
-        kept = result.layout.segments[:, result.columns] > 0
         positions = batch.positions  # as their own generate counts them, from the first token on
         theirs = self.theirs(**inputs, position_ids=positions).logits[:, -batch.ids.shape[1] :]
-        return result.logits[kept], theirs[:, result.columns][kept]
+        return result.logits, theirs[result.places]
 
     @torch.no_grad()
     def tokens(self, batch, inputs: dict, n: int = 30) -> tuple[list, list]:
@@ -156,8 +155,7 @@ def alone(pair: Pair, batch, inputs: list[dict], n: int = 30) -> tuple[list, lis
     """
     pad = pair.system.tokenizer.pad_token_id
     result = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
-    kept = batch.segments[:, result.columns] > 0
-    logits = [row[keep] for row, keep in zip(result.logits, kept, strict=True)]
+    logits = [result.logits[result.places[0] == i] for i in range(len(batch.ids))]
     answers = generation.generate(pair.ours(batch), [n] * len(logits), -1, pad, max_repeats=0)
     ours = [(row, answer.ids) for row, answer in zip(logits, answers, strict=True)]
     theirs = []
