@@ -3,7 +3,6 @@
 import importlib
 
 import torch
-from speechllm.models.importing import renamed
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -15,6 +14,7 @@ from transformers.models.auto import modeling_auto
 
 from speechllm import config
 from speechllm.models import tiny
+from speechllm.models.importing import renamed
 
 FAMILIES = {"qwen2_audio": "qwen2_audio", "voxtral": "voxtral", "audio_flamingo3": "audioflamingo3"}
 
