@@ -110,8 +110,10 @@ def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: b
     ran = list(match(leaves, whole))
     kept = sum(_size(layer, n, bf16) for layer, n, waits in ran if waits)
     logits = sum(n * width_of(layer) for layer, n, waits in ran if waits and _wide(layer, whole))
-    live = LIVE * max(_size(layer, n, bf16) for layer, n, _ in ran) + _media(batch)
-    activations = round(KEPT * kept + WIDE * logits + live)
+    # what learns nothing runs first, before anything is kept
+    first = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if not waits), default=0)
+    live = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if waits), default=0)
+    activations = round(max(first, KEPT * kept + WIDE * logits + live) + _media(batch))
     return Estimate(_weights(whole), gradients, 2 * gradients, activations)
 
 
