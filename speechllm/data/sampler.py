@@ -52,7 +52,9 @@ class Sampler(Order):
     def __post_init__(self):
         if len(self.lengths) == 0:
             raise ValueError("no examples to make batches of: the manifest is empty")
-        order = np.argsort(-np.asarray(self.lengths), kind="stable")
+        # equal lengths in any order but the manifest's, which may be one class after the other
+        ties = np.random.default_rng(0).permutation(len(self.lengths))
+        order = np.lexsort((ties, -np.asarray(self.lengths)))
         object.__setattr__(
             self, "_buckets", self._cut(order) if self.shuffle else self._fill(order)
         )
