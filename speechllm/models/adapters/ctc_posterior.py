@@ -24,15 +24,12 @@ class Config:
     """Settings of the posterior adapter.
 
     blank_threshold: a step whose blank has this posterior or more is dropped. merge: neighbours
-    that spell the same become one token. sharpen: power of the posteriors of what is spelled; above
-    1 a soft token of a doubtful step is nearer to one token of text. acoustic: add a Linear of the
-    encoder's states, which starts at zero, so that the LLM can learn to hear what the posteriors do
-    not say.
+    that spell the same become one token. acoustic: add a Linear of the encoder's states, which
+    starts at zero, so that the LLM can learn to hear what the posteriors do not say.
     """
 
     blank_threshold: float = 0.5
     merge: bool = True
-    sharpen: float = 1.0
     acoustic: bool = False
 
     drops = True  # tokens depend on the content: `count` is the most there can be
@@ -41,8 +38,6 @@ class Config:
         """Refuse a threshold that is no probability."""
         if not 0 < self.blank_threshold <= 1:
             raise ValueError(f"blank_threshold: wanted above 0, to 1, got {self.blank_threshold}")
-        if self.sharpen <= 0:
-            raise ValueError(f"sharpen: wanted a power above 0, got {self.sharpen}")
 
     def count(self, n):
         """Give the most soft tokens that n encoder steps become; n may be a tensor of lengths."""
@@ -74,11 +69,10 @@ class CTCPosterior(nn.Module):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         (embedding,) = self._embedding
         states = zero_beyond(states, lengths)
-        logits = self.ctc_logits(states).float()
-        blank = logits.softmax(-1)[..., -1]
-        weights = (1 - blank).unsqueeze(-1)
-        spelled = (logits[..., :-1] * self.config.sharpen).softmax(-1) * weights
+        posteriors = self.ctc_logits(states).float().softmax(-1)
+        spelled, blank = posteriors[..., :-1], posteriors[..., -1]
         table = embedding.weight * getattr(embedding, "embed_scale", 1.0)  # Gemma scales its own
+        weights = spelled.sum(-1, keepdim=True)
         vectors = spelled @ table.float()
         if self.acoustic is not None:
             vectors = vectors + weights * self.acoustic(states).float()
