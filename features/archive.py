@@ -82,6 +82,8 @@ class Writer(folder.Writer):
     An archive without its .scp is not there.
     """
 
+    suffix = ".ark"
+
     def check(self, id: str, x: np.ndarray) -> None:
         """Refuse waves, and ids that an .scp cannot hold."""
         if x.ndim != 2:
@@ -89,15 +91,16 @@ class Writer(folder.Writer):
         if len(id.split()) != 1:
             raise ValueError(f"{id!r}: an id with spaces cannot stand in an archive; change it")
 
-    def write(self, path: Path, waiting: dict[str, tuple[np.ndarray, int]]) -> None:
-        """Write an archive, its .scp last."""
-        ark, lines = path.with_suffix(".ark"), []
-        with whole(ark) as file:
-            for id, (x, n) in waiting.items():
-                lines.append(f"{id} {ark}:{file.tell() + len(id.encode()) + 1}\n")
-                _kaldiio().save_ark(file, {id: x[:n]})
+    def put(self, file, id: str, x: np.ndarray, n: int) -> str:
+        """Write a matrix; returns its line of the .scp."""
+        line = f"{id} {self.path}:{file.tell() + len(id.encode()) + 1}\n"
+        _kaldiio().save_ark(file, {id: x[:n]})
+        return line
+
+    def index(self, path: Path, entries: dict) -> None:
+        """Write NAME-00.scp."""
         with whole(path.with_suffix(".scp")) as file:
-            file.write("".join(lines).encode())
+            file.write("".join(entries.values()).encode())
 
 
 def join(path) -> Path:

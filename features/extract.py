@@ -123,7 +123,9 @@ def _workers(
         _start(preset, options)
         yield map
         return
-    context = multiprocessing.get_context("spawn")  # fork and OpenMP do not go together
+    # a server that has imported, and computed nothing: fork and OpenMP do not go together
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["features.audio", "features.extractor"])
     with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=(preset, options)) as pool:
         try:
             yield lambda function, work: pool.map(function, work, chunksize=1)

@@ -13,7 +13,7 @@ import numpy as np
 
 from features import presets
 
-SHARD_BYTES = 64 << 20  # written when so much is waiting in memory
+SHARD_BYTES = 64 << 20  # of a shard; the next one begins when it holds so much
 
 
 def holds(extractor) -> dict:
@@ -72,31 +72,49 @@ def next_number(folder) -> int:
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator:
     """A binary file that takes the place of `path` only once it is whole and on the disk."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = _part(path)
     try:
-        with open(part, "wb") as file:
+        with _said(path), open(part, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be written ({error.strerror}); make room, run the same line again"
-        ) from None
+            _settle(file, path)
     finally:
         part.unlink(missing_ok=True)
 
 
-class Writer:
-    """Gathers utterances and writes them as `NAME-00`, `NAME-01`, ... of a folder that is claimed.
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
-    What was added is stored at the end of the `with`, also when that is an interrupt.
+
+def _settle(file, path: Path) -> None:
+    """Flush a part to the disk and give it its name."""
+    file.flush()
+    os.fsync(file.fileno())
+    os.replace(_part(path), path)
+
+
+@contextlib.contextmanager
+def _said(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written ({error.strerror}); make room, run the same line again"
+        ) from None
+
+
+class Writer:
+    """Writes utterances into `NAME-00`, `NAME-01`, ... of a folder that is claimed.
+
+    Each goes to its file as it comes, while it lies in the cache: nothing waits in memory. What was
+    added is stored at the end of the `with`, also when that is an interrupt.
     """
+
+    suffix = ""
 
     def __init__(self, folder, name: str):
         self.folder, self.name = Path(folder).absolute(), name
-        self._n_written, self._n_bytes = 0, 0
-        self._waiting: dict[str, tuple[np.ndarray, int]] = {}
+        self._n_written, self._file, self._first = 0, None, 0
+        self._held: dict[str, tuple] = {}  # of each utterance what its index wants, and its end
 
     def __enter__(self):
         return self
@@ -104,31 +122,70 @@ class Writer:
     def __exit__(self, *_) -> None:
         self.flush()
 
+    @property
+    def _end(self) -> int:
+        """Bytes up to the end of the last utterance."""
+        return next(reversed(self._held.values()))[1] if self._held else self._first
+
+    @property
+    def path(self) -> Path:
+        """Where the file that is being written will stand."""
+        return self.folder / f"{self.name}-{self._n_written:02d}{self.suffix}"
+
     def add(self, id: str, x, n: int) -> None:
         """Add an utterance: features (T, dim) or a wave (N,), `n` of them valid."""
         x = np.ascontiguousarray(x, dtype="<f4")
-        if not len(x) or id in self._waiting:
+        if not len(x) or id in self._held:
             raise ValueError(
                 f"{id}: {'is there already' if len(x) else 'has no frames'}; leave it out"
             )
         self.check(id, x)
-        self._waiting[id] = x, int(n)
-        self._n_bytes += x.nbytes
-        if self._n_bytes >= SHARD_BYTES:
+        with _said(self.path):
+            if self._file is None:
+                self._file = open(_part(self.path), "wb")  # flush closes it
+                self.begin(self._file, x)
+                self._first = self._file.tell()
+            self._file.seek(self._end)  # over what a failure may have left
+            entry = self.put(self._file, id, x, int(n))
+            end = self._file.tell()
+        self._held[id] = entry, end  # one step: an interrupt comes before or after it
+        if end >= SHARD_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
-        if self._waiting:
-            self.write(self.folder / f"{self.name}-{self._n_written:02d}", self._waiting)
-            self._waiting, self._n_bytes = {}, 0
+        """Give the file its name, then write its index; half an utterance is cut off before."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        path, entries = self.path, {id: entry for id, (entry, _) in self._held.items()}
+        try:
+            with _said(path), file:
+                if self._held:
+                    file.truncate(self._end)
+                    self.finish(file, entries)
+                    _settle(file, path)
+        finally:
+            _part(path).unlink(missing_ok=True)
+            self._held = {}
+        if entries:
+            self.index(path, entries)
             self._n_written += 1
 
     def check(self, id: str, x: np.ndarray) -> None:
-        """Raise ValueError for what this kind cannot hold."""
+        """Raise ValueError for what this kind, or the open file, cannot hold."""
 
-    def write(self, path: Path, waiting: dict[str, tuple[np.ndarray, int]]) -> None:
-        """Write utterances under `path`, which lacks its suffix; the index last."""
+    def begin(self, file, x: np.ndarray) -> None:
+        """Write what stands before the first utterance, which is `x`."""
+
+    def put(self, file, id: str, x: np.ndarray, n: int):
+        """Write an utterance; returns what its index wants of it."""
+        raise NotImplementedError
+
+    def finish(self, file, entries: dict) -> None:
+        """Write what had to wait for the last utterance."""
+
+    def index(self, path: Path, entries: dict) -> None:
+        """Write the index of the whole file `path`: without it the file is not there."""
         raise NotImplementedError
 
 

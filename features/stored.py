@@ -32,26 +32,44 @@ OPEN_SHARDS = 128  # mapped at a time: each holds a file descriptor, of which th
 class Writer(folder.Writer):
     """Writes shards: NAME-00.npy with NAME-00.json, and so on."""
 
-    def write(self, path: Path, waiting: dict[str, tuple[np.ndarray, int]]) -> None:
-        """Write a shard, its index last."""
-        widths = {x.shape[1:] for x, _ in waiting.values()}
-        if len(widths) > 1:
-            raise ValueError(f"{path}: features of several widths, {widths}; a set has one")
-        index = {
-            "ids": list(waiting),
-            "rows": [len(x) for x, _ in waiting.values()],
-            "valid": [n for _, n in waiting.values()],
-            "crc32": 0,
-        }
-        shape = (sum(index["rows"]), *widths.pop())
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        with whole(path.with_suffix(".npy")) as file:  # as np.save would, without a copy of it all
-            np.lib.format.write_array_header_1_0(file, header)
-            for x, _ in waiting.values():
-                file.write(x.data)
-                index["crc32"] = zlib.crc32(x, index["crc32"])
+    suffix = ".npy"
+
+    def check(self, id: str, x: np.ndarray) -> None:
+        """Refuse another width than that of the frames before it."""
+        if self._held and x.shape[1:] != self._shape:
+            raise ValueError(
+                f"{id}: its features are {x.shape}, those before it (rows, *{self._shape}); "
+                "a set has one width: leave it out"
+            )
+
+    def begin(self, file, x: np.ndarray) -> None:
+        """Write a header that leaves room for any number of rows."""
+        self._shape = x.shape[1:]
+        _header(file, (0, *self._shape))
+
+    def put(self, file, id: str, x: np.ndarray, n: int) -> tuple[int, int, int]:
+        """Write frames; returns rows, valid ones, and the CRC-32 of all so far."""
+        file.write(x.data)
+        before = next(reversed(self._held.values()))[0][-1] if self._held else 0
+        return len(x), n, zlib.crc32(x, before)
+
+    def finish(self, file, entries: dict) -> None:
+        """Write the header once more, with the rows there are."""
+        file.seek(0)
+        _header(file, (sum(rows for rows, _, _ in entries.values()), *self._shape))
+
+    def index(self, path: Path, entries: dict) -> None:
+        """Write NAME-00.json."""
+        rows, valid, checksums = zip(*entries.values(), strict=True)
+        index = {"ids": list(entries), "rows": rows, "valid": valid, "crc32": checksums[-1]}
         with whole(path.with_suffix(".json")) as file:
             file.write(json.dumps(index).encode())
+
+
+def _header(file, shape: tuple[int, ...]) -> None:
+    """As np.save writes it: padded, so that another number of rows changes no length."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 class Stored:
