@@ -26,7 +26,8 @@ def corpus(tmp_path_factory):
     for name, seconds in (("a", 1.5), ("b", 2.0)):
         path = folder / f"{name}.wav"
         soundfile.write(path, 0.1 * rng.standard_normal(int(16000 * seconds)), 16000)
-        rows.append({"id": name, "audio": str(path), "duration": seconds, "text": "low mid"})
+        row = {"id": name, "audio": str(path), "duration": seconds, "text": "low mid"}
+        rows.append(row | {"chosen": "low", "rejected": "mid"})
     manifest.write(folder / "all.jsonl", rows)
     return folder / "all.jsonl"
 

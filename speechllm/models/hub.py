@@ -8,6 +8,7 @@ import contextlib
 import re
 import sys
 from pathlib import Path
+from unittest import mock
 
 from safetensors import SafetensorError
 
@@ -136,3 +137,16 @@ def one_line(error: BaseException, most: int = 300) -> str:
     """Say an error of somebody else's in one line."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= most else words[:most] + " ..."
+
+
+def without_bitsandbytes():
+    """Make the context in which peft does not import bitsandbytes, which asks the Hub for code.
+
+    Only quantised layers want it, and who made them has imported it already.
+    """
+    if "bitsandbytes" in sys.modules:
+        return contextlib.nullcontext()
+    from peft.tuners.lora import model
+
+    names = ("is_bnb_available", "is_bnb_4bit_available")
+    return mock.patch.multiple(model, **dict.fromkeys(names, lambda: False))

@@ -18,6 +18,7 @@ from torch import nn
 
 from speechllm.config import fill, suggest
 from speechllm.data.batch import MEDIA, Batch
+from speechllm.models.hub import without_bitsandbytes
 
 DEFAULT = "default"  # peft's own name
 
@@ -143,7 +144,7 @@ def _inject(model: nn.Module, name: str, lora: Lora) -> None:
         target_modules="all-linear" if "all-linear" in lora.targets else list(lora.targets),
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), without_bitsandbytes():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
         inject_adapter_in_model(config, model, name)
     if lora.media:

@@ -112,6 +112,19 @@ def test_quantized(tmp_path, kind, bits):
     assert learns and all("lora_" in name for name in learns)
 
 
+def test_bitsandbytes_is_left_alone_where_nothing_is_quantized(monkeypatch):
+    """Its import asks the Hub for code to run; peft would do it for any LoRA."""
+    from peft.tuners.lora import model as peft_model
+
+    def asked():
+        pytest.fail("peft looks for bitsandbytes")
+
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
+    monkeypatch.setattr(peft_model, "is_bnb_available", asked)
+    make(config=LLAMA, lora={"r": 4})
+    assert "bitsandbytes" not in sys.modules and peft_model.is_bnb_available is asked
+
+
 def test_quantized_where_bitsandbytes_is_not(tmp_path, monkeypatch):
     """It is named, and how to get it."""
     make(config=LLAMA).save_pretrained(tmp_path)
