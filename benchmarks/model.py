@@ -11,12 +11,10 @@ that of a matrix product of 1024. `memory` compares logits at labels with logits
 
 import argparse
 import dataclasses
-import statistics
-import time
 
 import model_peers
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from model_clock import flops, medians, peak_flops, peak_mb, verdict
 
 from speechllm import config
 from speechllm.data.chat import Builder
@@ -27,7 +25,6 @@ from speechllm.models.system import System
 from speechllm.objectives import language_modelling
 
 TOKENS_PER_S = 4  # of speech, as text
-PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16, from their data sheets
 TRAINING_TARGET, DECODING_TARGET = 1.5, 1.0
 
 
@@ -53,8 +50,8 @@ def main() -> None:
     threads = f"{torch.get_num_threads()} threads, " if args.device == "cpu" else ""
     sizes = f"{sum(p.numel() for p in case.ours.parameters()):,} parameters"
     print(f"{args.preset} {args.size}, {sizes}, {name}, {threads}torch {torch.__version__}")
+    decoding(case, args)  # first: training takes the two sets of weights apart
     training(case, args)
-    decoding(case, args)
 
 
 class Case:
@@ -107,18 +104,17 @@ def durations(n: int) -> list[float]:
     return [30.0, *drawn.tolist()][:n] if n > 1 else [12.0]
 
 
-def medians(functions: list, runs: int, device: str) -> list[float]:
-    """Time functions in turns, after one run each; return the median seconds of each."""
-    seconds = [[] for _ in functions]
-    for run in range(runs + 1):
-        for function, kept in zip(functions, seconds, strict=True):
-            began = time.perf_counter()
-            function()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if run:
-                kept.append(time.perf_counter() - began)
-    return [statistics.median(kept) for kept in seconds]
+def step_of(model, loss_of):
+    """Make an optimiser step of a model."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=1e-5)
+
+    def step():
+        loss_of().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
 
 
 def training(case: Case, args) -> None:
@@ -127,19 +123,6 @@ def training(case: Case, args) -> None:
     lengths = [len(e.encoded.ids) for e in examples]
     plain, packed = case.batch(examples), case.batch(examples, pack=max(lengths))
     objective = language_modelling.Config().build(case.ours)
-
-    def step_of(model, loss_of):
-        learning = [p for p in model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(learning, lr=1e-5)
-
-        def step():
-            loss = loss_of()
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss.item()
-
-        return step
 
     def ours(batch):
         total, count = objective(case.ours(batch))
@@ -213,38 +196,6 @@ def decoding(case: Case, args) -> None:
               f"{f'{times:.2f}' if case.theirs else '-':>7}")  # fmt: skip
     if case.theirs:
         verdict("decoding, slowest row", min(worst), DECODING_TARGET)
-
-
-def verdict(what: str, times: float, target: float) -> None:
-    """Say whether a target is met."""
-    print(f"{what}: {times:.2f} times; target {target}: {'met' if times >= target else 'not met'}")
-
-
-def flops(function) -> int:
-    """Count the floating point operations of a function."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return counter.get_total_flops()
-
-
-def peak_flops(device: str) -> float:
-    """Most operations a second: of a known GPU its data sheet's, else those of a matrix product."""
-    if device == "cuda":
-        for name, peak in PEAKS.items():
-            if name in torch.cuda.get_device_name():
-                return peak
-    a = torch.randn(1024, 1024, device=device)
-    return 2 * 1024**3 / medians([lambda: a @ a], 5, device)[0]
-
-
-def peak_mb(function, device: str) -> float:
-    """Memory that a function needs at most, besides what is there before; in MB."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        function()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    return model_peers.forked_peak_mb(function)
 
 
 def memory(args) -> None:

@@ -1,8 +1,6 @@
 """Models of transformers that are peers of ours: the same sizes, weights and inputs."""
 
 import importlib
-import os
-import struct
 
 import torch
 from transformers import (
@@ -102,24 +100,3 @@ def generate(model, made: dict, bounds: list[int], pad: int) -> list[list[int]]:
     ends = StoppingCriteriaList([_Bounds(bounds, before, made["input_ids"].device)])
     out = model.generate(**made, generation_config=settings, stopping_criteria=ends)
     return out[:, before:].tolist()
-
-
-def forked_peak_mb(function) -> float:
-    """Run a function in a copy of this process; return by how much its memory grew at most."""
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        with open("/proc/self/statm") as file:
-            before = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1024
-        with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # the peak starts anew
-        function()
-        with open("/proc/self/status") as file:
-            peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-        os.write(write, struct.pack("d", (peak - before) / 1024))
-        os._exit(0)
-    os.close(write)
-    answer = os.read(read, 8)
-    os.close(read)
-    os.waitpid(child, 0)
-    return struct.unpack("d", answer)[0] if answer else float("nan")

@@ -26,7 +26,8 @@ def corpus(tmp_path_factory):
     for name, seconds in (("a", 1.5), ("b", 2.0)):
         path = folder / f"{name}.wav"
         soundfile.write(path, 0.1 * rng.standard_normal(int(16000 * seconds)), 16000)
-        row = {"id": name, "audio": str(path), "duration": seconds, "text": "low mid"}
+        row = {"id": name, "audio": str(path), "duration": seconds, "text": "low mid", "lang": "en"}
+        row |= {"translation": "tief", "translation_lang": "de"}
         rows.append(row | {"chosen": "low", "rejected": "mid"})
     manifest.write(folder / "all.jsonl", rows)
     return folder / "all.jsonl"

@@ -1,0 +1,78 @@
+"""Clocks and counters of benchmarks/model.py: seconds, operations, memory."""
+
+import os
+import statistics
+import struct
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16, from their data sheets
+
+
+def medians(functions: list, runs: int, device: str) -> list[float]:
+    """Time functions in turns, after one run each; return the median seconds of each."""
+    seconds = [[] for _ in functions]
+    for run in range(runs + 1):
+        for function, kept in zip(functions, seconds, strict=True):
+            began = time.perf_counter()
+            function()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if run:
+                kept.append(time.perf_counter() - began)
+    return [statistics.median(kept) for kept in seconds]
+
+
+def verdict(what: str, times: float, target: float) -> None:
+    """Say whether a target is met."""
+    print(f"{what}: {times:.2f} times; target {target}: {'met' if times >= target else 'not met'}")
+
+
+def flops(function) -> int:
+    """Count the floating point operations of a function."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+def peak_flops(device: str) -> float:
+    """Most operations a second: of a known GPU its data sheet's, else those of a matrix product."""
+    if device == "cuda":
+        for name, peak in PEAKS.items():
+            if name in torch.cuda.get_device_name():
+                return peak
+    a = torch.randn(1024, 1024, device=device)
+    return 2 * 1024**3 / medians([lambda: a @ a], 5, device)[0]
+
+
+def peak_mb(function, device: str) -> float:
+    """Memory that a function needs at most, besides what is there before; in MB."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    return _forked_peak_mb(function)
+
+
+def _forked_peak_mb(function) -> float:
+    """Run a function in a copy of this process; return by how much its memory grew at most."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        with open("/proc/self/statm") as file:
+            before = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1024
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # the peak starts anew
+        function()
+        with open("/proc/self/status") as file:
+            peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+        os.write(write, struct.pack("d", (peak - before) / 1024))
+        os._exit(0)
+    os.close(write)
+    answer = os.read(read, 8)
+    os.close(read)
+    os.waitpid(child, 0)
+    return struct.unpack("d", answer)[0] if answer else float("nan")
