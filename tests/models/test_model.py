@@ -70,7 +70,6 @@ ADAPTERS = {
     "linear": "stack=2,hidden=8",
     "mlp": "stack=2",
     "name_posterior": "window=3,acoustic=true",
-    "name_posterior": "window=4,acoustic=true",
     "perceiver": "latents=4,heads=2,kv_heads=1,head_dim=8",
     "pool": "",
     "qformer": "queries=4,hidden=16,heads=2,layers=2",
