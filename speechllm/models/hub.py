@@ -8,7 +8,6 @@ import contextlib
 import re
 import sys
 from pathlib import Path
-from unittest import mock
 
 from safetensors import SafetensorError
 
@@ -139,14 +138,27 @@ def one_line(error: BaseException, most: int = 300) -> str:
     return words if len(words) <= most else words[:most] + " ..."
 
 
+@contextlib.contextmanager
 def without_bitsandbytes():
-    """Make the context in which peft does not import bitsandbytes, which asks the Hub for code.
+    """Let peft be imported and used without bitsandbytes, whose import asks the Hub for code.
 
     Only quantised layers want it, and who made them has imported it already.
     """
     if "bitsandbytes" in sys.modules:
-        return contextlib.nullcontext()
-    from peft.tuners.lora import model
+        yield
+        return
+    sys.modules["bitsandbytes"] = None
+    try:
+        _look_again()
+        yield
+    finally:
+        del sys.modules["bitsandbytes"]
+        _look_again()
 
-    names = ("is_bnb_available", "is_bnb_4bit_available")
-    return mock.patch.multiple(model, **dict.fromkeys(names, lambda: False))
+
+def _look_again() -> None:
+    """Let peft forget whether it has seen bitsandbytes."""
+    from peft import import_utils
+
+    import_utils.is_bnb_available.cache_clear()
+    import_utils.is_bnb_4bit_available.cache_clear()

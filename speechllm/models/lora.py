@@ -121,10 +121,11 @@ def inject(model: nn.Module, loras: dict[str, Lora]) -> None:
     Raises:
         ValueError: targets that match no layer, with the names that would.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    with without_bitsandbytes():
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for name, lora in loras.items():
-        _inject(model, name, lora)
+        for name, lora in loras.items():
+            _inject(model, name, lora)
     for module in list(model.modules()):
         if isinstance(module, BaseTunerLayer):
             module.set_adapter(list(loras))
@@ -144,7 +145,7 @@ def _inject(model: nn.Module, name: str, lora: Lora) -> None:
         target_modules="all-linear" if "all-linear" in lora.targets else list(lora.targets),
         task_type="CAUSAL_LM",
     )
-    with warnings.catch_warnings(), without_bitsandbytes():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
         inject_adapter_in_model(config, model, name)
     if lora.media:
@@ -174,8 +175,8 @@ def _ends(name: str, target: str) -> bool:
 
 def _layers(model: nn.Module) -> list[nn.Module]:
     """List the layers that hold a LoRA."""
-    from peft.tuners.lora import LoraLayer
-
+    with without_bitsandbytes():
+        from peft.tuners.lora import LoraLayer
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 
