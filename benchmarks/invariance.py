@@ -78,7 +78,7 @@ def main() -> None:
     assert not missing, f"add to ENCODERS: {missing}"
     adapters = config.names("models.adapters")
     if not args.summary:
-        print(f"{'':<22} " + " ".join(f"{name[-7:]:>7}" for name in adapters), end="")
+        print(f"{'':<22} " + " ".join(f"{name[:7]:>7}" for name in adapters), end="")
     print(f"{'':<{23 if args.summary else 1}}{'worst':>7} {'logit':>7}")
     for name, nouns in ENCODERS.items():
         if args.encoder and not name.startswith(tuple(args.encoder)):
