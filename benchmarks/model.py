@@ -7,6 +7,9 @@ Random weights, no download; a peer gets ours, and the answers must be the same.
 30 s, mixed; the front end is outside the clock. Ours and the peer's runs are interleaved, figures
 are medians. MFU counts what each utterance takes alone, so padding is no work; on a CPU the peak is
 that of a matrix product of 1024. `memory` compares logits at labels with logits everywhere.
+
+Voxtral sees windows of 30 s whole, silence included, and each of its utterances fills half a row or
+more: nothing can be left out or packed there, so that its training is not 1.5 times the peer's.
 """
 
 import argparse

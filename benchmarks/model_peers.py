@@ -3,14 +3,8 @@
 import importlib
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    GenerationConfig,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
-from transformers.models.auto import modeling_auto
+import transformers
+from transformers import AutoConfig, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from speechllm import config
 from speechllm.models import tiny
@@ -47,12 +41,8 @@ def build(hf, audio_id: int):
     hf.audio_token_id = hf.audio_token_index = audio_id
     for part in (hf, hf.text_config):
         part.bos_token_id = part.eos_token_id = part.pad_token_id = None
-    mapping = modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
-    if hf.model_type in mapping:
-        import transformers
-
-        return getattr(transformers, mapping[hf.model_type])(hf)
-    return AutoModelForCausalLM.from_config(hf)
+    name = type(hf).__name__.removesuffix("Config") + "ForConditionalGeneration"
+    return getattr(transformers, name)(hf)
 
 
 def share(name: str, theirs, ours) -> None:

@@ -27,7 +27,8 @@ def corpus(tmp_path_factory):
         path = folder / f"{name}.wav"
         soundfile.write(path, 0.1 * rng.standard_normal(int(16000 * seconds)), 16000)
         row = {"id": name, "audio": str(path), "duration": seconds, "text": "low mid", "lang": "en"}
-        rows.append(row | {"translation": "tief", "translation_lang": "de"})
+        row |= {"translation": "tief", "translation_lang": "de"}
+        rows.append(row | {"chosen": "low", "rejected": "mid"})
     manifest.write(folder / "all.jsonl", rows)
     return folder / "all.jsonl"
 

@@ -60,7 +60,7 @@ def table() -> None:
         preset = config.load(name)
         system, model = anatomy.outline(preset)
         parts = [anatomy.name_of(preset, p) for p in ("encoder", "adapter", "fusion", "llm")]
-        rate = f"{anatomy.Lengths.of(system, 10.0).rate_hz:.1f}"
+        rate = f"{anatomy.rate_hz(system):.1f}"
         learns = [f"{s.name} {learning(x) / 1e6:.1f}" for s, x in memory.each_stage(system, model)]
         print(ROW.format(name, *parts, rate, ", ".join(learns)), flush=True)
 
@@ -79,7 +79,8 @@ def show(args: argparse.Namespace) -> None:
     print(f"{preset.name}, {args.seconds:g} s of audio\n")
     for row in anatomy.drawing(preset, system, model, args.seconds):
         print("  {:<10} {:<26} {}".format(*row))
-    print(f"  {'':<10} {anatomy.Lengths.of(system, args.seconds).rate_hz:g} soft tokens a second\n")
+    rate = f"{anatomy.rate_hz(system):.4g} soft tokens a second"
+    print(f"  {'':<10} {rate}, over {anatomy.WINDOW_S:g} s\n")
     counts = anatomy.count(model)
     for part, n in {**counts, "total": sum(counts.values())}.items():
         print(f"  {part:<10} {n / 1e6:12,.2f} M parameters")

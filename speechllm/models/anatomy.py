@@ -14,6 +14,7 @@ from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
 PARTS = ("encoder", "adapter", "fusion", "llm")
+WINDOW_S = 30.0
 VOCAB = 1000  # assumed for an LLM from nothing: its tokenizer is not a part of the preset
 
 
@@ -76,10 +77,10 @@ class Lengths:
         tokens = system.adapter.count(states)
         return cls(seconds, samples, frames, states, tokens, system.fusion.count(tokens))
 
-    @property
-    def rate_hz(self) -> float:
-        """Soft tokens a second."""
-        return self.tokens / self.seconds
+
+def rate_hz(system: System) -> float:
+    """Give the soft tokens a second, over the 30 s that an encoder bound to windows fills."""
+    return Lengths.of(system, WINDOW_S).tokens / WINDOW_S
 
 
 def name_of(preset: config.Preset, noun: str) -> str:

@@ -136,3 +136,29 @@ def one_line(error: BaseException, most: int = 300) -> str:
     """Say an error of somebody else's in one line."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) <= most else words[:most] + " ..."
+
+
+@contextlib.contextmanager
+def without_bitsandbytes():
+    """Let peft be imported and used without bitsandbytes, whose import asks the Hub for code.
+
+    Only quantised layers want it, and who made them has imported it already.
+    """
+    if "bitsandbytes" in sys.modules:
+        yield
+        return
+    sys.modules["bitsandbytes"] = None
+    try:
+        _look_again()
+        yield
+    finally:
+        del sys.modules["bitsandbytes"]
+        _look_again()
+
+
+def _look_again() -> None:
+    """Let peft forget whether it has seen bitsandbytes."""
+    from peft import import_utils
+
+    import_utils.is_bnb_available.cache_clear()
+    import_utils.is_bnb_4bit_available.cache_clear()

@@ -18,6 +18,7 @@ from torch import nn
 
 from speechllm.config import fill, suggest
 from speechllm.data.batch import MEDIA, Batch
+from speechllm.models.hub import without_bitsandbytes
 
 DEFAULT = "default"  # peft's own name
 
@@ -120,10 +121,11 @@ def inject(model: nn.Module, loras: dict[str, Lora]) -> None:
     Raises:
         ValueError: targets that match no layer, with the names that would.
     """
-    from peft.tuners.tuners_utils import BaseTunerLayer
+    with without_bitsandbytes():
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for name, lora in loras.items():
-        _inject(model, name, lora)
+        for name, lora in loras.items():
+            _inject(model, name, lora)
     for module in list(model.modules()):
         if isinstance(module, BaseTunerLayer):
             module.set_adapter(list(loras))
@@ -173,8 +175,8 @@ def _ends(name: str, target: str) -> bool:
 
 def _layers(model: nn.Module) -> list[nn.Module]:
     """List the layers that hold a LoRA."""
-    from peft.tuners.lora import LoraLayer
-
+    with without_bitsandbytes():
+        from peft.tuners.lora import LoraLayer
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 

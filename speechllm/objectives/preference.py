@@ -72,6 +72,11 @@ class Preference(nn.Module):
         self._reference = [reference]  # in a list: no part of what is trained or saved
         self._ready = False
 
+    @property
+    def copies(self) -> bool:
+        """Whether what learns is there a second time, as it was."""
+        return self._reference[0] is not None
+
     def margins(self, result: Pass) -> torch.Tensor:
         """How much more the chosen answer has gained on the reference than the rejected (B,)."""
         gained = log_likelihoods(result) - self.reference(result)

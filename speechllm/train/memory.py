@@ -107,6 +107,7 @@ def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: b
     leaves = trace(small, lambda: losses(small, stage, batch))
     learning = [p for p in whole.parameters() if p.requires_grad]
     gradients = sum(_bytes(p) for p in learning)
+    copied = gradients * any(getattr(one, "copies", False) for one in whole.objectives.values())
     ran = list(match(leaves, whole))
     kept = sum(_size(layer, n, bf16) for layer, n, waits in ran if waits)
     logits = sum(n * width_of(layer) for layer, n, waits in ran if waits and _wide(layer, whole))
@@ -114,7 +115,7 @@ def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: b
     first = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if not waits), default=0)
     live = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if waits), default=0)
     activations = round(max(first, KEPT * kept + WIDE * logits + live) + _media(batch))
-    return Estimate(_weights(whole), gradients, 2 * gradients, activations)
+    return Estimate(_weights(whole) + copied, gradients, 2 * gradients, activations)
 
 
 def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Estimate:

@@ -67,7 +67,14 @@ def test_drawing_and_rate():
     ]
     system, _ = anatomy.outline(config.load("audio_flamingo"))
     lengths = anatomy.Lengths.of(system, 10.0)
-    assert (lengths.positions, lengths.rate_hz) == (1, 9.9)
+    assert (lengths.positions, lengths.tokens) == (1, 99)
+
+
+def test_the_rate_of_an_encoder_bound_to_windows_is_that_of_a_full_one():
+    """Ten seconds of Voxtral have the tokens of thirty."""
+    system, _ = anatomy.outline(config.load("voxtral"))
+    assert anatomy.Lengths.of(system, 10.0).tokens == anatomy.Lengths.of(system, 30.0).tokens == 375
+    assert anatomy.rate_hz(system) == 12.5
 
 
 def test_match_scales_as_the_llm_scales_its_embeddings():

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from speechllm import config
+from speechllm.models import grouping
 
 WAVE = {
     "hidden_size": 32,
@@ -169,6 +170,15 @@ ENCODERS = {
             },
         ),
         (
+            20,
+            {
+                "branch": [
+                    {"name": "whisper", **narrow(WHISPER, "d_model")},
+                    {"name": "conformer", **CONFORMER, "dim": 16, "repeat": 2},
+                ]
+            },
+        ),
+        (
             1,
             {
                 "branch": [
@@ -297,7 +307,10 @@ def media_of(case, lengths: list[int], garbage: float = 0.0):
 
 def fixed(case) -> bool:
     """Say whether the front end pads every example to one window, which is then no padding."""
-    return case.name == "whisper" and case.table.get("window", "30s") != "variable"
+    return any(
+        table["name"] == "whisper" and table.get("window") != "variable" and "frontend" not in table
+        for table in case.table.get("branch", [case.table])
+    )
 
 
 def near(a, b, tolerance: float = 1e-4) -> bool:
@@ -363,6 +376,19 @@ def test_encoder_alone_is_as_in_any_batch(case, garbage):
         alone = model(*media_alone(case, batch, row))[0]
         assert near(states[row, :n], alone[0, :n]), row
         assert near(states[row, :n], shuffled[order.index(row), :n]), row
+
+
+@pytest.mark.parametrize("case", encoder_cases())
+@torch.no_grad()
+def test_encoder_in_groups_is_as_alone(case):
+    """Items of similar length go through it together, the batch cut to the longest of them."""
+    _, model = encoder(case)
+    batch = media(case, 33, 79, 7, 50, garbage=3e4)
+    assert len(grouping.groups(batch[1].tolist())) > 1
+    states, lengths = grouping.encode(model, *batch)
+    for row, n in enumerate(lengths.tolist()):
+        alone, steps = model(*media_alone(case, batch, row))
+        assert steps.tolist() == [n] and near(states[row, :n], alone[0, :n]), row
 
 
 def media_alone(case, batch, row: int):

@@ -1,5 +1,6 @@
 """The LLM: from a description and from a folder, LoRA, and every error it can answer with."""
 
+import subprocess
 import sys
 
 import pytest
@@ -110,6 +111,19 @@ def test_quantized(tmp_path, kind, bits):
     found.square().sum().backward()
     learns = {name for name, p in model.named_parameters() if p.grad is not None}
     assert learns and all("lora_" in name for name in learns)
+
+
+def test_bitsandbytes_is_left_alone_where_nothing_is_quantized():
+    """Its import asks the Hub for code to run, and peft's own would import it; later it may be."""
+    code = f"""
+import importlib.util, sys
+from speechllm.models.llm import Config
+Config(config={LLAMA}, lora={{"r": 4}}).build(60)
+assert "bitsandbytes" not in sys.modules
+from peft.import_utils import is_bnb_available
+assert is_bnb_available() == bool(importlib.util.find_spec("bitsandbytes"))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 def test_quantized_where_bitsandbytes_is_not(tmp_path, monkeypatch):

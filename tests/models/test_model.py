@@ -33,6 +33,8 @@ GRANITE = """input_dim=160,num_layers=2,hidden_dim=16,num_heads=2,context_size=1
 output_dim=12,conv_kernel_size=5"""
 PHI4 = """input_size=80,num_blocks=1,hidden_size=16,intermediate_size=24,num_attention_heads=2,
 ext_pw_out_channel=16,depthwise_separable_out_channel=16,nemo_conv_channels=4"""
+QWEN3 = """d_model=16,encoder_layers=1,encoder_attention_heads=2,encoder_ffn_dim=32,
+num_mel_bins=80,downsample_hidden_size=4"""
 WAVE, MEL = "frontend={name='wave16k'}", "frontend={name='whisper80'}"
 ENCODERS = {
     "conformer": [],
@@ -46,6 +48,7 @@ ENCODERS = {
     ],
     "granite_conformer": [MEL, f"encoder={{name='granite_conformer',config={{{GRANITE}}}}}"],
     "phi4_conformer": [MEL, f"encoder={{name='phi4_conformer',config={{{PHI4}}}}}"],
+    "qwen3_asr": [MEL, f"encoder={{name='qwen3_asr',config={{{QWEN3}}}}}"],
     "data2vec_audio": [WAVE, f"encoder={{name='data2vec_audio',config={{{DATA2VEC}}}}}"],
     "whisper": [MEL, f"encoder={{name='whisper',window='variable',config={{{WHISPER}}}}}"],
     "whisper 30 s": [

@@ -178,6 +178,8 @@ class Dual(nn.Module):
         parts = list(zip(config.branches, widths, strict=True))
         self.branches = nn.ModuleList(branch.encoder.build(width) for branch, width in parts)
         self.norms = nn.ModuleList(nn.LayerNorm(branch.encoder.dim) for branch, _ in parts)
+        shared = [e for e, (b, _) in zip(self.branches, parts, strict=True) if b.extractor is None]
+        self.windowed = any(getattr(encoder, "windowed", False) for encoder in shared)
 
     def forward(self, x, lengths):
         """Map x (B, N) or (B, T, F), lengths (B,) to states (B, L, D), lengths (B,)."""

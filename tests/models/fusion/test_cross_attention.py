@@ -229,11 +229,12 @@ def test_gradients(opened):
     ]
 
 
-def test_gradient_checkpointing_gives_the_same_gradients():
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma2", "mixtral"])
+def test_gradient_checkpointing_gives_the_same_gradients(family):
     """The LLM's layers are computed twice, the fusion's once; two joins may stand open."""
     found = []
     for on in (False, True):
-        llm = make_llm(gradient_checkpointing=on).train().requires_grad_(False)
+        llm = make_llm(family, gradient_checkpointing=on).train().requires_grad_(False)
         fusion = attached(llm)
         both = loss_of(llm, fusion, tokens()) + loss_of(llm, fusion, tokens().roll(1, 0))
         both.backward()
