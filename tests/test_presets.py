@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from speechllm import config
-from speechllm.data import manifest
+from speechllm.data import manifest, mixing
 from speechllm.data.manifest import Manifest
 from speechllm.decode import run as decoding
 from speechllm.models import store, tiny
@@ -26,7 +26,9 @@ def corpus(tmp_path_factory):
     for name, seconds in (("a", 1.5), ("b", 2.0)):
         path = folder / f"{name}.wav"
         soundfile.write(path, 0.1 * rng.standard_normal(int(16000 * seconds)), 16000)
-        rows.append({"id": name, "audio": str(path), "duration": seconds, "text": "low mid"})
+        row = {"id": name, "audio": str(path), "duration": seconds, "text": "low mid"}
+        other = {"lang": "en", "translation": "tief", "translation_lang": "de"}
+        rows.append({**row, **other, "chosen": "low mid", "rejected": "mid"})
     manifest.write(folder / "all.jsonl", rows)
     return folder / "all.jsonl"
 
@@ -35,7 +37,8 @@ def corpus(tmp_path_factory):
 def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
     system = tiny.system(config.load(name))
     plan = stages(system.preset)
-    wanted = {which for stage in plan for which in (stage.data, stage.valid)}
+    tables = [mixing.sources(t, stage.name) for stage in plan for t in (stage.data, stage.valid)]
+    wanted = {which for table in tables for which in table}
     run = Run(
         system=system,
         manifests={which: Manifest(corpus) for which in wanted},

@@ -54,8 +54,8 @@ if begin 5 "decode"; then for s in align tune prefer; do ask "$out/$s" "decode_$
 if begin 6 "score and report"; then
   for s in align tune prefer; do
     for pair in "asr wer recognise" "translate bleu,chrf direct" "qa accuracy,macro_f1 questions_test"; do
-      read -r task metric name <<< "$pair"; alone=$speech_alone; [ $task != qa ] || alone=$sounds_alone
-      speechllm score "$out/decode_${s}_$task" --metric $metric $([ $task != qa ] || echo --normaliser basic)
+      read -r task metric name <<< "$pair"; alone=$speech_alone norm=none; [ $task != qa ] || alone=$sounds_alone norm=basic
+      speechllm score "$out/decode_${s}_$task" --metric $metric --normaliser $norm
       [ -z "$alone" ] || speechllm score "$out/decode_${s}_$task" --metric $metric --against "$alone/decode_$name"
     done
     speechllm following {en="$out/decode_${s}_asr",de="$out/decode_${s}_translate",answer="$out/decode_${s}_qa"} --out "$out/following_$s"

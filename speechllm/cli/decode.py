@@ -95,8 +95,7 @@ def run(args: argparse.Namespace) -> None:
 def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: str) -> None:
     from tqdm import tqdm
 
-    from speechllm import provenance
-    from speechllm import config
+    from speechllm import config, provenance
     from speechllm.data import examples
     from speechllm.data.manifest import Manifest
     from speechllm.decode.run import Options, decode

@@ -81,7 +81,9 @@ class Examples:
     _sets: dict = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, system, manifest: Manifest, task: dict | str | None = None, **options) -> "Examples":
+    def of(
+        cls, system, manifest: Manifest, task: dict | str | None = None, **options
+    ) -> "Examples":
         """Make the examples of a manifest as a system's preset says.
 
         Args:

@@ -10,8 +10,8 @@ run resumes anywhere at once, and after any number of batches each of K sources 
 within K batches. Each source has epochs of its own: a small one begins again while a large one is
 still in its first.
 
-A row's task is its source's `task`, a table or a name; else the stage's; else the row's own (its field `task`, with
-settings in the preset's [task.others.NAME]); else the preset's.
+A row's task is its source's `task`; else the stage's; else the row's own (its field `task`); else
+the preset's. Named alone (by its row, or as task = "qa") it has the settings of [task.others.NAME].
 """
 
 import bisect
