@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from speechllm import config
-from speechllm.data import manifest
+from speechllm.data import manifest, mixing
 from speechllm.data.manifest import Manifest
 from speechllm.decode import run as decoding
 from speechllm.models import store, tiny
@@ -37,7 +37,8 @@ def corpus(tmp_path_factory):
 def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
     system = tiny.system(config.load(name))
     plan = stages(system.preset)
-    wanted = {which for stage in plan for which in (stage.data, stage.valid)}
+    tables = [mixing.sources(t, stage.name) for stage in plan for t in (stage.data, stage.valid)]
+    wanted = {which for table in tables for which in table}
     run = Run(
         system=system,
         manifests={which: Manifest(corpus) for which in wanted},

@@ -13,7 +13,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument("model", type=Path, help="an experiment, or one stage or checkpoint of it")
     parser.add_argument("manifest", type=Path, nargs="+", help="what to decode")
     parser.add_argument(
-        "--out", type=Path, help="folder, of one manifest; MODEL/decode_MANIFEST[_AUDIO] otherwise"
+        "--out",
+        type=Path,
+        help="folder, of one manifest; MODEL/decode_MANIFEST[_TASK][_AUDIO] otherwise",
+    )
+    parser.add_argument(
+        "--task", default="", help="ask every row under this task, with the preset's settings of it"
     )
     parser.add_argument("--num-beams", type=int, default=1, help="beam search; 1 is greedy")
     parser.add_argument(
@@ -82,23 +87,26 @@ def run(args: argparse.Namespace) -> None:
     auto = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(auto if args.device == "auto" else args.device)
     for path, audio in jobs:
-        heard = "" if audio == "real" else f"_{audio}"
-        out = args.out or args.model / f"decode_{path.stem}{heard}"
+        parts = ["decode", path.stem, args.task, "" if audio == "real" else audio]
+        out = args.out or args.model / "_".join(filter(None, parts))
         _decode(args, path, audio, out, system, model, str(folder))
 
 
 def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: str) -> None:
     from tqdm import tqdm
 
-    from speechllm import provenance
+    from speechllm import config, provenance
+    from speechllm.data import examples
     from speechllm.data.manifest import Manifest
     from speechllm.decode.run import Options, decode
 
     manifest = Manifest(path)
     out.mkdir(parents=True, exist_ok=True)
-    task = system.preset.part("task", "tasks")
+    table = examples.asked(system.preset, args.task)
+    task = config.part("tasks", table, f"{system.preset.source} [task]")
     names = [field.name for field in dataclasses.fields(Options)]
-    options = Options(**{name: getattr(args, name) for name in names} | {"audio": audio})
+    values = {name: getattr(args, name) for name in names} | {"audio": audio}
+    options = Options(**values | {"task": table if args.task else None})
     with tqdm(total=len(manifest), unit="utt", disable=None) as bar:
         tally = decode(system, model, manifest, out / "hyp.jsonl", options, bar.update)
     for error in tally.errors:

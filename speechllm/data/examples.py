@@ -81,13 +81,15 @@ class Examples:
     _sets: dict = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, system, manifest: Manifest, task: dict | None = None, **options) -> "Examples":
+    def of(
+        cls, system, manifest: Manifest, task: dict | str | None = None, **options
+    ) -> "Examples":
         """Make the examples of a manifest as a system's preset says.
 
         Args:
             system: preset, tokenizer, front end, lengths (models.system.System).
             manifest: where the rows are.
-            task: table of another task than the preset's, and than the rows'.
+            task: another task than the preset's, and than the rows': its table or its name.
             options: the other attributes.
 
         Raises:
@@ -95,6 +97,7 @@ class Examples:
         """
         preset = system.preset
         table, others = _tables(preset)
+        task = asked(preset, task) if isinstance(task, str) else task
         return cls(
             manifest=manifest,
             task=config.part("tasks", task or table, f"{preset.source} [task]"),
@@ -130,13 +133,18 @@ class Examples:
             raise ValueError(f"{self.manifest.path}: utterance {row['id']!r}: {wrong}") from None
         return Example(row, encoded, media, lengths, **more)
 
+    def task_of(self, row: dict):
+        """The task that a row is asked under."""
+        return self.named.get(row.get("task"), self.task)
+
     def _messages(self, row: dict, rng) -> list[dict]:
         """Take a row's messages, or let the task make them; a chosen answer is its text."""
         if "messages" not in row:
-            task = self.named.get(row.get("task"), self.task)
-            chosen = {"text": row["chosen"]} if "chosen" in row else {}
-            return task.messages({**row, **chosen}, rng)
-        return _answered(row["messages"], row["chosen"]) if "chosen" in row else row["messages"]
+            task = self.task_of(row)
+            messages = task.messages({"text": row.get("chosen"), **row}, rng)
+        else:
+            messages = row["messages"]
+        return _answered(messages, row["chosen"]) if "chosen" in row else messages
 
     def _more(self, row: dict, messages: list[dict], counts: list[int]) -> dict[str, Encoded]:
         """Build what objectives need besides the example itself.
@@ -207,6 +215,18 @@ def _answered(messages: list[dict], answer: str) -> list[dict]:
     """End messages with this answer."""
     asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
     return [*asked, {"role": "assistant", "content": answer}]
+
+
+def asked(preset, name: str = "") -> dict:
+    """The table of a task by its name: one of [task.others], or (also without name) the preset's.
+
+    Raises:
+        ValueError: there is no task of that name.
+    """
+    own, others = _tables(preset)
+    table = others.get(name, {"name": name}) if name else own
+    config.part("tasks", table, f"{preset.source} [task]")
+    return table
 
 
 def _tables(preset) -> tuple[dict, dict[str, dict]]:

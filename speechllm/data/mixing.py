@@ -10,8 +10,8 @@ run resumes anywhere at once, and after any number of batches each of K sources 
 within K batches. Each source has epochs of its own: a small one begins again while a large one is
 still in its first.
 
-A row's task is its source's `task`; else the stage's; else the row's own (its field `task`, with
-settings in the preset's [task.others.NAME]); else the preset's.
+A row's task is its source's `task`; else the stage's; else the row's own (its field `task`); else
+the preset's. Named alone (by its row, or as task = "qa") it has the settings of [task.others.NAME].
 """
 
 import bisect
@@ -30,10 +30,15 @@ APART = 1_000_003  # between the seeds of two sources
 
 @dataclass(frozen=True)
 class Source:
-    """One manifest of a mixture: its weight (0: by its size), and a task of its own."""
+    """One manifest of a mixture: its weight (0: by its size), and a task of its own.
+
+    plain: of examples with one answer each, where the stage's objectives want more of the others:
+    text beside pairs of answers.
+    """
 
     weight: float = 0.0
-    task: dict | None = None
+    task: dict | str | None = None
+    plain: bool = False
 
     def __post_init__(self):
         if not 0 <= self.weight < float("inf"):
@@ -41,7 +46,7 @@ class Source:
 
 
 def sources(table: str | dict, where: str) -> dict[str, Source]:
-    """Read a stage's `data` or `valid`: a manifest's name, or {name: weight or {weight, task}}.
+    """Read a stage's `data` or `valid`: a manifest's name, or {name: weight or a Source}.
 
     Raises:
         ValueError: no manifest, a setting that is wrong, weights for some but not for all.

@@ -20,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from speechllm import config
 from speechllm.data.hear import Finding, Wanted, listen, listen_deep
 from speechllm.data.manifest import parse
 from speechllm.data.rows import faults, seconds
@@ -106,10 +107,18 @@ def _row(line: bytes, number: int, seen: dict[bytes, int]) -> tuple[dict[str, An
     found = [(what, hint, "error") for what, hint in faults(row)]
     if not isinstance(row, dict):
         return {}, found
+    found += _task_findings(row.get("task"))
     key = hashlib.blake2b(repr(row.get("id")).encode(errors="replace"), digest_size=8).digest()
     if "id" in row and seen.setdefault(key, number) != number:
         found.append((f"the id is that of line {seen[key]}", "ids must differ", "error"))
     return row, found + (list(_text_findings(row)) if not found else [])
+
+
+def _task_findings(task: Any) -> Iterator[Finding]:
+    """What training would refuse: a task that is no file of tasks/."""
+    known = config.names("tasks")
+    if isinstance(task, str) and task not in known:
+        yield f"no task called {task!r}", config.suggest(task, known), "error"
 
 
 def _text_findings(row: dict[str, Any]) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ class Options:
         max_batch_s: rows x longest utterance, in seconds.
         max_tokens_per_s: bounds the length of an answer by the audio's duration.
         max_repeats: repetitions of one n-gram that end an answer as a loop, 0: no guard.
+        task: table of a task that all rows are asked under; None: their own, or the preset's.
         audio: "real"; or "shuffled" (each sound is another's of the manifest, drawn by the
             preset's seed) or "silent", to see how much the model listens.
         workers, on_error: as in training.
@@ -40,6 +41,7 @@ class Options:
     max_batch_s: float = 200.0
     max_tokens_per_s: float = TOKENS_PER_S
     max_repeats: int = 10
+    task: dict | None = None
     audio: str = "real"
     workers: int = 1
     on_error: str = "stop"
@@ -99,7 +101,7 @@ def decode(
     other = heard.make(options.audio, manifest, system.extractor, system.preset.seed)
     kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
     parts = system, manifest.subset(left)
-    examples = Examples.of(*parts, answer=False, heard=other, cache_mb=kept)
+    examples = Examples.of(*parts, options.task, answer=False, heard=other, cache_mb=kept)
     began = time.perf_counter()
     with open(out, "a", encoding="utf-8") as file:
         for batch, chosen in _batches(examples, options, tally):
@@ -150,7 +152,7 @@ def _bound(row: dict, options: Options) -> int:
 
 def _entry(examples: Examples, row: dict, answer: generation.Answer, seconds: float) -> dict:
     """Make a line of hyp.jsonl; what an answer says and is held against is the task's to know."""
-    task, tokenizer = examples.task, examples.builder.tokenizer
+    task, tokenizer = examples.task_of(row), examples.builder.tokenizer
     text = tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
     kept = {key: row[key] for key in KEPT if key in row}
     return {

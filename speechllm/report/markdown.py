@@ -1,6 +1,6 @@
 """RESULTS.md: a table of all configurations, then each result line with how it was come by."""
 
-from speechllm.report import collect, listening
+from speechllm.report import collect, listening, tasks
 from speechllm.report.collect import Experiment, Score
 
 NOTE = (
@@ -15,11 +15,16 @@ def write(experiments: list[Experiment], title: str) -> str:
     parts = [f"# {title}", NOTE, _table(HEADS, rows)]
     if heard := [row for e in experiments for row in listening.rows(e, set_name)]:
         parts += ["## Does it listen?", _table(listening.HEADS, heard)]
+    if followed := [row for e in experiments for row in tasks.following(e)]:
+        parts += ["## Does it do what is asked?", _table(tasks.FOLLOWING, followed)]
+    if changed := [row for e in experiments for row in tasks.changes(e)]:
+        parts += ["## What each stage changed", _table(tasks.CHANGES, changed)]
     parts += [_section(e) for e in experiments if e.state != "not run"]
     return "\n\n".join(parts) + "\n"
 
 
 HEADS = ("configuration", "set", "metric", "%", "95 %", "training", "commit")
+RIGHT = {"%", "95 %", "training", *listening.HEADS[4:], *tasks.CHANGES[3:]}
 
 
 def summary(experiment: Experiment) -> list[tuple[str, ...]]:
@@ -86,7 +91,6 @@ def _facts(details: dict[str, str]) -> str:
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    right = {"%", "95 %", "training", *listening.HEADS[4:]}
-    rule = ["---:" if head in right else "---" for head in heads]
+    rule = ["---:" if head in RIGHT else "---" for head in heads]
     cells = [heads, rule, *([text.replace("|", "\\|") for text in row] for row in rows)]
     return "\n".join("| " + " | ".join(row) + " |" for row in cells)

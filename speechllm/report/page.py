@@ -1,10 +1,10 @@
 """The report as one HTML page: results first, then what happened in training, in pictures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
-from speechllm.report import collect, listening, markdown, svg
+from speechllm.report import collect, listening, markdown, svg, tasks
 from speechllm.report.collect import Experiment, Score
 from speechllm.score import _page, run
 
@@ -17,7 +17,7 @@ METRICS = {"duration_s": "by duration", "words": "by words of the reference",
 
 def write(experiments: list[Experiment], title: str, out: Path | None = None) -> str:
     """Write the page; links to alignments are relative to the folder of `out`."""
-    body = [f"<h1>{escape(title)}</h1>", _summary(experiments), _listening(experiments)]
+    body = [f"<h1>{escape(title)}</h1>", _summary(experiments), *_tables(experiments)]
     body += [_section(e, out) for e in experiments if e.state != "not run"]
     body.append("<footer>Written by speechllm report from the files of the experiments.</footer>")
     css = (Path(__file__).parent / "report.css").read_text("utf-8")
@@ -37,17 +37,24 @@ def _summary(experiments: list[Experiment]) -> str:
     return f'<div class="scroll"><table><tr>{heads}</tr>\n{"".join(rows)}</table></div>'
 
 
-def _listening(experiments: list[Experiment]) -> str:
-    rows = [row for e in experiments for row in listening.rows(e, markdown.set_name)]
-    if not rows:
-        return ""
-    right = tuple(range(4, len(listening.HEADS)))
+def _tables(experiments: list[Experiment]) -> Iterator[str]:
+    """Write what sets experiments side by side; nothing of what there is none of."""
+    named = (lambda e: listening.rows(e, markdown.set_name)), tasks.following, tasks.changes
+    heads = listening.HEADS, tasks.FOLLOWING, tasks.CHANGES
+    titles = "Does it listen?", "Does it do what is asked?", "What each stage changed"
+    for title, head, rows_of in zip(titles, heads, named, strict=True):
+        if rows := [row for experiment in experiments for row in rows_of(experiment)]:
+            yield f"<h2>{title}</h2>{_table(head, rows)}"
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    right = tuple(k for k, head in enumerate(heads) if head in markdown.RIGHT)
     lines = [
         "".join(_cell(tag, k, text, right) for k, text in enumerate(cells))
-        for tag, cells in (("th", listening.HEADS), *(("td", row) for row in rows))
+        for tag, cells in (("th", heads), *(("td", row) for row in rows))
     ]
     table = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<h2>Does it listen?</h2><div class="scroll"><table>{table}</table></div>'
+    return f'<div class="scroll"><table>{table}</table></div>'
 
 
 def _cell(tag: str, k: int, text: str, right: tuple[int, ...]) -> str:

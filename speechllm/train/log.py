@@ -30,7 +30,7 @@ class Log:
         if not self.main or not self.path.exists():
             return
         lines = [json.loads(line) for line in self.path.read_text().splitlines() if _whole(line)]
-        kept = [v for v in lines if v["stage"] != stage or v["step"] <= step]
+        kept = [v for v in lines if v["stage"] != stage or v["step"] <= step > 0]
         self.path.write_text("".join(json.dumps(v) + "\n" for v in kept))
 
     def begin(self, stage: str, steps: int, step: int) -> None:

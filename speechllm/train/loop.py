@@ -36,8 +36,8 @@ def train(run: Run, until: str = "") -> Summary:
         FloatingPointError: the loss is not finite; names the utterances.
     """
     plan = stages(run.system.preset)
-    check(run, plan)
     last = _position(plan, until)
+    check(run, plan, last)
     log = Log(run.out, run.accelerator.is_main_process)
     learner = Learner(run.system.build().to(run.accelerator.device))
     for stage in plan:
@@ -80,8 +80,10 @@ def _position(plan: list[Stage], until: str) -> int:
     return names.index(until) + 1 if until else len(plan)
 
 
-def check(run: Run, plan: list[Stage]) -> None:
-    """Find what would fail later, before the first step.
+def check(run: Run, plan: list[Stage], last: int) -> None:
+    """Find what would fail in the first `last` stages, before the first step.
+
+    Later stages may want what these make first: pairs of answers.
 
     Raises:
         ValueError: a manifest that is missing, empty, or of which nothing can be used; noises or
@@ -89,7 +91,7 @@ def check(run: Run, plan: list[Stage]) -> None:
     """
     run.builder()
     world = run.accelerator.num_processes
-    for stage in plan:
+    for stage in plan[:last]:
         run.augment(stage).check()
         learned = run.parts(stage, learning=True)
         run.mixture(stage, learned)

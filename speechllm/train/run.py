@@ -82,7 +82,7 @@ class Run:
             manifest = self.data(stage).select(self.manifests[name])
             if not len(manifest):
                 raise ValueError(f"{manifest.path}: no example has a usable length")
-            made[name] = self.examples(stage, manifest, learning, source.task, number)
+            made[name] = self.examples(stage, manifest, learning, source, number)
         return made
 
     def mixture(self, stage: Stage, parts: dict[str, Examples]) -> mixing.Mixture:
@@ -98,20 +98,25 @@ class Run:
         return mixing.Mixture(samplers, sizes, mixing.shares(weights, stage.temperature))
 
     def examples(
-        self, stage: Stage, manifest: Manifest, learning: bool, task=None, number: int = 0
+        self,
+        stage: Stage,
+        manifest: Manifest,
+        learning: bool,
+        source: mixing.Source = mixing.Source(),  # noqa: B008  # frozen
+        number: int = 0,
     ) -> Examples:
         """Make the examples of a manifest, augmented and with drawn prompts where learning.
 
-        task, number: of the source, where the stage mixes several.
+        source, number: what its stage says of it, and its place, where several are mixed.
         """
         return Examples.of(
             self.system,
             manifest,
-            task or stage.task,
+            source.task or stage.task,
             augment=self.augment(stage) if learning else None,
             seed=self.seed + mixing.APART * number,
             cache_mb=self.data(stage).cache_mb,
-            needs=stage.needs,
+            needs=frozenset() if source.plain else stage.needs,
         )
 
     def augment(self, stage: Stage) -> augment.Config:

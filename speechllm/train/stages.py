@@ -23,12 +23,13 @@ class Stage:
         beta2, weight_decay, clip: AdamW's, and the largest gradient norm.
         gradient_accumulation: batches an optimiser step, over all processes together.
         data, valid: names of the manifests (`--data NAME=PATH`); of several, a table of their
-            weights, or of {weight, task} (data/mixing.py). No weights: by size.
+            weights, or of {weight, task, plain} (data/mixing.py). No weights: by size.
         temperature: evens the shares of `data` out, above 1.
-        task: replaces the preset's task in this stage, e.g. `{ name = "copy" }`.
+        task: replaces the preset's task in this stage, e.g. `{ name = "copy" }`, or a name.
         max_batch_s, max_duration_s: replace the preset's in this stage, 0 keeps them. Short
             utterances first let CTC find its alignments (SortaGrad, arXiv 1512.02595).
         valid_every: steps between validations (and checkpoints), 0: ten a stage.
+        valid_first: also before the first step, to see what the stage changes.
         augment: with the preset's augmentation.
         keep: "best" (lowest validation loss) or "last" weights go on to the next stage.
     """
@@ -49,10 +50,11 @@ class Stage:
     data: str | dict = "train"
     valid: str | dict = "valid"
     temperature: float = 1.0
-    task: dict | None = None
+    task: dict | str | None = None
     max_batch_s: float = 0.0
     max_duration_s: float = 0.0
     valid_every: int = 0
+    valid_first: bool = False
     augment: bool = True
     keep: str = "best"
 

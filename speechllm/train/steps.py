@@ -48,6 +48,8 @@ class StageRun:
         self.log.begin(stage.name, stage.steps, progress.step)
         source = self.source()
         every = stage.valid_every or max(stage.steps // 10, 1)
+        if stage.valid_first and not progress.step:
+            self.log.step(stage.name, 0, self.validation(), show=True)
         began = time.perf_counter() - progress.seconds
         while progress.step < stage.steps:
             values = self.step(self.pull(source))
@@ -167,9 +169,7 @@ class StageRun:
         """Validate, log, advise, and save a checkpoint."""
         self.average_buffers()
         run, stage, progress = self.run, self.stage, self.progress
-        found = {name: self.validate(v) for name, v in run.parts(stage, learning=False).items()}
-        table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
-        values = together(found, [source.weight or 1.0 for source in table])
+        values = self.validation()
         self.log.step(stage.name, progress.step, values, show=True)
         if "health" in values and (advice := health.Health(**values["health"]).advice()):
             self.log.say(f"  health: {advice}")
@@ -179,6 +179,13 @@ class StageRun:
             parts = (self.learner, self.optimizer, self.learning, self.trained, progress)
             checkpoint.save(self.folder, run.system, *parts)
         self.accelerator.wait_for_everyone()
+
+    def validation(self) -> dict:
+        """Return the losses and metrics over all manifests of `valid`, together."""
+        run, stage = self.run, self.stage
+        found = {name: self.validate(v) for name, v in run.parts(stage, learning=False).items()}
+        table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
+        return together(found, [source.weight or 1.0 for source in table])
 
     def validate(self, examples) -> dict:
         """Return the losses and metrics over the examples of one manifest."""

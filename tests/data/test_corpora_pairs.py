@@ -50,6 +50,17 @@ def test_own_errors_and_answers_to_other_instructions(decodes, tmp_path):
     assert "hyp" not in row and row["duration"] == 1.0
 
 
+def test_a_pair_keeps_the_task_it_was_decoded_under(decodes, tmp_path):
+    path = tmp_path / "exp/de/decode.json"
+    facts = json.loads(path.read_text()) | {"options": {"task": {"name": "translate"}}}
+    path.write_text(json.dumps(facts))
+    made = Manifest(pairs.prepare(decodes, str(tmp_path / "out"))["pairs"])
+    assert {row["id"].split("-")[0]: row["task"] for row in made} == {
+        "asr": "asr",
+        "de": "translate",
+    }
+
+
 def test_kinds_limit_and_seed(decodes, tmp_path):
     own = pairs.prepare(decodes, str(tmp_path / "a"), kinds=("own",))["pairs"]
     assert found(own) == {"asr-u1-own": ("two", "too")}

@@ -49,6 +49,12 @@ def row(audio="good.wav", **more):
     return {"id": "u", "audio": audio, "duration": 2.0, "text": "hello there"} | more
 
 
+def test_a_task_that_no_file_knows(folder):
+    (problem,) = check(folder, row(task="asr"), row(id="v", task="translte"))
+    assert (problem.line, problem.id, problem.severity) == (2, "v", "error")
+    assert "no task called 'translte'" in problem.message and "'translate'" in problem.hint
+
+
 def test_nothing_is_wrong(folder):
     short = row(id="v", start=1.0, duration=1.0)
     assert check(folder, row(), short, {"id": "w", "text": "only text"}, deep=True) == []

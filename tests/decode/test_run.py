@@ -47,6 +47,22 @@ def test_every_utterance_has_its_line(system_and_model, tiny, tmp_path):
         assert row["n_tokens"] <= bound
 
 
+def test_each_row_is_held_against_what_its_task_wants(system_and_model, tiny, tmp_path):
+    """Its own task's reference; under a task of the options, that one's."""
+    german = {"lang": "en", "translation": "tief", "translation_lang": "de"}
+    rows = [{**row, **german} for row in Manifest(tiny / "valid.jsonl")]
+    write(tmp_path / "m.jsonl", [rows[0], {**rows[1], "task": "translate"}])
+    manifest = Manifest(tmp_path / "m.jsonl")
+    decode(*system_and_model, manifest, tmp_path / "own", OPTIONS)
+    refs = {k: row["ref"] for k, row in read(tmp_path / "own").items()}
+    assert refs == {rows[0]["id"]: rows[0]["text"], rows[1]["id"]: "tief"}
+    options = dataclasses.replace(OPTIONS, task={"name": "asr"})
+    decode(*system_and_model, manifest, tmp_path / "asr", options)
+    assert {k: row["ref"] for k, row in read(tmp_path / "asr").items()} == {
+        row["id"]: row["text"] for row in rows[:2]
+    }
+
+
 def test_an_interrupted_decode_goes_on(system_and_model, tiny, tmp_path, monkeypatch):
     manifest = Manifest(tiny / "train.jsonl")
     decode(*system_and_model, manifest, tmp_path / "whole", OPTIONS)

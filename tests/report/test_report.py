@@ -154,3 +154,31 @@ def test_a_set_heard_in_one_way_alone_is_not_compared(experiment):
     assert listening.split("test_silent") == ("test", "silent")
     assert listening.split("questions_test") == ("questions_test", "real")
     assert "Does it listen?" not in report.results([experiment])
+
+
+def test_instructions_and_perplexities_stand_in_the_order_of_the_stages(experiment, tmp_path):
+    """What was measured after the stage adapter comes before lora's, as trained, not as spelt."""
+    entry = {
+        "kind": "de",
+        "rate": 25.0,
+        "interval": [10, 40],
+        "given": {"en": 3, "de": 1},
+        "own": 99,
+    }
+    for stage, kind in (("lora", "de"), ("adapter", "en")):
+        folder = experiment / f"following_{stage}"
+        folder.mkdir()
+        (folder / "following.json").write_text(json.dumps([entry | {"kind": kind}]))
+    losses = [{"speech": {"language_modelling": v}, "text": {"loss": 1.0}} for v in (1.0, 0.0)]
+    for step, loss in zip((0, 20), losses, strict=True):
+        line = {"stage": "late", "step": step, "valid": {"loss": 1.0, **loss}}
+        with open(experiment / "log.jsonl", "a") as file:
+            file.write(json.dumps(line) + "\n")
+    text = report.results([experiment], page=tmp_path / "p.html")
+    first = text.index("| mini | adapter | en | 25.00 | 10.00 to 40.00 | de 1 |")
+    assert first < text.index("| mini | lora | de | 25.00 | 10.00 to 40.00 | en 3 |")
+    assert "| mini | late | speech | 2.718 | 1.000 |" in text and "| mini | late | text" not in text
+    assert "Does it do what is asked?" in (tmp_path / "p.html").read_text()
+    (experiment / "following_lora/following.json").write_text('[{"kind": "de"}]')
+    with pytest.raises(ValueError, match="following_lora/following.json.*write it anew"):
+        report.results([experiment])

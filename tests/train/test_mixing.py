@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from speechllm.data import mixing
 from speechllm.data.manifest import Manifest, write
 from speechllm.train import checkpoint, loop
 from speechllm.train.stages import stages
@@ -115,7 +116,7 @@ def test_a_task_comes_from_the_source_or_the_row_or_the_preset(make_run, tiny, t
     text = [run.system.tokenizer.decode(own.make(0, i).encoded.ids) for i in range(3)]
     assert [len(own.make(0, i).media) for i in range(3)] == [1, 0, 1]
     assert "again" in text[1].replace(" ", "") or "<unk>" in text[1]
-    forced = run.examples(stage, mixed, learning=False, task={"name": "copy"})
+    forced = run.examples(stage, mixed, learning=False, source=mixing.Source(task={"name": "copy"}))
     assert [len(forced.make(0, i).media) for i in range(3)] == [0, 0, 0]
     whole = run.examples(replace(stage, task={"name": "copy"}), mixed, learning=False)
     assert len(whole.make(0, 0).media) == 0

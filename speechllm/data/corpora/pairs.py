@@ -2,7 +2,8 @@
 
     speechllm data prepare pairs --decodes exp/decode_asr exp/decode_de --out data/pairs
 
-Each decode is of a manifest under one instruction (its decode.json says which). A row gets up to
+Each decode is of a manifest under one instruction, which its decode.json says and which a pair's
+`task` keeps where it was `speechllm decode --task`. A row gets up to
 two pairs: `own`, its reference against what the model answered, where that is wrong; and `other`,
 its reference against the right answer to another instruction on the same audio, which teaches to
 do what is asked. Decode training data, never a test. Rows keep the manifest's fields and get
@@ -82,6 +83,8 @@ def _read(folder: Path) -> list[dict]:
         answers = {entry["id"]: entry for entry in map(json.loads, lines)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder}: not a whole decode ({error}); decode again") from None
+    task = (facts.get("options") or {}).get("task")
+    asked = {"task": task["name"]} if task else {}
     rows = []
     for row in Manifest(facts["manifest"]):
         entry = answers.get(row["id"])
@@ -91,7 +94,7 @@ def _read(folder: Path) -> list[dict]:
         ref = ref[0] if isinstance(ref, list) and ref else ref
         if not isinstance(ref, str) or not ref.strip():
             raise ValueError(f"{folder}: {row['id']} has no reference, so no answer is right")
-        rows.append({**row, "chosen": ref, "hyp": entry["hyp"]})
+        rows.append({**row, **asked, "chosen": ref, "hyp": entry["hyp"]})
     return rows
 
 

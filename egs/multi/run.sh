@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# One model for recognition, translation and questions about sounds, from nothing on a CPU.
+#
+#   run.sh --corpus TABLE --sounds DIR [--fold 1] [--size full|tiny] [--out DIR] [--stage N]
+#          [--stop-stage M] [--speech-alone EXP] [--sounds-alone EXP] [--train-options "--set ..."]
+#
+# TABLE: two columns of sentences, as for egs/tatoeba/st; DIR: ESC-10, as for egs/esc10/aqa. The model
+# is asked each task after the adapter stage (align), after LoRA (tune) and after DPO (prefer), on
+# pairs of its own wrong and of right answers: is it right, and does it answer what was asked?
+# Those recipes' experiments to compare with: --speech-alone exp/tatoeba --sounds-alone exp/esc10/fold1.
+# --size tiny goes through all of it and learns nothing. Stages: 0 look, 1 manifests, 2 tokenizer,
+# 3 train up to the adapter, 4 LoRA, pairs, DPO, 5 decode, 6 score and report.
+
+# shellcheck disable=SC2086  # several words are wanted
+set -euo pipefail
+corpus='' sounds='' report='' train_options='' speech_alone='' sounds_alone=''
+out=exp/multi seed=0 fold=1 size=full n_pairs=12000 hours=2.5
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/../options.sh"
+data=$out/data esc10=esc10/fold$fold spoken="--n-pairs $n_pairs --hours $hours" asked='' nth=7
+if [ "$size" = tiny ]; then
+  spoken="--n-pairs 300 --hours 0.03 --n-dev 10 --n-test 20 --n-text 400" asked="--per-clip 1 --n-text 600" nth=41
+  for s in encoder text align tune prefer; do train_options+=" --set stage.$s.steps=4"; done
+fi
+sets="speech=train speech_valid=dev transcripts=train transcripts_valid=dev text=text text_valid=text_dev
+  sounds=$esc10/train sounds_valid=$esc10/dev questions=$esc10/questions_train questions_valid=$esc10/questions_dev_nth
+  text_questions=esc10/text text_questions_valid=esc10/text_dev pairs=pairs/pairs pairs_valid=pairs_valid/pairs"
+train() {  # with all sets that are there; speech stands there twice, as stages ask for it under two tasks
+  local given=() s
+  for s in $sets; do [ ! -f "$data/${s#*=}.jsonl" ] || given+=(--data "${s%=*}=$data/${s#*=}.jsonl"); done
+  speechllm train multi --tokenizer "$data/tokenizer" "${given[@]}" --out "$out" --set seed="$seed" --device cpu --workers 0 $train_options "$@"
+}
+ask() {  # ask STAGE NAME SPLIT: answers under the three instructions
+  for t in asr translate; do speechllm decode "$out/$1" "$data/$3.jsonl" --task $t --out "$out/$2_$t" --device cpu; done
+  speechllm decode "$out/$1" "$data/$esc10/questions_$3.jsonl" --task qa --out "$out/$2_qa" --device cpu --max-tokens-per-s 4
+}
+pairs() { speechllm data prepare pairs --decodes "$out/$1"_{asr,translate,qa} --seed "$seed" --out "$data/$2"; }
+score() { speechllm score "$out/decode_$1" --metric "$2" --normaliser "$3" "${@:4}"; }
+if begin 0 "look"; then [ -f "$corpus" ] && [ -d "$sounds/audio" ] || die "--corpus wants a table, --sounds audio/ in a folder"; fi
+if begin 1 "manifests"; then
+  speechllm data prepare tatoeba --corpus "$corpus" $spoken --seed "$seed" --out "$data"
+  speechllm data prepare esc10 --corpus "$sounds" --folds "$fold" $asked --seed "$seed" --out "$data/esc10"
+  for f in "$data"/{,$esc10/questions_}{train,dev}; do awk "NR % $nth == 1" "$f.jsonl" > "${f}_nth.jsonl"; done
+fi
+if begin 2 "tokenizer"; then
+  speechllm data tokenizer "$data"{,/esc10}/text.jsonl --vocab-size 400 --out "$data/tokenizer" --also "English: German:"
+fi
+if begin 3 "train encoder, LLM, adapter"; then train --until align; fi
+if begin 4 "tune, then prefer"; then
+  train --until tune; ask tune learned train_nth; ask tune learned_dev dev_nth
+  pairs learned pairs; pairs learned_dev pairs_valid; train
+fi
+if begin 5 "decode"; then for s in align tune prefer; do ask $s decode_$s test; done; fi
+if begin 6 "score and report"; then for s in align tune prefer; do
+  score ${s}_asr wer none; score ${s}_translate bleu,chrf none; score ${s}_qa accuracy basic
+  [ -z "$speech_alone" ] || score ${s}_asr wer none --against "$speech_alone/decode_recognise"
+  [ -z "$speech_alone" ] || score ${s}_translate bleu,chrf none --against "$speech_alone/decode_direct"
+  [ -z "$sounds_alone" ] || score ${s}_qa accuracy basic --against "$sounds_alone/decode_questions_test"
+  speechllm following {en="$out/decode_${s}_asr",de="$out/decode_${s}_translate",answer="$out/decode_${s}_qa"} --out "$out/following_$s"
+done; speechllm report "$out" --title "One model, three tasks" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"; fi

@@ -1,0 +1,61 @@
+"""One model, several tasks: is each instruction followed, and what did a stage do to each source?
+
+EXP/following*/following.json      written by speechllm following; named after a stage, in order
+EXP/log.jsonl                      validations of several manifests, of stages with valid_first
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from speechllm.report.collect import Experiment
+
+FOLLOWING = ("configuration", "answers", "asked for", "%", "95 %", "given instead")
+CHANGES = ("configuration", "stage", "validated on", "perplexity before", "after")
+
+
+def following(experiment: Experiment) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each instruction of each measurement.
+
+    Raises:
+        ValueError: a file that `speechllm following` did not write.
+    """
+    paths = sorted(experiment.folder.glob("following*/following.json")) if experiment.folder else []
+    trained = list(experiment.stages())
+    for path in sorted(paths, key=lambda path: _place(_name(path), trained)):
+        try:
+            entries = json.loads(path.read_text("utf-8"))
+            yield from [_row(experiment.name, _name(path), entry) for entry in entries]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: {error!r}; write it anew: speechllm following") from None
+
+
+def _name(path: Path) -> str:
+    return path.parent.name.removeprefix("following").strip("_") or "all"
+
+
+def _place(name: str, trained: list[str]) -> int:
+    return trained.index(name) if name in trained else len(trained)
+
+
+def _row(experiment: str, name: str, entry: dict) -> tuple[str, ...]:
+    low, high = entry["interval"]
+    other = [f"{kind} {n}" for kind, n in entry["given"].items() if kind != entry["kind"]]
+    numbers = f"{entry['rate']:.2f}", f"{low:.2f} to {high:.2f}"
+    return experiment, name, entry["kind"], *numbers, ", ".join(other)
+
+
+def changes(experiment: Experiment) -> Iterator[tuple[str, ...]]:
+    """Yield the perplexity of each validation manifest before and after each stage."""
+    for stage, log in experiment.stages().items():
+        valid = [line for line in log if isinstance(line.get("valid"), dict)]
+        if not valid or valid[0].get("step"):
+            continue
+        for name, first in valid[0]["valid"].items():
+            if isinstance(first, dict) and "language_modelling" in first:
+                values = (
+                    line["valid"][name]["language_modelling"] for line in (valid[0], valid[-1])
+                )
+                shown = [f"{math.exp(min(value, 700.0)):.3f}" for value in values]
+                yield experiment.name, stage, name, *shown
