@@ -97,10 +97,13 @@ def test_every_word_of_every_preset_is_known(name):
         ("augment", augment.Config),
     ):  # fmt: skip
         preset.section(section, cls)
-    preset.part("task", "tasks")
+    task = dict(preset.table("task"))
+    for other, table in task.pop("others", {}).items():
+        config.part("tasks", {**table, "name": other}, "x")
+    config.part("tasks", task, "x")
     preset.part("fusion", "models.fusion")
     for stage in stages(preset):
         for objective, table in stage.objectives.items():
             config.part("objectives", {**table, "name": objective}, "x")
-        if stage.task:
+        if isinstance(stage.task, dict):
             config.part("tasks", stage.task, "x")
