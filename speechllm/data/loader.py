@@ -7,12 +7,9 @@ import torch
 
 from speechllm.data.collate import collate
 from speechllm.data.examples import Examples
-from speechllm.data.index import CHARS_PER_S
 from speechllm.data.large import LargeSampler
 from speechllm.data.manifest import Manifest
 from speechllm.data.sampler import Order, Sampler
-
-__all__ = ["CHARS_PER_S", "Config", "batches"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,8 @@ class Config:
 
     `max_batch_s` bounds rows x longest example, in seconds of audio; examples outside
     `min_duration_s` .. `max_duration_s` are left out of training, and counted.
-    `cache_mb` keeps that much of frames in memory between epochs (each worker its own).
+    `cache_mb` keeps that much of frames in memory between epochs (each worker its own),
+    and as much between validations.
     `pack`: most text positions of a row that holds several examples, longer ones standing alone;
     0 gives each example a row of its own.
     `on_error`: "stop" at a file that cannot be read, or "skip" it, counted and listed at the end.

@@ -11,6 +11,7 @@ import torch
 from speechllm.data import heard, loader
 from speechllm.data.chat import Builder
 from speechllm.data.examples import Examples
+from speechllm.data.index import CHARS_PER_S
 from speechllm.data.manifest import Manifest
 from speechllm.models import generation
 from speechllm.models.model import SpeechLLM
@@ -146,7 +147,7 @@ def _generate(model: SpeechLLM, batch, bounds: list[int], builder: Builder, opti
 
 
 def _bound(row: dict, options: Options) -> int:
-    seconds = float(row.get("duration") or len(row.get("text", "")) / loader.CHARS_PER_S)
+    seconds = float(row.get("duration") or len(row.get("text", "")) / CHARS_PER_S)
     return int(seconds * options.max_tokens_per_s) + TOKENS_SPARE
 
 

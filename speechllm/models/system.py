@@ -74,7 +74,7 @@ class System:
         torch.manual_seed(self.preset.seed)
         self.check()
         llm = self.llm.build(len(self.tokenizer))
-        encoder = self._encoder()
+        encoder = self._say(self.encoder.build, self.extractor.dim)
         adapter = self.adapter.build(self.encoder.dim, llm.get_input_embeddings())
         model = SpeechLLM(encoder, adapter, self.fusion.build(), llm, self.encoder.dim)
         model.match()
@@ -95,9 +95,6 @@ class System:
                 f"{self.preset.source}: 10 s of audio give no soft token: the adapter brings "
                 f"{self.encoder.count(self.extractor.count(samples))} states to none"
             )
-
-    def _encoder(self) -> torch.nn.Module:
-        return self._say(self.encoder.build, self.extractor.dim)
 
     def _say(self, function, *arguments):
         """Call a function of the encoder; an error says which preset, and which front end it has.

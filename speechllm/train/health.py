@@ -10,9 +10,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from speechllm.data.batch import Batch
-from speechllm.data.heard import silence_frame
-
-__all__ = ["Health", "norms", "shuffled", "silence_frame", "silent"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ seeded by numbers, not by state. A step takes `gradient_accumulation` batches; p
 out, so that two processes with one batch each do what one process does with two.
 """
 
+import functools
 import itertools
 import math
 import time
@@ -12,6 +13,7 @@ import time
 import torch
 
 from speechllm.data import loader, mixing
+from speechllm.data.heard import silence_frame
 from speechllm.train import checkpoint, health, optim
 from speechllm.train.log import Log
 from speechllm.train.run import Run
@@ -34,8 +36,21 @@ class StageRun:
         self.optimizer = optim.make(stage, self.learning)
         parts = (self.folder, run.system, learner, self.optimizer, self.learning)
         self.progress = checkpoint.resume(*parts)
-        self.parts = run.parts(stage, learning=True)
-        self.mixture = run.mixture(stage, self.parts)
+
+    @functools.cached_property
+    def parts(self) -> dict:
+        """The examples of each of the stage's sources, by name."""
+        return self.run.parts(self.stage, learning=True)
+
+    @functools.cached_property
+    def mixture(self) -> mixing.Mixture:
+        """The order in which they take turns."""
+        return self.run.mixture(self.stage, self.parts)
+
+    @functools.cached_property
+    def held_out(self) -> dict:
+        """The examples of each manifest of `valid`, made once: the frames they keep stay."""
+        return self.run.parts(self.stage, learning=False)
 
     def go(self) -> None:
         """Train to the stage's last step."""
@@ -182,8 +197,8 @@ class StageRun:
 
     def validation(self) -> dict:
         """Return the losses and metrics over all manifests of `valid`, together."""
-        run, stage = self.run, self.stage
-        found = {name: self.validate(v) for name, v in run.parts(stage, learning=False).items()}
+        stage = self.stage
+        found = {name: self.validate(v) for name, v in self.held_out.items()}
         table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
         return together(found, [source.weight or 1.0 for source in table])
 
@@ -195,7 +210,7 @@ class StageRun:
         keys = [(i, 0, indices) for i, indices in plan if self.mine(i)]
         source = loader.batches(examples, data, keys)
         batches = (batch for _, batch, _ in source if batch is not None)
-        silence = health.silence_frame(run.system.extractor)
+        silence = silence_frame(run.system.extractor)
         parts = (batches, silence, self.accelerator.device, run.autocast)
         return validate(self.learner, self.stage, *parts)
 

@@ -18,7 +18,7 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
         learner: model and objectives.
         stage: says which objectives, and their weights.
         batches: this process's share of the validation batches.
-        silence: a frame of silence, from `health.silence_frame`.
+        silence: a frame of silence, from `heard.silence_frame`.
         device: where the model is.
         autocast: makes the precision context.
     """

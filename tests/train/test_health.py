@@ -3,6 +3,7 @@
 import torch
 
 from speechllm.data.collate import collate
+from speechllm.data.heard import silence_frame
 from speechllm.train import health
 from speechllm.train.stages import stages
 
@@ -26,7 +27,7 @@ def test_shuffled_gives_each_the_next_ones_audio_at_its_own_length(make_run, tmp
 
 def test_silence_is_what_the_front_end_makes_of_zeros(make_run, tmp_path):
     run = make_run(tmp_path)
-    frame = health.silence_frame(run.system.extractor)
+    frame = silence_frame(run.system.extractor)
     quiet = health.silent(batch_of(run), frame)
     x, _ = run.system.extractor(torch.zeros(8000))
     assert torch.equal(quiet.media[0, 0], x[5])

@@ -5,6 +5,7 @@ column, the lowest frequencies first; "mean" gives one, their mean.
 """
 
 KINDS = ("all", "mean")
+FRONT = "Kaldi's fbank, normalised; see the front ends"  # what such encoders read
 
 
 def check(kind: str) -> None:

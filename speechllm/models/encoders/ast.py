@@ -21,7 +21,7 @@ import functools
 import torch
 from torch import nn
 
-from speechllm.models.encoders import _layers, _patches
+from speechllm.models.encoders import _bands, _layers, _patches
 from speechllm.models.hub import load_weights, read_config
 from speechllm.models.masks import valid_mask
 
@@ -84,13 +84,8 @@ class Config:
         Raises:
             ValueError: another number of bands than the checkpoint's, or no such checkpoint.
         """
-        hf = copy.deepcopy(self.hf)
-        if in_dim != hf.num_mel_bins:
-            raise ValueError(
-                f"this ast encoder wants {hf.num_mel_bins} mel bands (Kaldi's fbank, normalised; "
-                f"see the front ends), got a front end of dimension {in_dim}"
-            )
-        return AST(self, hf)
+        _bands.check("ast", self.hf.num_mel_bins, in_dim, _patches.FRONT)
+        return AST(self, copy.deepcopy(self.hf))
 
 
 class AST(nn.Module):

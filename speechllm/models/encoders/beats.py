@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from speechllm import config as settings
-from speechllm.models.encoders import _layers, _patches
+from speechllm.models.encoders import _bands, _layers, _patches
 from speechllm.models.encoders._beats import Network, Sizes
 from speechllm.models.hub import one_line
 from speechllm.models.masks import zero_beyond
@@ -105,12 +105,7 @@ class Config:
         Raises:
             ValueError: another number of bands, no checkpoint, or keys that do not fit.
         """
-        wanted = self.sizes.num_mel_bins
-        if in_dim != wanted:
-            raise ValueError(
-                f"this beats encoder wants {wanted} mel bands (Kaldi's fbank, normalised; see the "
-                f"front ends), got a front end of dimension {in_dim}"
-            )
+        _bands.check("beats", self.sizes.num_mel_bins, in_dim, _patches.FRONT)
         return BEATs(self)
 
 

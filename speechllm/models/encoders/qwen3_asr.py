@@ -17,7 +17,7 @@ import functools
 from torch import nn
 from torch.nn import functional
 
-from speechllm.models.encoders import _layers
+from speechllm.models.encoders import _bands, _layers
 from speechllm.models.hub import load_weights, read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
@@ -82,13 +82,8 @@ class Config:
         Raises:
             ValueError: another number of bands than the checkpoint's, or no such checkpoint.
         """
-        hf = copy.deepcopy(self.hf)
-        if in_dim != hf.num_mel_bins:
-            raise ValueError(
-                f"this qwen3_asr encoder wants {hf.num_mel_bins} mel bands (front end whisper128), "
-                f"got a front end of dimension {in_dim}"
-            )
-        return Qwen3ASR(self, hf)
+        _bands.check("qwen3_asr", self.hf.num_mel_bins, in_dim, "front end whisper128")
+        return Qwen3ASR(self, copy.deepcopy(self.hf))
 
 
 def _conv(n):

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from speechllm.models.encoders import _layers
+from speechllm.models.encoders import _bands, _layers
 from speechllm.models.hub import load_weights, read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
@@ -93,13 +93,9 @@ class Config:
         Raises:
             ValueError: another number of bands than the checkpoint's, or no such checkpoint.
         """
-        hf = copy.deepcopy(self.hf)
-        if in_dim != hf.num_mel_bins:
-            raise ValueError(
-                f"this whisper encoder wants {hf.num_mel_bins} mel bands (front end "
-                f"whisper{hf.num_mel_bins}), got a front end of dimension {in_dim}"
-            )
-        return Whisper(self, hf)
+        wanted = self.hf.num_mel_bins
+        _bands.check("whisper", wanted, in_dim, f"front end whisper{wanted}")
+        return Whisper(self, copy.deepcopy(self.hf))
 
 
 class Whisper(nn.Module):
