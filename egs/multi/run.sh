@@ -14,7 +14,7 @@
 # shellcheck disable=SC2086  # several words are wanted
 set -euo pipefail
 corpus='' sounds='' report='' train_options='' speech_alone='' sounds_alone=''
-out=exp/multi seed=0 fold=1 size=full n_pairs=12000 hours=2.5
+out=exp/multi seed=0 fold=1 size=full n_pairs=12000 hours=2.5 num_processes=2
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../options.sh"
 data=$out/data esc10=esc10/fold$fold spoken="--n-pairs $n_pairs --hours $hours" asked='' nth=7
@@ -28,7 +28,7 @@ sets="speech=train speech_valid=dev transcripts=train transcripts_valid=dev text
 train() {  # with all sets that are there; speech stands there twice, as stages ask for it under two tasks
   local given=() s
   for s in $sets; do [ ! -f "$data/${s#*=}.jsonl" ] || given+=(--data "${s%=*}=$data/${s#*=}.jsonl"); done
-  speechllm train multi --tokenizer "$data/tokenizer" "${given[@]}" --out "$out" --set seed="$seed" --device cpu --workers 0 $train_options "$@"
+  speechllm train multi --tokenizer "$data/tokenizer" "${given[@]}" --out "$out" --set seed="$seed" --device cpu --workers 0 --num-processes "$num_processes" $train_options "$@"
 }
 ask() {  # ask STAGE NAME SPLIT: answers under the three instructions
   for t in asr translate; do speechllm decode "$out/$1" "$data/$3.jsonl" --task $t --out "$out/$2_$t" --device cpu; done
@@ -43,7 +43,7 @@ if begin 1 "manifests"; then
   for f in "$data"/{,$esc10/questions_}{train,dev}; do awk "NR % $nth == 1" "$f.jsonl" > "${f}_nth.jsonl"; done
 fi
 if begin 2 "tokenizer"; then
-  speechllm data tokenizer "$data"{,/esc10}/text.jsonl --vocab-size 400 --out "$data/tokenizer" --also "English: German:"
+  speechllm data tokenizer "$data"{,/esc10}/text.jsonl --vocab-size 300 --out "$data/tokenizer" --also "English: German:"
 fi
 if begin 3 "train encoder, LLM, adapter"; then train --until align; fi
 if begin 4 "tune, then prefer"; then
