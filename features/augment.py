@@ -78,22 +78,31 @@ def warp_mel(
     low_freq: float = 20.0,
     high_freq: float = 8000.0,
     scale: str = "htk",
+    low_knee: float = 100.0,
+    high_knee: float = -500.0,
+    first: int = 0,
+    stack: int = 1,
     rng: np.random.Generator | None = None,
 ):
     """Log-mel (T, F) as from a vocal tract `factor` times as long (> 1: lower formants).
 
     Each bin takes the value that lies `factor` times as high in Hz, by linear interpolation between
-    bins: a cheap VTLN for corpora of few speakers; 0.9 to 1.1 is usual.
+    bins: a cheap VTLN for corpora of few speakers; 0.9 to 1.1 is usual. The other keywords say
+    where the bins lie, Kaldi's fbank at 16 kHz unless told; `**extractor.mel_axis` are those of a
+    front end: edges in Hz, mel scale, the knees of `mel.vtln_warp`, columns before the bins, frames
+    side by side in a row. Raises ValueError for a factor that moves a knee past an edge.
     """
     factor = between(factor, rng, "factor")
     if not 0.5 <= factor <= 2.0:
         raise ValueError(f"factor={factor}: wanted a warp between 0.5 and 2.0, usually 0.9 to 1.1")
-    n_bins = x.shape[1]
-    corners = mel.mel_edges(n_bins, low_freq, high_freq, scale)
+    n_columns = x.shape[1] // stack
+    corners = mel.mel_edges(n_columns - first, low_freq, high_freq, scale)
     centres = mel.mel_to_hz(corners[1:-1], scale)
-    warped = mel.hz_to_mel(mel.vtln_warp(centres, 1.0 / factor, low_freq, high_freq), scale)
-    at = np.interp(warped, corners[1:-1], np.arange(n_bins))
-    return _interpolate(x, at, axis=1)
+    warped = mel.vtln_warp(centres, 1.0 / factor, low_freq, high_freq, low_knee, high_knee)
+    columns = np.arange(n_columns, dtype=np.float64)
+    at = np.interp(mel.hz_to_mel(warped, scale), corners[1:-1], columns[first:])
+    frames = n_columns * np.arange(stack)[:, None]
+    return _interpolate(x, (frames + np.append(columns[:first], at)).ravel(), axis=1)
 
 
 def speed_length(n_samples: int, factor: float) -> int:

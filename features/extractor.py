@@ -65,6 +65,13 @@ class Extractor:
         """Rate in Hz that the waves must have."""
         return self._options.sampling_rate
 
+    @property
+    def mel_axis(self) -> dict:
+        """Keywords of `augment.warp_mel` for this output; ValueError when it has no mel bins."""
+        if self._options.mel_axis is None:
+            raise ValueError(f"{self.name} gives no mel bins to warp; take a log-mel front end")
+        return self._options.mel_axis
+
     def options(self) -> dict:
         """All options as plain values; `get(fe.name, **fe.options())` is this extractor again."""
         return presets.plain(self._options)

@@ -111,10 +111,16 @@ def vtln_warp(
 ):
     """Kaldi's piecewise linear warp of frequencies: hz / factor in the middle, both ends fixed.
 
-    A negative `high_knee` counts down from `high_freq`. Source: Kaldi MelBanks::VtlnWarpFreq.
+    A negative `high_knee` counts down from `high_freq`. Raises ValueError where a knee lies beyond
+    an edge. Source: Kaldi MelBanks::VtlnWarpFreq.
     """
     high_knee = high_knee + high_freq if high_knee < 0 else high_knee
     low = low_knee * max(1.0, factor)
     high = high_knee * min(1.0, factor)
     corners = np.array([low_freq, low, high, high_freq])
+    if not low_freq < low_knee <= low < high < high_freq:
+        raise ValueError(
+            f"a warp by {factor:.3g} holds from {low:.0f} to {high:.0f} Hz, and must do so inside "
+            f"{low_freq:g} to {high_freq:g} Hz; move the knees or the edges of the bank"
+        )
     return np.interp(hz, corners, [low_freq, low / factor, high / factor, high_freq])

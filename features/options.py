@@ -26,6 +26,7 @@ class Wave:
     dtype: str = "float32"
 
     dim = 1
+    mel_axis = None
 
     @property
     def frame_rate_hz(self) -> float:
@@ -118,6 +119,17 @@ class Spectral:
     def top_freq(self) -> float:
         """The upper edge of the mel bank in Hz."""
         return self.high_freq if self.high_freq > 0 else self.sampling_rate / 2 + self.high_freq
+
+    @property
+    def mel_axis(self) -> dict | None:
+        """Where the mel bins of a row lie, as keywords of `augment.warp_mel`; None without any."""
+        if not self.num_mel_bins or self.num_ceps:
+            return None
+        return {
+            "low_freq": self.low_freq, "high_freq": self.top_freq, "scale": self.mel_scale,
+            "low_knee": self.vtln_low, "high_knee": self.vtln_high,
+            "first": int(self.energy_first), "stack": self.stack,
+        }  # fmt: skip
 
     @property
     def pad_to(self) -> int:

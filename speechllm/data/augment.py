@@ -39,7 +39,8 @@ class Config:
         time_warp: one frame is moved by up to so many frames, the rest stretched to fit.
         shift: frames are turned round by up to this share of the utterance, either way, what leaves
             at one end coming in at the other; for sounds, not for words.
-        vtln: log-mel of a vocal tract 1 / vtln to vtln times as long (Jaitly & Hinton 2013).
+        vtln: log-mel of a vocal tract 1 / vtln to vtln times as long (Jaitly & Hinton 2013), on
+            the front end's own mel axis.
     """
 
     speed: tuple[float, ...] = ()
@@ -80,11 +81,12 @@ class Config:
         shares = self.room_share or self.noise_share or self.telephone_share
         return bool(self.speed or self.gain_db or shares)
 
-    def check(self) -> None:
-        """Look for the noises and rooms, before training starts.
+    def check(self, extractor: features.Extractor) -> None:
+        """Look for the noises and rooms and warp once, before training starts.
 
         Raises:
-            ValueError: no such folder or manifest, no sound in it, the first cannot be read.
+            ValueError: no such folder or manifest, no sound in it, the first cannot be read; a
+                front end without mel bins, or too narrow for `vtln`.
         """
         for name in ("noise", "rooms"):
             if source := getattr(self, name):
@@ -92,6 +94,11 @@ class Config:
                     features.info(_sounds(source)[0].path)
                 except ValueError as error:
                     raise ValueError(f"[augment] {name} = {source!r}: {error}") from None
+        try:
+            for factor in (1 / self.vtln, self.vtln) if self.vtln else ():
+                augment.warp_mel(np.zeros((1, extractor.dim)), factor, **extractor.mel_axis)
+        except ValueError as error:
+            raise ValueError(f"[augment] vtln = {self.vtln}: {error}") from None
 
     def wave(self, wave: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
         """Augment a waveform (N,) -> (N',), float32."""
@@ -110,14 +117,17 @@ class Config:
             wave = augment.telephone(wave, rate, law=str(rng.choice(self.telephone_law)))
         return wave
 
-    def frames(self, x: torch.Tensor, n: int, rng: np.random.Generator) -> torch.Tensor:
-        """Augment features (T, F); waveforms (N,) stay as they are."""
+    def frames(
+        self, x: torch.Tensor, extractor: features.Extractor, rng: np.random.Generator
+    ) -> torch.Tensor:
+        """Augment features (T, F) of the extractor; waveforms (N,) stay as they are."""
         if x.ndim == 1:
             return x
         if self.shift:
             x = torch.roll(x, round(float(rng.uniform(-self.shift, self.shift)) * len(x)), 0)
         if self.vtln:
-            x = augment.warp_mel(x, float(rng.uniform(1 / self.vtln, self.vtln)))
+            factor = float(rng.uniform(1 / self.vtln, self.vtln))
+            x = augment.warp_mel(x, factor, **extractor.mel_axis)
         if self.time_warp:
             x = augment.time_warp(x, rng, self.time_warp)
         if self.freq_masks or self.time_masks:

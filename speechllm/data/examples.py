@@ -171,7 +171,7 @@ class Examples:
         if rng is None or not self.augment.on_waves:
             self._keep(key, x, n)
         if rng is not None:
-            x = self.augment.frames(x, n, rng)
+            x = self.augment.frames(x, self.extractor, rng)
         return (self.heard.frames(asked, x) if self.heard else x), n
 
     def _keep(self, key: tuple, x: torch.Tensor, n: int) -> None:

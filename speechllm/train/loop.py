@@ -87,12 +87,12 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
 
     Raises:
         ValueError: a manifest that is missing, empty, or of which nothing can be used; noises or
-            rooms of the augmentation that are not there.
+            rooms of the augmentation that are not there, a warp that the front end has no bins for.
     """
     run.builder()
     world = run.accelerator.num_processes
     for stage in plan[:last]:
-        run.augment(stage).check()
+        run.augment(stage).check(run.system.extractor)
         learned = run.parts(stage, learning=True)
         run.mixture(stage, learned)
         for part in (*learned.values(), *run.parts(stage, learning=False).values()):

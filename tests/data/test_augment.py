@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
+import features
+from features import presets
+from features.augment import warp_mel
 from speechllm import config
 from speechllm.data import augment
 from speechllm.train import loop
@@ -97,6 +100,75 @@ def test_a_telephone_has_no_highs(sounds):
     for x in changed:
         power = np.abs(np.fft.rfft(x)) ** 2
         assert len(x) == 16000 and power[4500:].sum() < 0.01 * power.sum()
+
+
+MEL = [(name, {}) for name, row in presets.PRESETS.items() if row.mel_axis]
+KALDI = (
+    "kaldi_fbank80",
+    "kaldi_fbank40",
+    "torchaudio_mel",
+    "ast",
+    "seamless",
+)  # its axis is theirs
+OTHERS = [
+    ("kaldi_fbank80", {"sampling_rate": 8000, "num_mel_bins": 64}),
+    ("kaldi_fbank80", {"low_freq": 60.0, "high_freq": -400.0, "stack": 2, "use_energy": True}),
+    ("whisper80", {"high_freq": 6000.0, "num_mel_bins": 60}),
+]
+
+
+def sweep(pitch, rate):
+    """Rises through the middle of the bank; has its octave above it."""
+    phase = 2 * np.pi * pitch * np.cumsum(np.linspace(700, 2400, 24000)) / rate
+    return (0.3 * np.sin(phase) + 0.05 * np.sin(2 * phase)).astype(np.float32)
+
+
+def peaks(x, axis):
+    """The strongest bin of each frame, but for those at the ends."""
+    return x.reshape(len(x) * axis["stack"], -1)[2:-2, axis["first"] :].argmax(1)
+
+
+@pytest.mark.parametrize("seed", [4, 3], ids=["longer", "shorter"])
+@pytest.mark.parametrize("name, options", [*MEL, *OTHERS], ids=str)
+def test_vtln_moves_each_front_ends_peaks_to_where_a_warped_pitch_has_them(name, options, seed):
+    factor = np.random.default_rng(seed).uniform(1 / 1.2, 1.2)
+    fe = features.get(name, **options)
+    x, _ = fe(sweep(1.0, fe.sampling_rate))
+    warped = augment.Config(vtln=1.2).frames(x, fe, np.random.default_rng(seed))
+    there = peaks(fe(sweep(1 / factor, fe.sampling_rate))[0], fe.mel_axis)
+    off = (peaks(warped, fe.mel_axis) - there).double()
+    plain = (peaks(x, fe.mel_axis) - there).double()
+    assert off.abs().mean() < 0.3 and abs(off.mean()) < 0.15 and plain.abs().mean() > 1.0
+    kaldi = warp_mel(x, factor, first=fe.mel_axis["first"], stack=fe.mel_axis["stack"])
+    if name in KALDI and not options:
+        assert name == "torchaudio_mel" or (warped == kaldi).all()
+    else:  # its axis is another, and it shows
+        assert abs((peaks(kaldi, fe.mel_axis) - there).double().mean()) > abs(off.mean()) + 0.05
+
+
+@pytest.mark.parametrize(
+    "name, options, said",
+    [
+        ("wave16k", {}, "wave16k gives no mel bins to warp"),
+        ("kaldi_mfcc13", {}, "kaldi_mfcc13 gives no mel bins"),
+        ("kaldi_spectrogram", {}, "kaldi_spectrogram gives no mel bins"),
+        ("kaldi_fbank80", {"low_freq": 120.0}, "from 110 to 7500 Hz, .* inside 120 to 8000"),
+    ],
+    ids=str,
+)
+def test_a_warp_that_the_front_end_has_no_bins_for(name, options, said):
+    fe = features.get(name, **options)
+    with pytest.raises(ValueError, match=r"\[augment\] vtln = 1.1: .*" + said) as caught:
+        augment.Config(vtln=1.1).check(fe)
+    assert "\n" not in str(caught.value)
+    augment.Config().check(fe)
+
+
+def test_which_is_said_before_training(make_run, tmp_path):
+    run = make_run(tmp_path / "run", "augment={vtln=1.1}", "frontend.low_freq=120.0")
+    with pytest.raises(ValueError, match="vtln = 1.1: a warp by"):
+        loop.train(run)
+    assert not (tmp_path / "run").exists()
 
 
 def test_all_of_it_is_a_function_of_seed_epoch_and_index(make_run, tmp_path, sounds):
