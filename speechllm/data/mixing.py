@@ -32,12 +32,15 @@ APART = 1_000_003  # between the seeds of two sources
 class Source:
     """One manifest of a mixture: its weight (0: by its size), and a task of its own.
 
+    augment: settings that stand in its place of the preset's [augment]: sounds may be turned round,
+    words not.
     plain: of examples with one answer each, where the stage's objectives want more of the others:
     text beside pairs of answers.
     """
 
     weight: float = 0.0
     task: dict | str | None = None
+    augment: dict = field(default_factory=dict)
     plain: bool = False
 
     def __post_init__(self):

@@ -92,9 +92,10 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
     run.builder()
     world = run.accelerator.num_processes
     for stage in plan[:last]:
-        run.augment(stage).check(run.system.extractor)
         learned = run.parts(stage, learning=True)
         run.mixture(stage, learned)
+        for part in learned.values():
+            part.augment.check(part.extractor)
         for part in (*learned.values(), *run.parts(stage, learning=False).values()):
             replace(part, augment=None).make(0, 0)
         if stage.gradient_accumulation % world:

@@ -113,13 +113,15 @@ class Run:
             self.system,
             manifest,
             source.task or stage.task,
-            augment=self.augment(stage) if learning else None,
+            augment=self.augment(stage, source) if learning else None,
             seed=self.seed + mixing.APART * number,
             cache_mb=self.data(stage).cache_mb,
             needs=frozenset() if source.plain else stage.needs,
         )
 
-    def augment(self, stage: Stage) -> augment.Config:
-        """Return the stage's augmentation."""
-        none = augment.Config()
-        return self.system.preset.section("augment", augment.Config) if stage.augment else none
+    def augment(self, stage: Stage, source: mixing.Source) -> augment.Config:
+        """Return the augmentation of one of a stage's sources."""
+        if not stage.augment:
+            return augment.Config()
+        table = {**self.system.preset.table("augment"), **source.augment}
+        return config.fill(augment.Config, table, f"{self.system.preset.source} [augment]")

@@ -23,7 +23,7 @@ class Stage:
         beta2, weight_decay, clip: AdamW's, and the largest gradient norm.
         gradient_accumulation: batches an optimiser step, over all processes together.
         data, valid: names of the manifests (`--data NAME=PATH`); of several, a table of their
-            weights, or of {weight, task, plain} (data/mixing.py). No weights: by size.
+            weights, or of {weight, task, augment, plain} (data/mixing.py). No weights: by size.
         temperature: evens the shares of `data` out, above 1.
         task: replaces the preset's task in this stage, e.g. `{ name = "copy" }`, or a name.
         max_batch_s, max_duration_s: replace the preset's in this stage, 0 keeps them. Short

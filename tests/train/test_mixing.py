@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from speechllm.data import mixing
+from speechllm.data import augment, mixing
 from speechllm.data.manifest import Manifest, write
 from speechllm.train import checkpoint, loop
 from speechllm.train.stages import stages
@@ -22,6 +22,9 @@ MIX = (
     "stage.tune.steps=6",
     "encoder.dropout=0.0",
 )
+
+
+NO_CHANGE = augment.Config()
 
 
 @pytest.fixture
@@ -122,6 +125,16 @@ def test_a_task_comes_from_the_source_or_the_row_or_the_preset(make_run, tiny, t
     assert len(whole.make(0, 0).media) == 0
 
 
+def test_a_source_changes_the_augmentation_for_itself_alone(make_mix, tmp_path):
+    run = make_mix(tmp_path, f"stage.tune.data.text={{{TEXT[1:-1]},augment={{shift=1.0}}}}")
+    stage = stages(run.system.preset)[1]
+    shared = run.system.preset.section("augment", augment.Config)
+    made = run.parts(stage, learning=True)
+    assert made["train"].augment == shared
+    assert made["text"].augment == replace(shared, shift=1.0) != shared
+    assert run.parts(replace(stage, augment=False), learning=True)["text"].augment == NO_CHANGE
+
+
 def test_an_unknown_task_is_refused_with_file_and_line_before_any_step(make_run, tiny, tmp_path):
     run = make_run(tmp_path)
     rows = [run.manifests["train"][i] for i in range(3)]
@@ -139,6 +152,7 @@ def test_an_unknown_task_is_refused_with_file_and_line_before_any_step(make_run,
         ("stage.tune.data={train=1,valid={}}", "stage tune data: wanted a weight above 0 for each"),
         ("stage.tune.temperature=-1", "temperature: wanted a number above 0"),
         ("stage.tune.data={train={task={name='asrr'}}}", "did you mean 'asr'"),
+        ("stage.tune.data={train={augment={shif=1.0}}}", "did you mean 'shift'"),
     ],
 )
 def test_wrong_mixtures_are_named_before_any_step(make_run, tmp_path, monkeypatch, change, says):
