@@ -82,7 +82,7 @@ def _means(totals: dict) -> dict[str, float]:
 
 
 def _report(stage: Stage, means: dict[str, float]) -> dict:
-    loss = sum(stage.weight(name) * means[name] for name in stage.objectives)
+    loss = sum(weight * means[name] for name, weight in stage.weights.items())
     checked = {k.split("/")[1]: v for k, v in means.items() if k.startswith("health/")}
     plain = {k: v for k, v in means.items() if not k.startswith("health/")}
     report = {"loss": loss, **plain}
