@@ -150,3 +150,13 @@ def test_kind_and_choices_of_a_row_reach_the_scorer(system_and_model, tiny, tmp_
     decode(*system_and_model, Manifest(tmp_path / "m.jsonl"), tmp_path / "h", OPTIONS)
     (line,) = read(tmp_path / "h").values()
     assert line["kind"] == "yes_no" and line["choices"] == ["low", "high"]
+
+
+def test_speed_is_that_after_the_first_batch():
+    """The first one pays for what is made once; alone it is all there is."""
+    tally = decoding.Tally()
+    tally.add(10.0, 5.0, 2)
+    assert tally.rtfx == 2.0
+    tally.add(30.0, 3.0, 3)
+    tally.add(30.0, 3.0, 3)
+    assert tally.rtfx == 10.0 and (tally.audio_s, tally.wall_s, tally.n_utterances) == (70, 11, 8)

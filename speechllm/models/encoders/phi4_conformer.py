@@ -120,7 +120,7 @@ def subsample(embed, x, lengths):
     for module in embed.conv:
         strided = getattr(module, "stride", (1,))[0] == 2
         if strided:
-            x = x.masked_fill(~valid_mask(lengths, x.shape[2])[:, None, :, None], 0.0)
+            x = zero_beyond(x, lengths, 2)
         x = module(x)
         lengths = -(-lengths // 2) if strided else lengths
     return embed.out(x.transpose(1, 2).flatten(2)), lengths
