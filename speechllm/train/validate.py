@@ -34,7 +34,8 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
                 _add(totals, name, *objective(result))
                 for key, pair in objective.metrics(result).items():
                     _add(totals, f"{name}/{key}", *pair)
-            if listens and batch.media is not None and i < HEALTH_BATCHES:
+            # a medium alone has no other to change places with
+            if listens and i < HEALTH_BATCHES and len(batch.media_lengths) > 1:
                 _listen(totals, learner, batch, result, silence)
     learner.set_modes()
     means = _means(totals)

@@ -160,3 +160,10 @@ def test_speed_is_that_after_the_first_batch():
     tally.add(30.0, 3.0, 3)
     tally.add(30.0, 3.0, 3)
     assert tally.rtfx == 10.0 and (tally.audio_s, tally.wall_s, tally.n_utterances) == (70, 11, 8)
+
+
+def test_an_answer_is_bounded_by_what_is_heard():
+    """So many tokens a second, and some more; a text alone lasts as long as it would be said."""
+    options = Options(max_tokens_per_s=10.0)
+    assert decoding._bound({"duration": 3.0, "text": "x" * 900}, options) == 30 + 16
+    assert decoding._bound({"text": "x" * 30}, options) == 20 + 16
