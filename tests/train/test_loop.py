@@ -249,12 +249,9 @@ def test_soft_tokens_start_at_the_norm_of_text_until_the_adapter_has_learned(mak
     preset = replace(run.system.preset, tables={**run.system.preset.tables, "stage": [tune, lora]})
     run.system = replace(run.system, preset=preset)
     loop.train(run)
-    scales = [
-        load_file(checkpoint.final(tmp_path / name) / "model.safetensors")[
-            "adapter.norm.norm.weight"
-        ]
-        for name in ("tune", "lora")
-    ]
+    folders = [checkpoint.final(tmp_path / name) for name in ("tune", "lora")]
+    files = [load_file(folder / "model.safetensors") for folder in folders]
+    scales = [tensors["adapter.norm.norm.weight"] for tensors in files]
     assert torch.equal(*scales) and scales[0].std() > 0, "the first stage has trained it"
 
 

@@ -10,32 +10,33 @@ from speechllm.train.stages import Learner, Stage, stages
 
 @pytest.fixture
 def learner(make_run, tmp_path):
-    """The tiny system, with dropout everywhere, and its two stages."""
+    """The tiny system, with dropout, and its two stages."""
     run = make_run(tmp_path, "encoder.dropout=0.1", "llm.lora.dropout=0.1")
     return Learner(run.system.build()), stages(run.system.preset)
 
 
-def modes(learner):
-    """Parts in which any dropout is in training mode."""
-    found = learner.model.named_modules()
-    return {
-        name.split(".")[0]
-        for name, module in found
-        if isinstance(module, torch.nn.Dropout) and module.training
-    }
+def active(learner):
+    """Parts of which any module is in training mode."""
+    parts = learner.model.named_children()
+    return {name for name, part in parts if any(module.training for module in part.modules())}
 
 
-def test_dropout_is_on_where_something_learns_alone(learner):
+def test_training_mode_is_where_something_learns_alone(learner):
+    """Dropout of what is frozen would only be noise; a LoRA's own is without parameters."""
     learner, (first, second) = learner
     assert first.train == ("encoder.*",), "the tiny preset's first stage"
     learning = learner.begin(first, "test", [["encoder.*"]])
     assert {name.split(".")[0] for name in learning} == {"encoder", "objectives"}
-    assert modes(learner) == {"encoder"}
+    assert active(learner) == {"encoder"}
     learner.begin(second, "test", [["encoder.*"], list(second.train)])
-    assert modes(learner) == {"llm"}, "LoRA's; the adapter has none, the encoder is frozen"
-    learner.eval()
-    learner.set_modes()
-    assert modes(learner) == {"llm"}
+    drops = [m for m in learner.model.llm.modules() if isinstance(m, torch.nn.Dropout)]
+    for _ in range(2):
+        assert active(learner) == {"adapter", "llm"}
+        assert drops and all(module.training for module in drops)
+        assert not learner.model.llm.lm_head.training
+        learner.eval()
+        assert not active(learner)
+        learner.set_modes()
 
 
 def test_a_head_that_was_trained_goes_on_where_it_fits(learner):
