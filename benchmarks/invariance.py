@@ -100,7 +100,7 @@ def differences(frontend: dict, encoder: dict, adapters: list[str]) -> tuple[lis
             system = make(frontend, encoder, adapter, fusion)
             examples = examples_of(system)
             if model is None:  # one seed, one encoder, one LLM
-                model = wake(system.build().eval())
+                model = tiny.wake(system.build().eval())
             embedding = model.llm.get_input_embeddings()
             model.adapter = system.adapter.build(system.encoder.dim, embedding).eval()
             model.match()
@@ -122,16 +122,6 @@ def make(frontend: dict, encoder: dict, adapter: str, fusion: str) -> System:
         "chat": {"user": "{}\n", "assistant": "{}</s>"},
     }
     return tiny.system(config.Preset(tables, "invariance"))
-
-
-def wake(model):
-    """Let what starts at zero do something: LoRA, and the gates of cross-attention."""
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-        if name.endswith("_gate"):
-            torch.nn.init.constant_(parameter, 0.5)
-    return model
 
 
 def examples_of(system: System) -> list[Example]:

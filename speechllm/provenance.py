@@ -78,7 +78,7 @@ def facts(**more) -> dict:
     }
 
 
-def write_json(path: Path, values: dict) -> None:
+def write_json(path: Path, values: dict | list) -> None:
     """Write JSON atomically."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(values, indent=1) + "\n")

@@ -68,8 +68,6 @@ def tiny(tmp_path_factory) -> Path:
 @pytest.fixture
 def make_run(tiny):
     """Return a function that makes a training run of the tiny system."""
-    from types import SimpleNamespace
-
     import accelerate
 
     from speechllm import config
@@ -86,7 +84,7 @@ def make_run(tiny):
             manifests=manifests,
             out=out,
             accelerator=accelerate.Accelerator(cpu=True),
-            **SimpleNamespace(workers=0, **options).__dict__,
+            **{"workers": 0, **options},
         )
 
     return make

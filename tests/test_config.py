@@ -20,7 +20,7 @@ class Some:
 
 def test_fill_converts_and_keeps_defaults():
     made = config.fill(Some, {"size": 3, "rate": 1, "words": ["a"]}, "x")
-    assert made == Some(3, 1.0, ("a",))
+    assert made == Some(3, 1.0, ("a",)) and type(made.rate) is float
 
 
 @pytest.mark.parametrize(

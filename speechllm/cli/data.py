@@ -48,7 +48,8 @@ def _add_prepare(parser: argparse.ArgumentParser, argv: list[str]) -> None:
             module = importlib.import_module(f"speechllm.{ROOM}.{name}")
             sub.description = module.__doc__
             hints = typing.get_type_hints(module.Config)
-            for field in dataclasses.fields(module.Config):
+            own = module.Config.__annotations__  # what several corpora share comes last
+            for field in sorted(dataclasses.fields(module.Config), key=lambda f: f.name not in own):
                 _add_field(sub, field, hints[field.name])
             sub.set_defaults(run=_prepare, config=module.Config)
 

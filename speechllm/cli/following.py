@@ -1,7 +1,6 @@
 """`speechllm following`: the same audio under several instructions; is each one followed?"""
 
 import argparse
-import json
 from pathlib import Path
 
 EPILOG = """Each decode is of the same utterances (same ids), under an instruction of its own.
@@ -24,8 +23,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print a line an instruction."""
-    import dataclasses
-
+    from speechllm import provenance
     from speechllm.score.following import follow
 
     files = {}
@@ -39,5 +37,4 @@ def run(args: argparse.Namespace) -> None:
         print(one)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps([dataclasses.asdict(one) for one in found], indent=1, ensure_ascii=False)
-        (args.out / "following.json").write_text(text + "\n", "utf-8")
+        provenance.write_json(args.out / "following.json", [vars(one) for one in found])

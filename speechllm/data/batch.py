@@ -10,7 +10,8 @@ from enum import IntEnum
 import torch
 from torch.nn.functional import pad
 
-MEDIA = ("audio", "image", "pose", "video")  # what a medium can be
+from speechllm.data.rows import MEDIA as MEDIA
+
 IGNORE = -100  # label of a position that carries no loss, torch's own convention
 
 

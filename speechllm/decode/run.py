@@ -18,8 +18,8 @@ from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
 TOKENS_PER_S = 25.0  # no language is spoken faster, even spelled letter by letter
-KEPT = ("speaker", "lang", "task", "duration", "kind", "choices")  # of a row, for the scores
 TOKENS_SPARE = 16  # and short utterances get this many more
+KEPT = ("speaker", "lang", "task", "duration", "kind", "choices")  # of a row, for the scores
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def _batches(examples: Examples, options: Options, tally: Tally) -> Iterator:
     for number, batch, errors in loader.batches(examples, data, keys):
         tally.errors += errors
         if batch is not None:
-            rows = [manifest[int(i)] for i in plan[number]]
-            yield batch, [row for row in rows if row["id"] in set(batch.names)]
+            read, rows = set(batch.names), [manifest[int(i)] for i in plan[number]]
+            yield batch, [row for row in rows if row["id"] in read]
 
 
 def _generate(model: SpeechLLM, batch, bounds: list[int], builder: Builder, options: Options):
@@ -147,6 +147,7 @@ def _generate(model: SpeechLLM, batch, bounds: list[int], builder: Builder, opti
 
 
 def _bound(row: dict, options: Options) -> int:
+    """Most tokens of a row's answer; a text without audio lasts as long as it would be spoken."""
     seconds = float(row.get("duration") or len(row.get("text", "")) / CHARS_PER_S)
     return int(seconds * options.max_tokens_per_s) + TOKENS_SPARE
 

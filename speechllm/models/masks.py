@@ -8,7 +8,11 @@ def valid_mask(lengths, size: int):
     return torch.arange(size, device=lengths.device) < lengths[:, None]
 
 
-def zero_beyond(x, lengths):
-    """Set x (B, T) or (B, T, F) to 0 beyond `lengths` (B,), whatever stood there, NaN included."""
-    mask = valid_mask(lengths, x.shape[1])
-    return x.masked_fill(~mask.reshape(mask.shape + (1,) * (x.dim() - 2)), 0.0)
+def zero_beyond(x, lengths, dim: int = 1):
+    """Set x (B, T), (B, T, F), ... to 0 beyond `lengths` (B,), whatever stood there, NaN included.
+
+    `dim` is that of the steps T: 2 for channels first, (B, C, T) or (B, C, T, F).
+    """
+    mask = valid_mask(lengths, x.shape[dim])
+    shape = [len(x), *[1] * (dim - 1), x.shape[dim], *[1] * (x.dim() - dim - 1)]
+    return x.masked_fill(~mask.reshape(shape), 0.0)

@@ -162,6 +162,21 @@ def small(fields: dict) -> dict:
     return found
 
 
+def wake(model, std: float = 0.1):
+    """Let what starts at zero do something, so that it can be seen; give the model.
+
+    LoRA's second matrix is drawn with deviation `std`, the gates of cross-attention are set to 0.5.
+    """
+    from torch import nn
+
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter, std=std)
+        if name.endswith("_gate"):
+            nn.init.constant_(parameter, 0.5)
+    return model
+
+
 def _lay(tables: dict, over: dict) -> None:
     """Lay the values of one nested table over another."""
     for key, value in over.items():

@@ -78,7 +78,9 @@ class Classification(nn.Module):
         return bags / bags.sum(1, keepdim=True).clamp(min=1)
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (sum, count)."""
+        """Return (sum, count); of text alone, two zeros."""
+        if result.batch.media is None:
+            return torch.zeros((), device=result.batch.ids.device), torch.tensor(0)
         targets, states = self.targets(result.batch), None
         if self.training and self.config.mixup:
             states, targets = self.mixed(result, targets)
@@ -105,6 +107,8 @@ class Classification(nn.Module):
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Share of media whose most probable token is one of the answer's, as (sum, count)."""
+        if result.batch.media is None:
+            return {}
         best = self.logits(result).argmax(-1, keepdim=True)
         right = self.targets(result.batch).gather(1, best) > 0
         return {"accuracy": (right.sum(), torch.tensor(len(right)))}

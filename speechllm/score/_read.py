@@ -192,11 +192,11 @@ def _needed(row: dict, key: str, where: str) -> str:
     return value
 
 
-def _text(row: dict, key: str, where: str, default: str | None = ""):
-    """Return an optional text; null is the same as absent, a number is taken as its figures."""
+def _text(row: dict, key: str, where: str) -> str:
+    """Return an optional text, "" where it is absent or null; a speaker's number as its figures."""
     value = row.get(key)
     if value is None:
-        return default
+        return ""
     if key == "speaker" and isinstance(value, int):
         return str(value)
     return _needed(row, key, where)

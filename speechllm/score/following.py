@@ -142,13 +142,7 @@ def follow(
 
 def _answers(path: str | Path, clean) -> dict[str, tuple[list[str], str]]:
     """(references, answer) by id, normalised."""
-    found = {}
-    for one in _read.read(path):
-        refs = [one.ref] if isinstance(one.ref, str) else list(one.ref)
-        found[one.id] = [clean(ref) for ref in refs], clean(one.hyp)
-    if not found:
-        raise ValueError(f"{path}: no answers in it")
-    return found
+    return {one.id: ([clean(ref) for ref in one.refs], clean(one.hyp)) for one in _read.read(path)}
 
 
 def _percent(total):

@@ -7,6 +7,8 @@ from which a small LLM learns to answer before it hears anything.
 
 from dataclasses import dataclass
 
+from speechllm.tasks.asr import sound
+
 
 @dataclass(frozen=True)
 class Config:
@@ -43,8 +45,7 @@ class Config:
     def _sounds(self, row: dict) -> list[dict]:
         if row.get("audio") is None:
             return [{"type": "text", "text": name} for name in row["heard"]]
-        medium = ("audio", "start", "duration", "features")
-        return [{"type": "audio", **{k: row[k] for k in medium if k in row}}]
+        return [sound(row)]
 
     def _asked(self, row: dict, rng) -> str:
         drawn = self.prompt[int(rng.integers(len(self.prompt))) if rng is not None else 0]

@@ -17,6 +17,7 @@ second half of a cascade is decoded.
 from dataclasses import dataclass
 
 from speechllm.data import languages
+from speechllm.tasks.asr import sound
 from speechllm.tasks.copy import corrupt, scramble
 
 WAYS = ("direct", "recognise", "chain")
@@ -93,9 +94,7 @@ class Config:
         if row.get("audio") is None:
             both = (shown, prompt) if self.audio_first else (prompt, shown)
             return [{"type": "text", "text": " ".join(filter(None, both))}]
-        medium = ("audio", "start", "duration", "features")
-        audio = {"type": "audio", **{k: row[k] for k in medium if k in row}}
-        parts = [audio, {"type": "text", "text": prompt}] if prompt else [audio]
+        parts = [sound(row), {"type": "text", "text": prompt}] if prompt else [sound(row)]
         return parts if self.audio_first else parts[::-1]
 
     def _answer(self, row: dict, way: str, text: str, names: dict, rng) -> str:

@@ -1,5 +1,6 @@
 """Stages: what learns, from which data, with which objectives, how fast, for how long."""
 
+import functools
 from dataclasses import dataclass
 
 from torch import nn
@@ -94,9 +95,11 @@ class Stage:
             made[name] = self._objective(name, where).build(model)
         return made
 
-    def weight(self, name: str) -> float:
-        """Weight of an objective in the sum."""
-        return float(self.objectives[name].get("weight", 1.0))
+    @functools.cached_property
+    def weights(self) -> dict[str, float]:
+        """Weight of each objective in the sum, by its name."""
+        where = f"stage {self.name}"
+        return {name: self._objective(name, where).weight for name in self.objectives}
 
 
 def stages(preset: config.Preset) -> list[Stage]:

@@ -98,13 +98,13 @@ class StageRun:
         stage, learner = self.stage, self.learner
         counts = self.counts([batch for _, batch in taken])
         sums = dict.fromkeys(stage.objectives, 0.0)
-        tally = Tally([*self.parts], {name: stage.weight(name) for name in sums})
+        tally = Tally([*self.parts], stage.weights)
         for number, batch in taken:
             torch.manual_seed(hash((self.run.seed, self.number, number)) % 2**63)
             with self.run.autocast():
                 result = learner.model(batch)
                 pairs = {name: learner.objectives[name](result) for name in sums}
-                loss = sum(stage.weight(k) * v / max(counts[k], 1) for k, (v, _) in pairs.items())
+                loss = sum(stage.weights[k] * v / max(counts[k], 1) for k, (v, _) in pairs.items())
             self.finite(loss, batch)
             if loss.requires_grad:  # not where no objective is for such a batch: CTC and text
                 loss.backward()
@@ -116,7 +116,7 @@ class StageRun:
         self.progress.audio_s += self.total([sum(batch.seconds for _, batch in taken)])[0]
         totals = self.total(list(sums.values()))
         means = {k: v / max(counts[k], 1) for k, v in zip(sums, totals, strict=True)}
-        loss = sum(stage.weight(k) * v for k, v in means.items())
+        loss = sum(stage.weights[k] * v for k, v in means.items())
         values = {"loss": loss, **means, "norm": norm}
         if len(self.parts) > 1:
             values["sources"] = tally.report(self.total)

@@ -34,7 +34,8 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
                 _add(totals, name, *objective(result))
                 for key, pair in objective.metrics(result).items():
                     _add(totals, f"{name}/{key}", *pair)
-            if listens and batch.media is not None and i < HEALTH_BATCHES:
+            # a medium alone has no other to change places with
+            if listens and i < HEALTH_BATCHES and len(batch.media_lengths) > 1:
                 _listen(totals, learner, batch, result, silence)
     learner.set_modes()
     means = _means(totals)
@@ -82,7 +83,7 @@ def _means(totals: dict) -> dict[str, float]:
 
 
 def _report(stage: Stage, means: dict[str, float]) -> dict:
-    loss = sum(stage.weight(name) * means[name] for name in stage.objectives)
+    loss = sum(weight * means[name] for name, weight in stage.weights.items())
     checked = {k.split("/")[1]: v for k, v in means.items() if k.startswith("health/")}
     plain = {k: v for k, v in means.items() if not k.startswith("health/")}
     report = {"loss": loss, **plain}

@@ -150,3 +150,20 @@ def test_kind_and_choices_of_a_row_reach_the_scorer(system_and_model, tiny, tmp_
     decode(*system_and_model, Manifest(tmp_path / "m.jsonl"), tmp_path / "h", OPTIONS)
     (line,) = read(tmp_path / "h").values()
     assert line["kind"] == "yes_no" and line["choices"] == ["low", "high"]
+
+
+def test_speed_is_that_after_the_first_batch():
+    """The first one pays for what is made once; alone it is all there is."""
+    tally = decoding.Tally()
+    tally.add(10.0, 5.0, 2)
+    assert tally.rtfx == 2.0
+    tally.add(30.0, 3.0, 3)
+    tally.add(30.0, 3.0, 3)
+    assert tally.rtfx == 10.0 and (tally.audio_s, tally.wall_s, tally.n_utterances) == (70, 11, 8)
+
+
+def test_an_answer_is_bounded_by_what_is_heard():
+    """So many tokens a second, and some more; a text alone lasts as long as it would be said."""
+    options = Options(max_tokens_per_s=10.0)
+    assert decoding._bound({"duration": 3.0, "text": "x" * 900}, options) == 30 + 16
+    assert decoding._bound({"text": "x" * 30}, options) == 20 + 16

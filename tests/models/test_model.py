@@ -13,6 +13,7 @@ from speechllm.data.collate import collate
 from speechllm.models import generation, store
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System, has_learned, matches
+from speechllm.models.tiny import wake
 from speechllm.train.stages import stages
 
 TRANSFORMER = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,
@@ -86,16 +87,6 @@ def one_line(text):
 def part(noun, name, settings):
     """Say which part a preset is changed to."""
     return f"{noun}={{name='{name}',{settings}}}".replace(",}", "}")
-
-
-def wake(model):
-    """Let what starts at zero do something: LoRA, and the gates of cross-attention."""
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-        if name.endswith("_gate"):
-            torch.nn.init.constant_(parameter, 0.5)
-    return model
 
 
 @pytest.fixture(params=ENCODERS)

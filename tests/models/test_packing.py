@@ -5,6 +5,7 @@ import torch
 
 from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
+from speechllm.models.tiny import wake
 from speechllm.objectives import ctc, language_modelling
 from speechllm.train.stages import stages
 
@@ -37,13 +38,7 @@ def made(request, make_run, tiny, tmp_path):
     write(tmp_path / "m.jsonl", rows)
     stage = stages(run.system.preset)[1]
     examples = run.examples(stage, Manifest(tmp_path / "m.jsonl"), learning=False)
-    model = run.system.build().eval()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(True)
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-        if name.endswith("_gate"):
-            torch.nn.init.constant_(parameter, 0.5)
+    model = wake(run.system.build().eval()).requires_grad_(True)
     return model, [examples.make(0, i) for i in range(8)], run.system.tokenizer.pad_token_id
 
 

@@ -1,10 +1,10 @@
 """A tiny system whose rows have two answers, and a batch of what an objective needs."""
 
 import pytest
-import torch
 
 from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
+from speechllm.models import tiny
 from speechllm.train.stages import stages
 
 
@@ -35,18 +35,8 @@ def batch_of():
         examples = run.examples(stage, run.manifests["train"], learning=False)
         pad = run.system.tokenizer.pad_token_id
         model = run.system.build().eval()
-        return (rouse(model) if wake else model), collate(
-            [examples.make(0, i) for i in range(n)], pad
-        )
+        if wake:
+            tiny.wake(model, std=0.2)
+        return model, collate([examples.make(0, i) for i in range(n)], pad)
 
     return make
-
-
-def rouse(model):
-    """Let LoRA and the gates of cross-attention do something."""
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.2)
-        if name.endswith("_gate"):
-            torch.nn.init.constant_(parameter, 0.5)
-    return model

@@ -139,3 +139,9 @@ def test_bad_settings(model):
     model.adapter = torch.nn.Linear(2, 2)
     with pytest.raises(ValueError, match="wants the adapter name_posterior"):
         made(model, on="posterior")
+
+
+def test_text_alone_adds_nothing(model):
+    """As in a mixture, where a batch may be of text."""
+    text = SimpleNamespace(batch=SimpleNamespace(media=None, ids=torch.zeros(1, 3)))
+    assert [float(x) for x in made(model)(text)] == [0, 0] and made(model).metrics(text) == {}

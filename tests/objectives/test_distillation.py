@@ -1,5 +1,7 @@
 """The LLM that reads teaches the LLM that listens: against KL by hand, and what stays as it was."""
 
+import json
+
 import pytest
 import torch
 
@@ -71,8 +73,15 @@ def test_a_student_that_reads_the_words_has_nothing_to_learn(pairs, batch_of):
 
 
 def test_it_trains(pairs):
-    run = pairs("{distillation={}}", "stage.encoder.steps=1", "data.pack=120")
+    """Its loss falls, and what is trained is what the stage names."""
+    run = pairs(
+        ONLY, "stage.encoder.steps=1", "data.pack=120", "augment={}", "encoder.dropout=0.0",
+        "stage.tune.steps=8", "stage.tune.lr=1e-2",
+    )  # fmt: skip
     loop.train(run)
+    lines = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
+    losses = [line["distillation"] for line in lines if "distillation" in line]
+    assert len(losses) == 8 and losses[-1] < 0.9 * losses[0]
 
 
 def test_words_come_from_the_part_the_transcript_or_the_text():

@@ -52,6 +52,14 @@ def test_a_model_that_only_transcribes_is_caught(decode):
     assert "%FOLLOWED 0.00 [ de: en 6 ]" in str(german)
 
 
+def test_each_of_several_references_is_a_right_answer(decode):
+    """An answer like the second one is followed too, though it is like no other text."""
+    refs = [[text, f"{i} zzz qqq"] for i, text in enumerate(ENGLISH)]
+    files = {"en": decode("en", refs, [f"{i} zzz qqq xx" for i in range(6)])}
+    files["de"] = decode("de", GERMAN, GERMAN)
+    assert [one.rate for one in follow(files)] == [100.0, 100.0]
+
+
 def test_overlap_with_this_audio_goes_before_language():
     """A misheard transcript in one language is told from an answer in that language."""
     kinds = Kinds({"asr": ["the dog barks at night"], "qa": ["a dog"]})

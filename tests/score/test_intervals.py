@@ -1,5 +1,7 @@
 """Bootstrap: coverage of known truths, determinism, groups, and the paired test."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,20 @@ def test_paired_false_alarms_are_rare():
         b[:, 0] = a.sum(1) - b[:, 1]  # the same words, other errors
         alarms += intervals.paired(a, b, wer.score, 300, seed, trials=1).p < 0.05
     assert alarms / 200 < 0.1
+
+
+def test_randomisation_is_the_share_of_all_changes_of_places():
+    """Every one of 2^10 ways to let two systems change places, counted, against the drawn ones."""
+    rng = np.random.default_rng(10)
+    a, b = corpus(rng, 10, 0.2), corpus(rng, 10, 0.3)
+    b[:, 0] = a.sum(1) - b[:, 1]  # the same words
+    coins = np.array(list(itertools.product([0, 1], repeat=10)))
+    first, second = a.sum(0) + coins @ (b - a), b.sum(0) + coins @ (a - b)
+    far = np.abs(wer.score(first) - wer.score(second))
+    wanted = (far >= abs(wer.score(a.sum(0)) - wer.score(b.sum(0))) - 1e-9).mean()
+    assert 0.1 < wanted < 0.9
+    assert intervals.randomised(a, b, wer.score) == pytest.approx(wanted, abs=0.015)
+    assert intervals.randomised(a, a, wer.score) == 1.0
 
 
 def test_paired_wants_the_same_utterances():

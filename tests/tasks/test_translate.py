@@ -82,7 +82,9 @@ def test_training_draws_ways_translations_and_noise():
     # speech is never corrupted, nor are its transcripts random strings
     spoken = [parts(task, ROW, rng)[1] for _ in range(100)]
     assert set(spoken) == {"A dog.", "ein hund"}
-    assert parts(task, row) == parts(task, row)  # no chance without a generator
+    shown, answer = parts(task, row)  # no chance without a generator
+    assert shown[0]["text"].startswith("the quick brown fox Transcribe the French speech, then")
+    assert answer == "the quick brown fox English: eins"
 
 
 @pytest.mark.parametrize(

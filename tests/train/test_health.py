@@ -1,11 +1,13 @@
 """The health monitor: it sees a model that does not listen, and one that does."""
 
+import pytest
 import torch
 
 from speechllm.data.collate import collate
 from speechllm.data.heard import silence_frame
 from speechllm.train import health
-from speechllm.train.stages import stages
+from speechllm.train.stages import Learner, stages
+from speechllm.train.validate import validate
 
 
 def batch_of(run):
@@ -23,6 +25,21 @@ def test_shuffled_gives_each_the_next_ones_audio_at_its_own_length(make_run, tmp
         same = min(n, there)
         assert torch.equal(other.media[i, :same], donor[:same])
         assert other.media[i, n:].abs().sum() == 0
+
+
+def test_a_medium_alone_says_nothing_of_listening(make_run, tmp_path):
+    """Shuffled it would be itself, and the model would seem deaf."""
+    run = make_run(tmp_path)
+    stage, batch = stages(run.system.preset)[1], batch_of(run)
+    learner = Learner(run.system.build())
+    learner.begin(stage, "test", [list(stage.train)])
+    examples = run.examples(stage, run.manifests["train"], learning=False)
+    alone = collate([examples.make(0, 0)], run.system.tokenizer.pad_token_id)
+    parts = (silence_frame(run.system.extractor), "cpu", run.autocast)
+    assert "health" not in validate(learner, stage, [alone], *parts)
+    found, both = (validate(learner, stage, b, *parts) for b in ([batch], [alone, batch]))
+    assert found["health"] == pytest.approx(both["health"])
+    assert found["valid"]["loss"] != pytest.approx(both["valid"]["loss"])
 
 
 def test_silence_is_what_the_front_end_makes_of_zeros(make_run, tmp_path):

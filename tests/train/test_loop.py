@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from speechllm.data import loader
 from speechllm.models import store
-from speechllm.train import checkpoint, loop
+from speechllm.objectives.ctc import CTC
+from speechllm.train import checkpoint, loop, optim
 from speechllm.train.stages import Learner, stages
 
 
@@ -127,8 +128,6 @@ def test_what_is_frozen_stays_and_what_learns_moves(uninterrupted, make_run):
 
 
 def test_a_loss_that_is_not_a_number_names_the_utterances(make_run, tmp_path, monkeypatch):
-    from speechllm.objectives.ctc import CTC
-
     forward = CTC.forward
 
     def broken(self, result):
@@ -211,6 +210,49 @@ def test_the_objectives_are_weighted_means_over_targets(make_run, tmp_path, monk
     loss.backward()
     for name, grad in seen["grads"].items():
         torch.testing.assert_close(grad, learning[name].grad, rtol=1e-4, atol=1e-6)
+
+
+def test_each_step_has_its_rate_its_seed_and_clipped_gradients(make_run, tmp_path, monkeypatch):
+    """Rates are those of the schedule, from step 0 on; no two batches draw the same dropout."""
+    rates, norms, seeds, step, forward = [], [], [], optim.Optimizer.step, CTC.forward
+
+    def update(self, lr):
+        grads = [p.grad for part in self.parts for g in part.param_groups for p in g["params"]]
+        norms.append(float(torch.stack([g.norm() for g in grads if g is not None]).norm()))
+        rates.append(lr)
+        step(self, lr)
+
+    def lose(self, result):
+        seeds.append(torch.initial_seed())
+        return forward(self, result)
+
+    monkeypatch.setattr(optim.Optimizer, "step", update)
+    monkeypatch.setattr(CTC, "forward", lose)
+    monkeypatch.setattr(loop.StageRun, "validation", lambda self: {"valid": {"loss": 1.0}})
+    run = make_run(tmp_path, "stage.encoder.clip=0.01", "stage.tune.clip=0.02")
+    loop.train(run)
+    plan = stages(run.system.preset)
+    wanted = [optim.learning_rate(stage, n) for stage in plan for n in range(stage.steps)]
+    assert rates == wanted and len(set(rates)) > 6
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    logged = [line for line in lines if "lr" in line]
+    assert [line["lr"] for line in logged] == rates
+    assert min(line["norm"] for line in logged) > 0.02, "else nothing would be clipped"
+    assert norms == pytest.approx([0.01] * 6 + [0.02] * 6, rel=1e-3)
+    assert len(seeds) == len(set(seeds)) == 24
+
+
+def test_soft_tokens_start_at_the_norm_of_text_until_the_adapter_has_learned(make_run, tmp_path):
+    run = make_run(tmp_path, "stage.tune.steps=2", "stage.tune.lr=0.1", "stage.tune.warmup_steps=0")
+    _, tune = run.system.preset.tables["stage"]
+    lora = {**tune, "name": "lora", "train": ["llm.*lora_*"]}
+    preset = replace(run.system.preset, tables={**run.system.preset.tables, "stage": [tune, lora]})
+    run.system = replace(run.system, preset=preset)
+    loop.train(run)
+    folders = [checkpoint.final(tmp_path / name) for name in ("tune", "lora")]
+    files = [load_file(folder / "model.safetensors") for folder in folders]
+    scales = [tensors["adapter.norm.norm.weight"] for tensors in files]
+    assert torch.equal(*scales) and scales[0].std() > 0, "the first stage has trained it"
 
 
 SCRIPT = "import sys; from speechllm.cli import main; sys.exit(main())"

@@ -1,6 +1,5 @@
 """Speech that is made here: utterances by espeak-ng, in rooms and noise, as FLAC.
 
-A corpus's Config says how: `noise_share`, `snr_min`, `snr_max`, `reverb_share`, `seed`, `workers`.
 Each shard is spoken by a fresh process (see `_espeak.py`), so that the same options give the same
 bytes for any number of workers.
 """
@@ -11,7 +10,7 @@ import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,25 @@ from speechllm.data.corpora._espeak import Espeak
 SAMPLING_RATE = 16000
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How utterances sound, from which seed, by how many processes (0: all cores).
+
+    Shares are of the utterances; noise is white, pink or of other voices, at snr_min to snr_max dB.
+    """
+
+    noise_share: float = 0.5
+    snr_min: float = 15.0
+    snr_max: float = 30.0
+    reverb_share: float = 0.2
+    seed: int = 0
+    workers: int = 0
+
+
 class Mark:
     """The file done.json, which says with which options a corpus is complete."""
 
-    def __init__(self, out: Path, version: int, config: Any):
+    def __init__(self, out: Path, version: int, config: Settings):
         self.path = out / "done.json"
         # All that decides what is made: neither place nor number of workers.
         options = {k: v for k, v in asdict(config).items() if k not in ("out", "workers")}
@@ -54,7 +68,7 @@ class Mark:
             json.dump(self.options, file, indent=1)
 
 
-def check(config: Any) -> None:
+def check(config: Settings) -> None:
     """Refuse shares and ratios that make no sense. Raises ValueError."""
     if not (0 <= config.noise_share <= 1 and 0 <= config.reverb_share <= 1):
         raise ValueError(f"wanted noise_share and reverb_share of 0 to 1, got {config}")
@@ -63,7 +77,7 @@ def check(config: Any) -> None:
 
 
 def speak(
-    config: Any,
+    config: Settings,
     splits: dict[str, list[Utterance]],
     n_shards: dict[str, int],
     out: Path,
@@ -101,7 +115,12 @@ def _split(items: list[Utterance], n: int) -> list[list[Utterance]]:
 
 
 def _speak(
-    config: Any, split: str, number: int, utterances: list[Utterance], out: Path, crowd: Callable
+    config: Settings,
+    split: str,
+    number: int,
+    utterances: list[Utterance],
+    out: Path,
+    crowd: Callable,
 ) -> list[dict[str, Any]]:
     """Speak one shard to FLAC files; its rows. Runs in a fresh process, see `_espeak`."""
     seed = zlib.crc32(f"{config.seed} {split} {number}".encode())
@@ -135,7 +154,7 @@ def _say(espeak: Espeak, utterance: Utterance) -> np.ndarray:
 
 
 def _disturb(
-    wave: np.ndarray, config: Any, rng: np.random.Generator, voices: list[np.ndarray]
+    wave: np.ndarray, config: Settings, rng: np.random.Generator, voices: list[np.ndarray]
 ) -> np.ndarray:
     """Silence around, a room, noise and a level, as the options say; float32 (N,)."""
     before, after = (rng.uniform(0.05, 0.3, size=2) * SAMPLING_RATE).astype(int)

@@ -4,7 +4,6 @@ Each question asks for one name, yes or no. Voices and forms of words differ bet
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,6 @@ SIZES = {"train": 1200, "dev": 100, "test": 200}
 SHARDS = {"train": 4, "dev": 1, "test": 1}  # a fresh process each; more would give other bytes
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How they are spoken: shares of the questions in noise, at snr_min to snr_max dB, in rooms."""
-
-    seed: int = 0
-    noise_share: float = 0.3
-    snr_min: float = 15.0
-    snr_max: float = 30.0
-    reverb_share: float = 0.2
-    workers: int = 0
-
-
 def speak(names: dict[str, str], out: Path, seed: int) -> dict[str, list[dict]]:
     """Speak the questions of each split into `out`; rows with `asked`, the name asked for."""
     rng, splits, asked = np.random.default_rng(seed), {}, {}
@@ -39,7 +26,8 @@ def speak(names: dict[str, str], out: Path, seed: int) -> dict[str, list[dict]]:
         texts = [forms[i].format(x=names[name]) for i, name in zip(drawn, names_asked, strict=True)]
         splits[split] = cast(split, texts, rng)
         asked |= {u.id: name for u, name in zip(splits[split], names_asked, strict=True)}
-    rows = _speech.speak(Settings(seed), splits, SHARDS, out, _crowd)
+    settings = _speech.Settings(noise_share=0.3, seed=seed)
+    rows = _speech.speak(settings, splits, SHARDS, out, _crowd)
     return {
         split: [row | {"asked": asked[row["id"]]} for row in part] for split, part in rows.items()
     }

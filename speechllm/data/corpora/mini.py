@@ -24,24 +24,15 @@ VERSION = 2  # of what is made; raise it with any change of sentences, voices or
 SHARDS = {"train": 6, "dev": 1, "test": 1}  # a fresh process each; more would give other bytes
 
 
-@dataclass(frozen=True)
-class Config:
-    """Options of the corpus; `hours` of train are met within a few percent, workers 0: all cores.
-
-    Shares are of the utterances; noise is white, pink or of other voices, at snr_min to snr_max dB.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Config(_speech.Settings):
+    """Options of the corpus; `hours` of train are met within a few percent."""
 
     out: str = "data/mini"
     hours: float = 1.6
     n_dev: int = 100
     n_test: int = 200
     n_text: int = 20000
-    noise_share: float = 0.5
-    snr_min: float = 15.0
-    snr_max: float = 30.0
-    reverb_share: float = 0.2
-    seed: int = 0
-    workers: int = 0
 
     def prepare(self) -> dict[str, Path]:
         """Make the corpus under `out`, or return at once where it is; manifests by name.

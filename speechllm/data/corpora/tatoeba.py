@@ -33,13 +33,12 @@ SHARDS = {"train": 6, "dev": 1, "test": 1}  # a fresh process each; more would g
 ACCENTS = {"en": _cast.ACCENTS, "fr": ("fr-fr", "fr-be", "fr-ch"), "es": ("es", "es-419")}
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Config(_speech.Settings):
     """Options: the languages of the two columns, which of them is spoken, how much of it.
 
     n_pairs: the simplest pairs, of which the speech is; hours: of speech in train, from as many of
-    them as it takes; n_text: the simplest pairs for the LLM's text stage, 0: all; the rest as in
-    the corpus mini.
+    them as it takes; n_text: the simplest pairs for the LLM's text stage, 0: all.
     """
 
     corpus: str
@@ -51,12 +50,6 @@ class Config:
     n_text: int = 24000
     n_dev: int = 200
     n_test: int = 400
-    noise_share: float = 0.5
-    snr_min: float = 15.0
-    snr_max: float = 30.0
-    reverb_share: float = 0.2
-    seed: int = 0
-    workers: int = 0
 
     def prepare(self) -> dict[str, Path]:
         """Make the corpus under `out`, or return at once where it is; manifests by name.

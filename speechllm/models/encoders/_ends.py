@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from speechllm.models.masks import valid_mask
+from speechllm.models.masks import zero_beyond
 
 
 class UtteranceConv(nn.Conv1d):
@@ -31,4 +31,4 @@ class UtteranceConv(nn.Conv1d):
 
     def forward(self, x):
         """Map x (B, C, L)."""
-        return super().forward(x.masked_fill(~valid_mask(self.lengths, x.shape[2])[:, None], 0.0))
+        return super().forward(zero_beyond(x, self.lengths, 2))

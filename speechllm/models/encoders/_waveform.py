@@ -22,8 +22,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from speechllm.models.encoders import _layers
-from speechllm.models.hub import load_weights, read_config
+from speechllm.models.encoders import _layers, _pretrained
+from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
 # Heads of pretraining and of recognition, and the vector of SpecAugment when that is off.
@@ -35,25 +35,15 @@ OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Which checkpoint.
+class Config(_pretrained.Config):
+    """Which checkpoint; settings as in `_pretrained.Config`.
 
-    pretrained: Hub id or folder. config: fields of the checkpoint's configuration that differ, or
-    of a model from nothing without `pretrained`. SpecAugment (mask_time_prob, mask_feature_prob)
-    and layerdrop are off unless `config` asks for them, whatever the checkpoint was trained with;
-    transformers draws that SpecAugment from numpy's global generator.
-    layers: "last" or "weighted" (learned sum of all layers).
+    SpecAugment (mask_time_prob, mask_feature_prob) and layerdrop are off unless `config` asks for
+    them, whatever the checkpoint was trained with; transformers draws that SpecAugment from numpy's
+    global generator.
     """
 
     family: typing.ClassVar[str]  # the class names of transformers begin with it
-
-    pretrained: str = ""
-    config: dict = dataclasses.field(default_factory=dict)
-    layers: str = "last"
-
-    def __post_init__(self):
-        """Refuse words that mean nothing."""
-        _layers.check(self.layers)
 
     @functools.cached_property
     def hf(self):
@@ -134,11 +124,7 @@ class Waveform(nn.Module):
 
         model_class = getattr(transformers, f"{config.family}Model")
         self.config = config
-        self.model = (
-            load_weights(model_class, config.pretrained, hf, LEFT_OVER)
-            if config.pretrained
-            else model_class(hf)
-        )
+        self.model = config.fetch(model_class, hf, LEFT_OVER)
         self.mix = _layers.Mix(config.layers, hf.num_hidden_layers)
         self.mended = config.mend(self.model)
         self.receptive = _receptive(hf.conv_kernel, hf.conv_stride)

@@ -21,37 +21,32 @@ import functools
 import torch
 from torch import nn
 
-from speechllm.models.encoders import _bands, _layers, _patches
-from speechllm.models.hub import load_weights, read_config
+from speechllm.models.encoders import _bands, _layers, _patches, _pretrained
+from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask
 
 LEFT_OVER = (r"classifier\.",)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Which AST.
+class Config(_pretrained.Config):
+    """Which AST, such as "MIT/ast-finetuned-audioset-10-10-0.4593"; see also `_pretrained.Config`.
 
-    pretrained: Hub id or folder, such as "MIT/ast-finetuned-audioset-10-10-0.4593". config: fields
-    of ASTConfig that differ from it, or from the defaults (random weights) without `pretrained`.
     window: "full" or "variable". filling: what stands behind the end in a full window, a zero as
     the front end normalises it. patches: "all" states, a column after the other, or the "mean" of
-    each column. layers: "last" or "weighted" (learned sum of all layers).
+    each column.
     """
 
-    pretrained: str = ""
-    config: dict = dataclasses.field(default_factory=dict)
     window: str = "full"
     filling: float = 4.2677393 / (2 * 4.5689974)
     patches: str = "all"
-    layers: str = "last"
 
     def __post_init__(self):
         """Refuse words that mean nothing."""
         if self.window not in ("full", "variable"):
             raise ValueError(f"window must be 'full' or 'variable', got {self.window!r}")
         _patches.check(self.patches)
-        _layers.check(self.layers)
+        super().__post_init__()
 
     @functools.cached_property
     def hf(self):
@@ -97,11 +92,7 @@ class AST(nn.Module):
 
         self.config = config
         self.frames = hf.max_length
-        self.model = (
-            load_weights(ASTModel, config.pretrained, hf, LEFT_OVER)
-            if config.pretrained
-            else ASTModel(hf)
-        )
+        self.model = config.fetch(ASTModel, hf, LEFT_OVER)
         self.mix = _layers.Mix(config.layers, hf.num_hidden_layers)
 
     def forward(self, x, lengths):

@@ -24,7 +24,7 @@ from torch import nn
 from speechllm import config as settings
 from speechllm.models.encoders import _bands, _layers, _patches
 from speechllm.models.encoders._beats import Network, Sizes
-from speechllm.models.hub import one_line
+from speechllm.models.hub import one_line, some
 from speechllm.models.masks import zero_beyond
 
 # What the released configurations say and this network is; another value is another network.
@@ -174,12 +174,7 @@ def load_weights(network: Network, folder: str) -> None:
             n for n, x in twins.items() if ORIGINAL in found and not x.equal(found[ORIGINAL])
         ],
     }
-    wrong = "; ".join(f"{what}: {_some(names)}" for what, names in lists.items() if names)
+    wrong = "; ".join(f"{what}: {some(sorted(names))}" for what, names in lists.items() if names)
     if wrong:
         raise ValueError(f"{file} does not fit this BEATs ({wrong})")
     network.load_state_dict({name: found[name] for name in own})
-
-
-def _some(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(sorted(names)[:most]) + more

@@ -113,12 +113,6 @@ class Block(nn.Module):
     def forward(self, x, lengths):
         """Convolve, then halve time and frequency; an odd last frame keeps half its weight."""
         lengths = -(-lengths // self.stride)
-        x = masked(self.norm(self.convolution(x)).relu(), lengths)
+        x = zero_beyond(self.norm(self.convolution(x)).relu(), lengths, 2)
         x = nn.functional.pad(x, (0, x.shape[3] == 1, 0, x.shape[2] % 2))
         return self.dropout(nn.functional.avg_pool2d(x, 2)), -(-lengths // 2)
-
-
-def masked(x, lengths):
-    """Set x (B, C, T, F) to 0 beyond `lengths` (B,)."""
-    valid = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
-    return x.masked_fill(~valid[:, None, :, None], 0.0)

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from speechllm.models.encoders import _layers
+from speechllm.models.encoders import _layers, _pretrained
 from speechllm.models.encoders._ends import UtteranceConv
-from speechllm.models.hub import load_weights, read_config
+from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
 # A whole Granite speech keeps its encoder under these names, beside projector and LLM.
@@ -31,25 +31,19 @@ LEFT_OVER = (r"(model\.)?(language_model|projector)\.", r"lm_head\.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Which Granite conformer.
+class Config(_pretrained.Config):
+    """Which Granite conformer, such as "ibm-granite/granite-speech-3.3-2b".
 
-    pretrained: Hub id or folder, such as "ibm-granite/granite-speech-3.3-2b"; a whole model or its
-    encoder. config: fields of GraniteSpeechEncoderConfig that differ from it, or from the defaults
-    (random weights) without `pretrained`. stack: frames of the front end in one step.
-    layers: "last" or "weighted" (learned sum of all layers).
+    See also `_pretrained.Config`. stack: frames of the front end in one step.
     """
 
-    pretrained: str = ""
-    config: dict = dataclasses.field(default_factory=dict)
     stack: int = 2
-    layers: str = "last"
 
     def __post_init__(self):
         """Refuse what means nothing."""
         if self.stack < 1:
             raise ValueError(f"stack must be at least 1, got {self.stack}")
-        _layers.check(self.layers)
+        super().__post_init__()
 
     @functools.cached_property
     def hf(self):
@@ -95,11 +89,7 @@ class GraniteConformer(nn.Module):
         )
 
         self.config = config
-        self.model = (
-            load_weights(GraniteSpeechCTCEncoder, config.pretrained, hf, LEFT_OVER, RENAME)
-            if config.pretrained
-            else GraniteSpeechCTCEncoder(hf)
-        )
+        self.model = config.fetch(GraniteSpeechCTCEncoder, hf, LEFT_OVER, RENAME)
         for layer in self.model.layers:
             layer.conv.depth_conv.conv = UtteranceConv.like(layer.conv.depth_conv.conv)
         self.mix = _layers.Mix(config.layers, hf.num_layers)

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from speechllm.models.encoders import _layers
-from speechllm.models.hub import load_weights, read_config
+from speechllm.models.encoders import _layers, _pretrained
+from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
 PIECE = 500  # states read at once, as in transformers and in the repository of the checkpoint
@@ -36,21 +36,8 @@ LEFT_OVER = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Which Phi-4 conformer.
-
-    pretrained: Hub id or folder in transformers' own format; a whole model or its encoder. config:
-    fields of Phi4MultimodalAudioConfig that differ from it, or from the defaults (random weights)
-    without `pretrained`. layers: "last" or "weighted" (learned sum of all layers).
-    """
-
-    pretrained: str = ""
-    config: dict = dataclasses.field(default_factory=dict)
-    layers: str = "last"
-
-    def __post_init__(self):
-        """Refuse what means nothing."""
-        _layers.check(self.layers)
+class Config(_pretrained.Config):
+    """Which Phi-4 conformer, in transformers' own format; settings as in `_pretrained.Config`."""
 
     @functools.cached_property
     def hf(self):
@@ -96,11 +83,7 @@ class Phi4Conformer(nn.Module):
         )
 
         self.config = config
-        self.model = (
-            load_weights(Phi4MultimodalAudioModel, config.pretrained, hf, LEFT_OVER, RENAME)
-            if config.pretrained
-            else Phi4MultimodalAudioModel(hf)
-        )
+        self.model = config.fetch(Phi4MultimodalAudioModel, hf, LEFT_OVER, RENAME)
         self.mix = _layers.Mix(config.layers, hf.num_blocks)
 
     def forward(self, x, lengths):
@@ -137,7 +120,7 @@ def subsample(embed, x, lengths):
     for module in embed.conv:
         strided = getattr(module, "stride", (1,))[0] == 2
         if strided:
-            x = x.masked_fill(~valid_mask(lengths, x.shape[2])[:, None, :, None], 0.0)
+            x = zero_beyond(x, lengths, 2)
         x = module(x)
         lengths = -(-lengths // 2) if strided else lengths
     return embed.out(x.transpose(1, 2).flatten(2)), lengths

@@ -17,8 +17,8 @@ import functools
 from torch import nn
 from torch.nn import functional
 
-from speechllm.models.encoders import _bands, _layers
-from speechllm.models.hub import load_weights, read_config
+from speechllm.models.encoders import _bands, _layers, _pretrained
+from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
 # A whole Qwen3-ASR keeps its encoder under this name, beside projector and LLM.
@@ -27,21 +27,11 @@ LEFT_OVER = (r"(model\.)?(language_model|multi_modal_projector)\.", r"lm_head\."
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Which Qwen3-ASR encoder.
+class Config(_pretrained.Config):
+    """Which Qwen3-ASR encoder; settings as in `_pretrained.Config`.
 
-    pretrained: Hub id or folder, such as "Qwen/Qwen3-ASR-1.7B-hf"; a whole model or its encoder.
-    config: fields of Qwen3ASREncoderConfig that differ from it, or from the defaults (random
-    weights) without `pretrained`. layers: "last" or "weighted" (learned sum of all layers).
+    For example pretrained = "Qwen/Qwen3-ASR-1.7B-hf".
     """
-
-    pretrained: str = ""
-    config: dict = dataclasses.field(default_factory=dict)
-    layers: str = "last"
-
-    def __post_init__(self):
-        """Refuse words that mean nothing."""
-        _layers.check(self.layers)
 
     @functools.cached_property
     def hf(self):
@@ -99,11 +89,7 @@ class Qwen3ASR(nn.Module):
         from transformers.models.qwen3_asr.modeling_qwen3_asr import Qwen3ASREncoder
 
         self.config = config
-        self.model = (
-            load_weights(Qwen3ASREncoder, config.pretrained, hf, LEFT_OVER, RENAME)
-            if config.pretrained
-            else Qwen3ASREncoder(hf)
-        )
+        self.model = config.fetch(Qwen3ASREncoder, hf, LEFT_OVER, RENAME)
         self.window = hf.n_window_infer // config.chunk * _conv(config.chunk)
         self.mix = _layers.Mix(config.layers, hf.encoder_layers)
 

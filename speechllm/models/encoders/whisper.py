@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from speechllm.models.encoders import _bands, _layers
-from speechllm.models.hub import load_weights, read_config
+from speechllm.models.encoders import _bands, _layers, _pretrained
+from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
 # A whole Whisper keeps its encoder under these names; a saved encoder has none of them.
@@ -31,27 +31,22 @@ LEFT_OVER = (r"(model\.)?decoder\.", r"proj_out\.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Which Whisper.
+class Config(_pretrained.Config):
+    """Which Whisper; see also `_pretrained.Config`.
 
-    pretrained: Hub id or folder. config: fields of WhisperConfig that differ from it, or from the
-    defaults (random weights) without `pretrained`.
-    window: "30s", "masked" or "variable". layers: "last" or "weighted" (learned sum of all layers).
+    window: "30s", "masked" or "variable".
     final_norm: with the LayerNorm after the last layer; without it an adapter brings its own
     (`pool`, layer_norm = true: Qwen2-Audio, Audio Flamingo 3).
     """
 
-    pretrained: str = ""
-    config: dict = dataclasses.field(default_factory=dict)
     window: str = "30s"
-    layers: str = "last"
     final_norm: bool = True
 
     def __post_init__(self):
         """Refuse words that mean nothing."""
         if self.window not in ("30s", "masked", "variable"):
             raise ValueError(f"window must be '30s', 'masked' or 'variable', got {self.window!r}")
-        _layers.check(self.layers)
+        super().__post_init__()
 
     @functools.cached_property
     def hf(self):
@@ -108,11 +103,7 @@ class Whisper(nn.Module):
         self.config = config
         self.frames = 2 * hf.max_source_positions
         self.windowed = config.window != "variable"
-        self.model = (
-            load_weights(WhisperEncoder, config.pretrained, hf, LEFT_OVER, RENAME)
-            if config.pretrained
-            else WhisperEncoder(hf)
-        )
+        self.model = config.fetch(WhisperEncoder, hf, LEFT_OVER, RENAME)
         if not config.final_norm:
             self.model.layer_norm = nn.Identity()
         self.mix = _layers.Mix(config.layers, hf.encoder_layers)

@@ -81,13 +81,6 @@ def published(model, folder: Path, tokenizer) -> Path:
     return folder
 
 
-def wake(model) -> None:
-    """Let a fresh LoRA say something."""
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.3)
-
-
 @dataclasses.dataclass
 class Pair:
     """An imported model, and what it was made from."""
@@ -206,6 +199,54 @@ def check(pair: Pair, batch, inputs: dict, atol: float = 1e-4) -> None:
     torch.testing.assert_close(ours, wanted, atol=atol, rtol=0)
     ours, wanted = pair.tokens(batch, inputs)
     assert ours == wanted
+
+
+def rows_apart(a, b, c, first: tuple[dict, ...] = ()) -> dict[str, list]:
+    """As `conversations`, each audio alone or beside text; `first` begins the first of them."""
+    answer = {"role": "assistant", "content": "this"}
+    return {
+        "one": [[*first, turn(a, "What is that sound?")]],
+        "long": [[turn(c, "Transcribe the speech.")]],
+        "several": [[turn(a, "and", b, "which?"), answer, turn("Or", a)]],
+        "padding": [[turn(b, "What?")], [turn("Or", c)], [turn("no audio")]],
+    }
+
+
+def check_alone(pair: Pair, talks, inputs: list[dict], heard, stack=1, atol=1e-4, scaling=1.0):
+    """Hold ids, features, logits and 30 tokens of a batch against theirs, row by row.
+
+    heard: one row's features of theirs, (T, F) an audio; stack: frames they take at once, an
+    odd rest is left out; atol: of features; scaling: of ours, which their logits lack.
+    """
+    batch = pair.batch(talks)
+    media = iter(zip(batch.media, batch.media_lengths.tolist(), strict=True))
+    for row, each in enumerate(inputs):
+        assert torch.equal(batch.ids[row][batch.segments[row] > 0], each["input_ids"][0])
+        for x in heard(each):
+            ours, n = next(media)
+            torch.testing.assert_close(ours[: n // stack * stack], x, atol=atol, rtol=0)
+            ours[: len(x)] = x  # and then the very inputs of theirs
+    assert next(media, None) is None, "we hear more than they do"
+    ours, theirs = alone(pair, batch, inputs)
+    for (logits, ids), (wanted, wanted_ids) in zip(ours, theirs, strict=True):
+        assert wanted.std() > 0.5 and len(set(wanted_ids)) > 5
+        torch.testing.assert_close(logits, wanted / scaling, atol=1e-4, rtol=0)
+        assert ids == wanted_ids
+
+
+@torch.no_grad()
+def check_padding(pair: Pair, talks, inputs_of, scaling=1.0) -> None:
+    """Of a batch in transformers, the row that is padded is not what it is alone; ours is."""
+    pair.theirs.enable_adapters()
+    alone = pair.theirs(**inputs_of(talks[:1])).logits[0]
+    inputs = inputs_of(talks)
+    positions = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    padded = pair.theirs(**inputs, position_ids=positions).logits[0, -len(alone) :]
+    assert (padded - alone).abs().max() > 0.01
+    batch = pair.batch(talks)
+    whole = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
+    ours = whole.logits[whole.places[0] == 0]
+    torch.testing.assert_close(ours, alone[:-1] / scaling, atol=1e-4, rtol=0)
 
 
 @pytest.fixture(scope="session")

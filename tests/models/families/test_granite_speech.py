@@ -1,6 +1,6 @@
 """Granite speech: what we import equals transformers' own model, each audio as it is alone."""
 
-import dataclasses
+import functools
 import json
 
 import peft
@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from speechllm.models.importing import bring
+from speechllm.models.tiny import wake
 
 ENCODER = {
     "num_layers": 4,
@@ -68,7 +69,7 @@ def folder(kit, room, processor):
             torch.nn.init.normal_(module.weight, std=module.in_features**-0.5)
     folder = kit.published(model, room / "published", tokenizer)
     model.add_adapter(peft.LoraConfig(r=4, lora_alpha=6, target_modules=["q_proj", "v_proj"]))
-    kit.wake(model)
+    wake(model, std=0.3)
     transformers.PreTrainedModel.save_pretrained(model, folder)
     assert (folder / "adapter_model.safetensors").is_file()
     return folder
@@ -94,68 +95,36 @@ def write(talk: list[dict]) -> str:
     return text + ROLE.format("assistant")
 
 
-def inputs_of(kit, processor, talk: list[dict]) -> dict:
-    """Give one conversation to their processor."""
-    audio = [torch.from_numpy(wave) for wave in kit.audio_of([talk])]
-    inputs = dict(processor(text=write(talk), audio=audio or None, return_tensors="pt"))
-    inputs.pop("token_type_ids", None)
-    return inputs
+def inputs_of(kit, processor, talks: list[list[dict]]) -> dict:
+    """Give conversations to their processor."""
+    audio = [torch.from_numpy(wave) for wave in kit.audio_of(talks)]
+    inputs = processor(
+        text=[write(talk) for talk in talks], audio=audio or None, return_tensors="pt", padding=True
+    )
+    return {key: value for key, value in inputs.items() if key != "token_type_ids"}
 
 
-def talks_of(kit) -> dict[str, list]:
-    a, b, c = kit.waves(27200, 27200, 90077)
-    answer = {"role": "assistant", "content": "this"}
-    return {
-        "one": [[kit.turn(a, "What is that sound?")]],
-        "long": [[kit.turn(c, "Transcribe the speech.")]],
-        "several": [[kit.turn(a, "and", b, "which?"), answer, kit.turn("Or", a)]],
-        "padding": [[kit.turn(b, "What?")], [kit.turn("Or", c)], [kit.turn("no audio")]],
-    }
+def heard(inputs: dict):
+    """Their features (T, 80) of each audio: they have two frames in one."""
+    return (x.unflatten(-1, (2, 80)).flatten(0, 1) for x in inputs.get("input_features", ()))
+
+
+@pytest.fixture
+def talks(kit):
+    return kit.rows_apart(*kit.waves(27200, 27200, 90077))
 
 
 @pytest.mark.parametrize("name", ["one", "long", "several", "padding"])
-def test_equals_transformers(kit, pair, processor, name):
+def test_equals_transformers(kit, pair, processor, talks, name):
     """Ids, features, logits, 30 tokens; a row without audio has the plain LLM's, in any batch."""
-    talks = talks_of(kit)[name]
-    batch = pair.batch(talks)
-    inputs = [inputs_of(kit, processor, talk) for talk in talks]
-    media = iter(zip(batch.media, batch.media_lengths.tolist(), strict=True))
-    for row, each in enumerate(inputs):
-        assert torch.equal(batch.ids[row][batch.segments[row] > 0], each["input_ids"][0])
-        for x in each.get("input_features", ()):
-            ours, n = next(media)
-            x = x.unflatten(-1, (2, 80)).flatten(0, 1)
-            torch.testing.assert_close(ours[: n // 2 * 2], x, atol=1e-4, rtol=0)
-            ours[: len(x)] = x  # and then the very inputs of theirs
-    ours, theirs = kit.alone(pair, batch, inputs)
-    for (logits, ids), (wanted, wanted_ids) in zip(ours, theirs, strict=True):
-        assert wanted.std() > 0.5 and len(set(wanted_ids)) > 5
-        wanted = wanted / SCALES["logits_scaling"]  # which theirs leave out
-        torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=0)
-        assert ids == wanted_ids
+    inputs = [inputs_of(kit, processor, [talk]) for talk in talks[name]]
+    scaling = SCALES["logits_scaling"]  # which theirs leave out
+    kit.check_alone(pair, talks[name], inputs, heard, stack=2, scaling=scaling)
 
 
-@torch.no_grad()
-def test_padding_changes_theirs(kit, pair, processor):
-    """Of a batch in transformers, the row that is padded is not what it is alone."""
-    talks = talks_of(kit)["padding"][:2]
-    pair.theirs.enable_adapters()
-    alone = pair.theirs(**inputs_of(kit, processor, talks[0])).logits[0]
-    inputs = processor(
-        text=[write(talk) for talk in talks],
-        audio=[torch.from_numpy(wave) for wave in kit.audio_of(talks)],
-        return_tensors="pt",
-        padding=True,
-    )
-    inputs.pop("token_type_ids", None)
-    mask = inputs["attention_mask"]
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    padded = pair.theirs(**inputs, position_ids=positions).logits[0, -len(alone) :]
-    assert (padded - alone).abs().max() > 0.01
-    batch = pair.batch(talks)
-    whole = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
-    ours = whole.logits[whole.places[0] == 0]
-    torch.testing.assert_close(ours, alone[:-1] / SCALES["logits_scaling"], atol=1e-4, rtol=0)
+def test_padding_changes_theirs(kit, pair, processor, talks):
+    make = functools.partial(inputs_of, kit, processor)
+    kit.check_padding(pair, talks["padding"][:2], make, SCALES["logits_scaling"])
 
 
 def test_the_folder_says_its_lora(pair):

@@ -1,6 +1,7 @@
 """Phi-4-multimodal's speech part: what we import equals transformers' own, each audio as alone."""
 
-import dataclasses
+import functools
+import operator
 
 import peft
 import pytest
@@ -9,6 +10,7 @@ import transformers
 from transformers.image_processing_utils import BaseImageProcessor
 
 from speechllm.models.importing import bring
+from speechllm.models.tiny import wake
 
 AUDIO = {
     "hidden_size": 32,
@@ -78,7 +80,7 @@ def pair(kit, room, processor):
     folder = kit.published(model, room / "published", tokenizer)
     lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=TARGETS)
     model.add_adapter(lora, adapter_name="speech")
-    kit.wake(model)
+    wake(model, std=0.3)
     model.eval().save_pretrained(folder / "speech-lora")
     bring(str(folder), room / "ours")
     return kit.Pair(model, room / "ours", room)
@@ -109,52 +111,23 @@ def inputs_of(kit, processor, talks: list[list[dict]]) -> dict:
     return {key: value for key, value in inputs.items() if key in names}
 
 
-def talks_of(kit) -> dict[str, list]:
-    a, b, c = kit.waves(27200, 27200, 90077)
-    answer = {"role": "assistant", "content": "this"}
+@pytest.fixture
+def talks(kit):
     first = {"role": "system", "content": "Be brief."}
-    return {
-        "one": [[first, kit.turn(a, "What is that sound?")]],
-        "long": [[kit.turn(c, "Transcribe the speech.")]],
-        "several": [[kit.turn(a, "and", b, "which?"), answer, kit.turn("Or", a)]],
-        "padding": [[kit.turn(b, "What?")], [kit.turn("Or", c)], [kit.turn("no audio")]],
-    }
+    return kit.rows_apart(*kit.waves(27200, 27200, 90077), first=(first,))
 
 
 @pytest.mark.parametrize("name", ["one", "long", "several", "padding"])
-def test_equals_transformers(kit, pair, processor, name):
+def test_equals_transformers(kit, pair, processor, talks, name):
     """Ids, features, logits, 30 tokens; a row without audio has the plain LLM's, in any batch."""
-    talks = talks_of(kit)[name]
-    batch = pair.batch(talks)
-    inputs = [inputs_of(kit, processor, [talk]) for talk in talks]
-    media = iter(zip(batch.media, batch.media_lengths.tolist(), strict=True))
-    for row, each in enumerate(inputs):
-        assert torch.equal(batch.ids[row][batch.segments[row] > 0], each["input_ids"][0])
-        for x in each.get("audio_input_features", ()):
-            ours, n = next(media)
-            torch.testing.assert_close(ours[:n], x, atol=2e-3, rtol=0)
-            ours[:n] = x  # and then the very inputs of theirs
-    ours, theirs = kit.alone(pair, batch, inputs)
-    for (logits, ids), (wanted, wanted_ids) in zip(ours, theirs, strict=True):
-        assert wanted.std() > 0.5 and len(set(wanted_ids)) > 5
-        torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=0)
-        assert ids == wanted_ids
+    inputs = [inputs_of(kit, processor, [talk]) for talk in talks[name]]
+    heard = operator.methodcaller("get", "audio_input_features", ())
+    kit.check_alone(pair, talks[name], inputs, heard, atol=2e-3)
 
 
-@torch.no_grad()
-def test_padding_changes_theirs(kit, pair, processor):
-    """Of a batch in transformers, the row that is padded is not what it is alone."""
-    talks = talks_of(kit)["padding"][:2]
-    pair.theirs.enable_adapters()
-    alone = pair.theirs(**inputs_of(kit, processor, talks[:1])).logits[0]
-    inputs = inputs_of(kit, processor, talks)
-    positions = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
-    padded = pair.theirs(**inputs, position_ids=positions).logits[0, -len(alone) :]
-    assert (padded - alone).abs().max() > 0.01
-    batch = pair.batch(talks)
-    whole = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
-    ours = whole.logits[whole.places[0] == 0]
-    torch.testing.assert_close(ours, alone[:-1], atol=1e-4, rtol=0)
+def test_padding_changes_theirs(kit, pair, processor, talks):
+    make = functools.partial(inputs_of, kit, processor)
+    kit.check_padding(pair, talks["padding"][:2], make)
 
 
 def test_the_folder_says_its_lora(pair):
