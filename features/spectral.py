@@ -147,7 +147,9 @@ class Pipeline:
         energy = _log_energy(framed, o.scale) if o.use_energy and o.raw_energy else None
         inside = ready[:, : o.frame_length]
         if o.preemphasis and not o.global_preemphasis:
-            torch.sub(framed[:, 1:], framed[:, :-1], alpha=o.preemphasis, out=inside[:, 1:])
+            # two steps: `alpha` of torch.sub rounds once, the references round twice
+            torch.mul(framed[:, :-1], o.preemphasis, out=inside[:, 1:])
+            torch.sub(framed[:, 1:], inside[:, 1:], out=inside[:, 1:])
             torch.mul(framed[:, 0], 1.0 - o.preemphasis, out=inside[:, 0])
             inside.mul_(self.tables.window)
         else:

@@ -3,10 +3,12 @@
     python tests/features/parity.py FILE...
 
 Figures are over all files: mean, 99.9th percentile and maximum of the absolute difference, in the
-unit of the features. `test_parity` and `test_parity_others` hold the same pairs within bounds; here
-they are only shown. Where fp32 itself is the limit (near-silent bins), the last two columns say so:
-the 99.9th percentile of ours and of the reference from our float64, which equals the references'
-own float64 and the specification to 1e-6.
+unit of the features. The two columns after them are the 99.9th percentiles of ours and of the
+reference from our float64, which equals the references' own float64 and the specification to 1e-6.
+The last one judges: "within" the limits of `test_parity`, or, in what is not, "nearer" the truth
+than the reference, or as near. On speech all that is over 5e-4 lies 68 dB and more below the
+loudest bin of its frame. There fp32 rounds, and half of the rounding is in the Fourier transform,
+which no two programs do alike; the other half (mean, preemphasis, window) is done as Kaldi does.
 """
 
 import sys
@@ -21,6 +23,8 @@ import features
 
 RATE = 16000
 KNF = test_parity.knf
+# how much further than the reference still counts as near: the worst bin of 1e5 is a matter of luck
+NEAR = {"mean": 1.1, "p999": 1.1, "most": 3.0}
 
 
 def pairs():
@@ -43,7 +47,11 @@ def pairs():
         "kaldi_mfcc40", "kaldi-native-fbank",
         lambda w: native(KNF.MfccOptions(), KNF.OnlineMfcc, w, RATE, **hires),
     )  # fmt: skip
-    yield "kaldi_spectrogram", "torchaudio", lambda w: kaldi("spectrogram", w, RATE)
+    yield (
+        "kaldi_spectrogram",
+        "torchaudio",
+        lambda w: kaldi("spectrogram", w, RATE, energy_floor=0.0),
+    )
     for name, reference in others.REFERENCES.items():
         if name != "ast":
             yield name, name.split("_")[0], lambda w, f=reference: f(w, RATE)
@@ -65,21 +73,38 @@ def apart(a, b) -> np.ndarray:
     )
 
 
+def figures(a, b) -> dict[str, float]:
+    """Mean, 99.9th percentile and maximum of how far features of all files are apart."""
+    found = apart(a, b)
+    return {"mean": found.mean(), "p999": np.quantile(found, 0.999), "most": found.max()}
+
+
+def measure(preset: str, reference, waves: list) -> tuple[dict, dict, dict]:
+    """Figures of ours from the reference, of ours from float64, of the reference from float64."""
+    theirs = [reference(wave) for wave in waves]
+    ours, exact = ([others.ours(preset, w, RATE, d) for w in waves] for d in ("float32", "float64"))
+    return figures(ours, theirs), figures(ours, exact), figures(theirs, exact)
+
+
+def judge(preset: str, found: dict, ours: dict, theirs: dict) -> str:
+    """ "within" the limits; "nearer" float64 than the reference where not, or "BEYOND" both."""
+    over = [key for key, limit in others.within(preset).items() if found[key] > limit]
+    if all(ours[key] <= NEAR[key] * theirs[key] for key in over):
+        return "nearer" if over else "within"
+    return "BEYOND"
+
+
 def main(paths: list[str]) -> None:
     """Print the table."""
     warnings.simplefilter("ignore")
     waves = [features.load(path, RATE)[0] for path in paths]
     heads = f"{'mean':>9}{'p99.9':>9}{'max':>9}{'ours-64':>9}{'ref-64':>9}"
-    print(f"{'preset':18}{'reference':24}{heads}")
+    print(f"{'preset':18}{'reference':20}{heads}  limits")
     for preset, name, reference in pairs():
-        theirs = [reference(wave) for wave in waves]
-        ours, exact = (
-            [others.ours(preset, w, RATE, d) for w in waves] for d in ("float32", "float64")
-        )
-        found = apart(ours, theirs)
-        ends = [np.quantile(apart(x, exact), 0.999) for x in (ours, theirs)]
-        figures = (found.mean(), np.quantile(found, 0.999), found.max(), *ends)
-        print(f"{preset:18}{name:24}" + "".join(f"{figure:9.1e}" for figure in figures))
+        found, ours, theirs = measure(preset, reference, waves)
+        shown = (*found.values(), ours["p999"], theirs["p999"])
+        verdict = judge(preset, found, ours, theirs)
+        print(f"{preset:18}{name:20}" + "".join(f"{x:9.1e}" for x in shown) + f"  {verdict}")
 
 
 if __name__ == "__main__":
