@@ -172,7 +172,7 @@ def decoding(case: Case, args) -> None:
         found = {}
 
         def ours(batch=batch, bounds=bounds, found=found):
-            answers = generation.generate(case.ours(batch), bounds, -1, case.pad, max_repeats=0)
+            answers = generation.generate(case.ours(batch), bounds, (), case.pad, max_repeats=0)
             found["ours"] = [answer.ids for answer in answers]
 
         functions = [ours]
