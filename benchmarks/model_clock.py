@@ -25,6 +25,46 @@ def medians(functions: list, runs: int, device: str) -> list[float]:
     return [statistics.median(kept) for kept in seconds]
 
 
+class Laps:
+    """A stopwatch: seconds of each lap."""
+
+    def __init__(self):
+        self.laps, self.began = [], self._now()
+
+    def _now(self) -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def lap(self) -> None:
+        """End a lap."""
+        now = self._now()
+        self.laps.append(now - self.began)
+        self.began = now
+
+
+def split(step, encoder, runs: int) -> str:
+    """Say where the time of a step goes; `step` answers with its laps."""
+    seconds, clocks = [], []
+    hooks = (
+        encoder.register_forward_pre_hook(lambda *_: clocks.append(Laps())),
+        encoder.register_forward_hook(lambda *_: clocks[-1].lap()),
+    )
+    for _ in range(runs):
+        clocks.clear()
+        forward, *others = step()
+        inside = sum(clock.laps[0] for clock in clocks)
+        seconds.append((inside, forward - inside, *others))
+    for hook in hooks:
+        hook.remove()
+    names = "encoder forward", "other forward", "backward", "optimiser"
+    shares = [statistics.median(lap) for lap in zip(*seconds, strict=True)]
+    return ", ".join(
+        f"{name} {100 * share / sum(shares):.0f} %"
+        for name, share in zip(names, shares, strict=True)
+    )
+
+
 def verdict(what: str, times: float, target: float) -> None:
     """Say whether a target is met."""
     print(f"{what}: {times:.2f} times; target {target}: {'met' if times >= target else 'not met'}")

@@ -1,5 +1,6 @@
 """Models of transformers that are peers of ours: the same sizes, weights and inputs."""
 
+import functools
 import importlib
 
 import torch
@@ -68,6 +69,34 @@ def inputs(name: str, batch, audio_id: int) -> dict:
     elif name == "audio_flamingo3":
         made["input_features_mask"] = mask
     return made
+
+
+@functools.cache
+def _front(bands: int):
+    """Make the family's front end."""
+    return transformers.WhisperFeatureExtractor(feature_size=bands)
+
+
+def processed(name: str, waves: list, texts: list[str], tokenizer) -> dict:
+    """Do what the family's processor does with waves and texts: inputs of the peer.
+
+    The texts hold the placeholders already, so that the chat's template is outside the clock.
+    """
+    encoded = tokenizer(
+        texts, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
+    )
+    made = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+    unused = 0 if tokenizer.pad_token_id else 1  # as in `inputs`
+    made["input_ids"].masked_fill_(made["attention_mask"] == 0, unused)
+    front, options = _front(128), {"sampling_rate": 16000, "return_tensors": "pt"}
+    if name == "voxtral":
+        options |= {"padding": True, "truncation": False, "pad_to_multiple_of": 480000}
+        owner = type("Processor", (), {"feature_extractor": front})
+        features = transformers.VoxtralProcessor._retrieve_input_features
+        return {**made, "input_features": features(owner, waves, 3000, **options)}
+    found = front(waves, padding="max_length", return_attention_mask=True, **options)
+    mask = "feature_attention_mask" if name == "qwen2_audio" else "input_features_mask"
+    return {**made, "input_features": found["input_features"], mask: found["attention_mask"]}
 
 
 class _Bounds(StoppingCriteria):

@@ -58,3 +58,13 @@ def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
     answers = [json.loads(line) for line in hyp.read_text().splitlines()]
     assert tally.n_utterances == len(answers) == 2 and not tally.errors
     assert all(isinstance(answer["hyp"], str) for answer in answers)
+
+
+def test_published_systems_are_short_and_say_how_they_differ():
+    """Those whose header lists departures from a source: 15 to 40 lines."""
+    texts = {name: path.read_text() for name, path in config.presets().items()}
+    published = {name: text for name, text in texts.items() if "\n# Departures:\n" in text}
+    assert len(published) == 15
+    assert all("\n# Source: " in text for text in published.values())
+    long = {name: n for name, t in published.items() if not 15 <= (n := t.count("\n")) <= 40}
+    assert not long

@@ -17,6 +17,7 @@ class Config:
 
     opening: text before a conversation that does not begin with a system turn.
     medium: the text around each medium; `{n}` is its number in the conversation, from 1.
+    stops: further tokens that end an answer, of an LLM that knows several.
     """
 
     bos: bool = True
@@ -25,6 +26,7 @@ class Config:
     assistant: str = "{}</s>"
     opening: str = ""
     medium: str = "{}"
+    stops: tuple[str, ...] = ()
 
     def __post_init__(self):
         for role in ("system", "user", "assistant", "medium"):
@@ -56,8 +58,11 @@ class Encoded:
 class Builder:
     """Makes `Encoded` from messages with one tokenizer and one chat format.
 
+    `stops` are the ids that end an answer: the first of its close, and those of `Config.stops`.
+
     Raises:
-        ValueError: pad and eos (or close) are one token, so that a model could never learn to stop.
+        ValueError: pad and eos (or close) are one token, so that a model could never learn to stop;
+            a stop that the tokenizer does not know.
     """
 
     def __init__(self, config: Config, tokenizer):
@@ -65,6 +70,7 @@ class Builder:
         self.tokenizer = tokenizer
         self.close = self._encode(config.assistant.split("{}")[1])
         self._check()
+        self.stops = frozenset([self.close[0], *map(self._stop, config.stops)])
 
     @classmethod
     def of(cls, system) -> "Builder":
@@ -87,10 +93,12 @@ class Builder:
                 "[chat] bos = true, but the tokenizer has no bos token; set bos = false"
             )
 
-    @property
-    def stop(self) -> int:
-        """The id that ends an answer: the first of the close."""
-        return self.close[0]
+    def _stop(self, token: str) -> int:
+        """Give the id of a token that ends an answer."""
+        id = self.tokenizer.get_vocab().get(token)
+        if id is None:
+            raise ValueError(f"[chat] stops: {token!r} is no token of the tokenizer")
+        return id
 
     def build(self, messages: list[dict], counts: list[int], answer: bool = True) -> Encoded:
         """Build ids, kinds and slots.

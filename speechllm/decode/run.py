@@ -14,6 +14,7 @@ from speechllm.data.examples import Examples
 from speechllm.data.index import CHARS_PER_S
 from speechllm.data.manifest import Manifest
 from speechllm.models import generation
+from speechllm.models.llm import ends
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
@@ -141,8 +142,9 @@ def _generate(model: SpeechLLM, batch, bounds: list[int], builder: Builder, opti
     bf16 = options.precision == "bf16"
     with torch.no_grad(), torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=bf16):
         result = model(batch)
+        stops = builder.stops | ends(model.llm)
         return generation.generate(
-            result, bounds, builder.stop, pad, options.num_beams, options.max_repeats
+            result, bounds, stops, pad, options.num_beams, options.max_repeats
         )
 
 

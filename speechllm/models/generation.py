@@ -6,6 +6,7 @@ The greedy loop asks the LLM for one position's logits a step, and rows whose an
 leave the batch: in a batch of mixed lengths the long answers do not pay for the short ones.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -38,21 +39,26 @@ def loops(ids: list[int], repeats: int) -> bool:
 
 @torch.no_grad()
 def generate(
-    result: Pass, bounds: list[int], stop: int, pad: int, num_beams: int = 1, max_repeats: int = 10
+    result: Pass,
+    bounds: list[int],
+    stops: Collection[int],
+    pad: int,
+    num_beams: int = 1,
+    max_repeats: int = 10,
 ) -> list[Answer]:
     """Generate an answer for each row of a pass, greedily or by beam search.
 
     Args:
         result: a pass over a batch of prompts (left-padded).
         bounds: most tokens of each row's answer, at least 1.
-        stop: id that ends an answer.
+        stops: ids that end an answer, any of them.
         pad: the tokenizer's pad id.
         num_beams: 1 is greedy.
         max_repeats: repetitions of one n-gram at which a row is ended as a loop, 0: no guard.
     """
     if num_beams > 1:
-        return _beams(result, bounds, stop, pad, num_beams, max_repeats)
-    rows = [_Row(bound, stop, max_repeats) for bound in bounds]
+        return _beams(result, bounds, stops, pad, num_beams, max_repeats)
+    rows = [_Row(bound, stops, max_repeats) for bound in bounds]
     state = _State.begin(result)
     going = rows
     while True:
@@ -74,7 +80,7 @@ class _Row:
     """One answer as it grows; after its end it takes no more."""
 
     bound: int
-    stop: int
+    stops: Collection[int]
     repeats: int
     ids: list[int] = field(default_factory=list)
     why: str = ""
@@ -82,7 +88,7 @@ class _Row:
     def add(self, id: int) -> None:
         if self.why:
             return
-        if id == self.stop:
+        if id in self.stops:
             self.why = "eos"
             return
         self.ids.append(id)
@@ -164,13 +170,13 @@ class _Loop(StoppingCriteria):
         return torch.tensor(found, device=input_ids.device)
 
 
-def _beams(result: Pass, bounds, stop: int, pad: int, num_beams: int, max_repeats: int):
+def _beams(result: Pass, bounds, stops, pad: int, num_beams: int, max_repeats: int):
     limits = torch.tensor(bounds, device=result.batch.ids.device)
     settings = GenerationConfig(
         do_sample=False,
         num_beams=num_beams,
         max_new_tokens=max(bounds),
-        eos_token_id=stop,
+        eos_token_id=sorted(stops),
         pad_token_id=pad,
         suppress_tokens=[pad],  # padding is never an answer; it marks rows that have ended
     )
@@ -181,13 +187,14 @@ def _beams(result: Pass, bounds, stop: int, pad: int, num_beams: int, max_repeat
         stopping_criteria=StoppingCriteriaList([_Bound(limits), _Loop(max_repeats)]),
     )
     pairs = zip(out.tolist(), bounds, strict=True)
-    return [_answer(ids, bound, stop, pad) for ids, bound in pairs]
+    return [_answer(ids, bound, stops, pad) for ids, bound in pairs]
 
 
-def _answer(ids: list[int], bound: int, stop: int, pad: int) -> Answer:
+def _answer(ids: list[int], bound: int, stops: Collection[int], pad: int) -> Answer:
     ids = ids[:bound]  # beam search closes a row at its bound itself
-    if stop in ids:
-        return Answer(ids[: ids.index(stop)], "eos")
+    ends = [i for i, id in enumerate(ids) if id in stops]
+    if ends:
+        return Answer(ids[: ends[0]], "eos")
     while ids and ids[-1] == pad:
         ids.pop()
     return Answer(ids, "length" if len(ids) == bound else "loop")

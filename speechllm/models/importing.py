@@ -8,6 +8,7 @@ The folder `families/` is the registry: a file's name is transformers' `model_ty
                     published name; the first that matches makes our name.
     IGNORE          regular expressions of published names that are no weights of ours.
     loras(config)   its LoRAs, where it has some; see peft_files.py.
+    read(fields, source)  transformers' configuration of its config.json, where that is not one.
 
 What the family's processor does is thus said in our words: front end, text around turns and media,
 pad token (the placeholder itself). Nothing may be missing or left over.
@@ -15,6 +16,7 @@ pad token (the placeholder itself). Nothing may be missing or left over.
 
 import dataclasses
 import importlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -63,13 +65,14 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     module = find(family, source)
     folder = fetch(str(source))
     known = Shards(folder)
-    published = read(fields, source)
+    published = getattr(module, "read", read)(fields, source)
     tables = module.tables(published)
     if loras := getattr(module, "loras", lambda _: {})(published):
         tables["llm"]["lora"] = peft_files.table(folder, known, loras)
     tables["llm"]["dtype"] = dtype or llm_dtype(known, module.RENAME)
+    tokenizer = padded(folder, tables["llm"])
     preset = config.Preset(tables, f"{out.name}.toml")
-    tokenizer = load_tokenizer(folder, tables["llm"].get("pad_token", ""))
+    tables["chat"]["stops"] = stops(folder, fields, tokenizer)
     system = System(preset, tokenizer)
     wanted, tied = empty(system)
     places = match(known, module, wanted, tied)
@@ -120,6 +123,28 @@ def read(fields: dict, source):
         return kind.from_dict(fields)
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
         raise ValueError(f"{source}: config.json: {hub.one_line(error)}") from None
+
+
+def padded(folder: Path, llm: dict):
+    """Load the tokenizer with the pad token of `[llm]`; one that is given by its id gets its name.
+
+    Raises:
+        ValueError: there is no tokenizer, or no such token in it.
+    """
+    pad = llm.get("pad_token", "")
+    if isinstance(pad, int):
+        llm["pad_token"] = pad = load_tokenizer(folder).convert_ids_to_tokens(pad) or f"id {pad}"
+    return load_tokenizer(folder, pad)
+
+
+def stops(folder: Path, fields: dict, tokenizer) -> list[str]:
+    """Tokens at which the published model ends an answer, as its generation settings name them."""
+    file = folder / "generation_config.json"
+    said = json.loads(file.read_text()) if file.is_file() else {}
+    text = fields.get("text_config", {})
+    found = next((f["eos_token_id"] for f in (said, fields, text) if f.get("eos_token_id")), [])
+    tokens = tokenizer.convert_ids_to_tokens([found] if isinstance(found, int) else found)
+    return [token for token in tokens if token]
 
 
 def renamed(name: str, rename: dict) -> str:

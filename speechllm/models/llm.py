@@ -161,6 +161,12 @@ def _quantization(kind: str, dtype: str):
     return BitsAndBytesConfig(**QUANTIZE[kind], **more)
 
 
+def ends(model: nn.Module) -> frozenset[int]:
+    """Ids at which an LLM ends an answer by its own settings (generation_config.json), if any."""
+    found = model.generation_config.eos_token_id
+    return frozenset([found] if isinstance(found, int) else found or ())
+
+
 @contextmanager
 def outputs_at(model: nn.Module, rows, columns):
     """Let the LLM compute logits at (rows[i], columns[i]) alone: its answer is (1, N, V)."""

@@ -16,7 +16,8 @@ from speechllm.models.hub import one_line
 from speechllm.models.shards import Shards
 
 FILE = "adapter_model.safetensors"
-NAME = re.compile(r"lora\.(\w+)\.base_model\.model\.(.+)\.(lora_[AB])\.weight")
+# peft's own prefix is not there where somebody has taken the LoRA out of a checkpoint
+NAME = re.compile(r"lora\.(\w+)\.(?:base_model\.model\.)?(.+)\.(lora_[AB])\.weight")
 # settings that change what a LoRA computes, and how they must stand for ours to be the same
 PLAIN = {
     "bias": ("none",),

@@ -1,4 +1,4 @@
-"""Safetensors one tensor at a time: reading a checkpoint's shards, writing a file of ours.
+"""Safetensors one tensor at a time: reading a checkpoint's shards, writing files, filling models.
 
 At no time is there more than one tensor in memory. The format: eight bytes with the header's
 length, the header (JSON: name -> dtype, shape, offsets), the bytes of all tensors in that order.
@@ -90,6 +90,25 @@ class Shards:
     def dtype(self, name: str) -> str:
         """Data type of a tensor as safetensors calls it, unread."""
         return self._in(name).get_slice(self._inner.get(name, name)).get_dtype()
+
+
+@torch.no_grad()
+def read_into(file: Path, places: dict[str, torch.Tensor]) -> None:
+    """Read tensors of a file by name into tensors of their shape, which may be of another dtype.
+
+    What lies there as it lies here goes straight from the disk to its place: a memory map of the
+    file, as safetensors reads, would hold all of it a second time.
+    """
+    with open(file, "rb") as source, safe_open(file, "pt") as mapped:
+        (size,) = struct.unpack("<Q", source.read(8))
+        header = json.loads(source.read(size))
+        for name, tensor in places.items():
+            same = header[name]["dtype"] == DTYPES.get(tensor.dtype) and tensor.device.type == "cpu"
+            if same and tensor.is_contiguous() and tensor.numel():
+                source.seek(8 + size + header[name]["data_offsets"][0])
+                source.readinto(memoryview(tensor.detach().view(-1).view(torch.uint8).numpy()))
+            else:
+                tensor.copy_(mapped.get_tensor(name))
 
 
 def stream(file: Path, wanted: dict[str, torch.Tensor], read: Callable, progress=None) -> None:

@@ -16,11 +16,13 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch.overrides import TorchFunctionMode
 
 from speechllm import config
 from speechllm.models.hub import some
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
+from speechllm.models.shards import read_into
 from speechllm.models.system import System
 
 
@@ -129,7 +131,8 @@ def load(folder) -> tuple[System, SpeechLLM]:
     """
     folder = Path(folder)
     system = system_of(folder)
-    model = system.build()
+    with _Blank():
+        model = system.build()
     fill(model, state(system, model, facts(folder)["trained"]), folder / "model.safetensors")
     return system, model.eval()
 
@@ -143,8 +146,9 @@ def fill(module: torch.nn.Module, wanted: dict[str, torch.Tensor], file: Path) -
     try:
         with safe_open(file, "pt") as found:
             shapes = {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}
-            _compare(wanted, shapes, file)
-            _copy(module, found)
+        _compare(wanted, shapes, file)
+        state = module.state_dict()
+        read_into(file, {name: state[name] for name in shapes})
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
 
@@ -162,9 +166,18 @@ def _compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Pat
         raise ValueError(f"{file} does not fit this preset ({'; '.join(wrong)})")
 
 
-@torch.no_grad()
-def _copy(module: torch.nn.Module, found) -> None:
-    """Copy one tensor after the other, so that memory never holds all of them twice."""
-    state = module.state_dict()
-    for name in found.keys():
-        state[name].copy_(found.get_tensor(name))
+class _Blank(TorchFunctionMode):
+    """Zeros where weights would be drawn: they are about to be read, and drawing takes long."""
+
+    DRAWS = frozenset(
+        "normal_ uniform_ trunc_normal_ kaiming_normal_ kaiming_uniform_ xavier_normal_ "
+        "xavier_uniform_".split()
+    )
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.DRAWS:
+            drawn = args[0] if args else kwargs["tensor"]
+            with torch.no_grad():
+                return drawn.zero_()
+        return func(*args, **kwargs)

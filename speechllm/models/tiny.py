@@ -194,7 +194,8 @@ def tokenizer(preset: config.Preset):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    chat = " ".join(v for v in preset.table("chat").values() if isinstance(v, str))
+    said = preset.table("chat")
+    chat = " ".join([*(v for v in said.values() if isinstance(v, str)), *said.get("stops", ())])
     specials = dict.fromkeys([*SPECIALS.values(), *re.findall(SPECIAL, chat)])
     units = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     vocab = {unit: i for i, unit in enumerate(units)}

@@ -1,10 +1,13 @@
 """Our greedy loop gives what transformers' `generate` gives; rows leave as they end."""
 
+import itertools
+
 import pytest
 import torch
 
 from speechllm.data.collate import collate
 from speechllm.models import generation
+from speechllm.models.llm import ends
 from speechllm.models.tiny import wake
 from speechllm.train.stages import stages
 
@@ -33,12 +36,12 @@ def prompts(request, make_run, tmp_path):
     return model, batch, run.system.tokenizer.pad_token_id
 
 
-def theirs(model, batch, pad, stop, n):
-    """Greedy search by transformers, over all rows to the end."""
+def theirs(model, batch, pad, stop, n, **options):
+    """Search by transformers, greedy unless asked, over all rows to the end."""
     result = model(batch)
     return model.llm.generate(
         inputs_embeds=result.embeddings, attention_mask=result.layout.segments, do_sample=False,
-        max_new_tokens=n, eos_token_id=stop, pad_token_id=pad, suppress_tokens=[pad],
+        max_new_tokens=n, eos_token_id=stop, pad_token_id=pad, suppress_tokens=[pad], **options,
     ).tolist()  # fmt: skip
 
 
@@ -53,7 +56,7 @@ def test_greedy_is_theirs(prompts):
     step = generation._State.step
     try:
         generation._State.step = lambda self, ids: (rows.append(len(ids)), step(self, ids))[1]
-        ours = generation.generate(model(batch), bounds, 999, pad, max_repeats=0)
+        ours = generation.generate(model(batch), bounds, (), pad, max_repeats=0)
     finally:
         generation._State.step = step
     assert [a.ids for a in ours] == [ids[:n] for ids, n in zip(long, bounds, strict=True)]
@@ -61,15 +64,26 @@ def test_greedy_is_theirs(prompts):
     assert rows[0] == 6 and rows[-1] == 2 and len(rows) == 29, "rows that ended are dropped"
 
 
+def end(ids, stops):
+    """The first of these stops in an answer."""
+    return next((id for id in ids if id in stops), None)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
 @torch.no_grad()
-def test_an_answer_ends_at_the_stop(prompts):
+def test_an_answer_ends_at_any_stop(prompts, beams):
+    """As theirs does, given the same list: each stop ends an answer of its own."""
     model, batch, pad = prompts
     long = theirs(model, batch, pad, stop=999, n=12)
-    stop = long[0][4]
-    ours = generation.generate(model(batch), [12] * 6, stop, pad, max_repeats=0)
-    for answer, ids in zip(ours, long, strict=True):
-        wanted = ids[: ids.index(stop)] if stop in ids else ids
-        assert answer.ids == wanted and answer.stop == ("eos" if stop in ids else "length")
+    pairs = itertools.combinations(sorted({id for ids in long for id in ids[3:]}), 2)
+    stops = next(list(p) for p in pairs if {end(ids, p) for ids in long} >= set(p))
+    wanted = theirs(model, batch, pad, stops, n=12, num_beams=beams)
+    model.llm.generation_config.eos_token_id = stops[1]
+    own = {stops[0]} | ends(model.llm)
+    ours = generation.generate(model(batch), [12] * 6, own, pad, beams, max_repeats=0)
+    for answer, ids in zip(ours, wanted, strict=True):
+        n = next((i for i, id in enumerate(ids) if id in stops), len(ids))
+        assert answer.ids == ids[:n] and answer.stop == ("eos" if n < len(ids) else "length")
 
 
 @torch.no_grad()
@@ -79,6 +93,6 @@ def test_only_the_last_position_gets_logits(prompts):
     hook = model.llm.get_output_embeddings().register_forward_hook(
         lambda module, args, out: seen.append(tuple(out.shape[:2]))
     )
-    generation.generate(model(batch), [3] * 6, 999, pad)
+    generation.generate(model(batch), [3] * 6, (), pad)
     hook.remove()
     assert seen == [(6, 1)] * 3

@@ -144,11 +144,11 @@ def test_generated_alone_is_as_generated_in_a_batch(make, fusion):
     bounds = [4, 9, 6, 12, 5]
     for beams in (1, 3):
         together = generation.generate(
-            model(collate(examples, pad)), bounds, builder.stop, pad, beams
+            model(collate(examples, pad)), bounds, builder.stops, pad, beams
         )
         for example, bound, answer in zip(examples, bounds, together, strict=True):
             result = model(collate([example], pad))
-            assert generation.generate(result, [bound], builder.stop, pad, beams) == [answer]
+            assert generation.generate(result, [bound], builder.stops, pad, beams) == [answer]
             assert len(answer.ids) <= bound
 
 
@@ -159,9 +159,9 @@ def test_a_loop_is_cut(make):
     prompt = collate(examples_of(run, answer=False)[:1], pad)
     table = torch.zeros_like(model.llm.get_input_embeddings().weight)
     model.llm.get_input_embeddings().weight.copy_(table)  # all logits are 0: the first id, for ever
-    answer = generation.generate(model(prompt), [60], builder.stop, pad)[0]
+    answer = generation.generate(model(prompt), [60], builder.stops, pad)[0]
     assert (len(answer.ids), answer.stop) == (10, "loop")
-    answer = generation.generate(model(prompt), [60], builder.stop, pad, max_repeats=0)[0]
+    answer = generation.generate(model(prompt), [60], builder.stops, pad, max_repeats=0)[0]
     assert (len(answer.ids), answer.stop) == (60, "length")
 
 

@@ -35,7 +35,14 @@ def test_equals_kl_by_hand(pairs, batch_of, fusion):
                 found = (result.logits[place : place + len(p)] / temperature).log_softmax(-1)
                 wanted += (p * (p.log() - found)).sum()
                 place += len(p)
-        loss, count = Config(temperature=temperature).build(model)(result)
+        objective = Config(temperature=temperature).build(model)
+        loss, count = objective(result)
+        mean = torch.nn.functional.kl_div(  # as Ultravox's `_compute_kl_loss` writes it
+            (result.logits / temperature).log_softmax(-1),
+            (objective.teacher(result) / temperature).softmax(-1),
+            reduction="batchmean",
+        )
+        torch.testing.assert_close(loss / count, mean, rtol=1e-4, atol=1e-6)
         assert loss > 0.01 and count == place == Config().build(model).count(batch)
         torch.testing.assert_close(loss, wanted, rtol=1e-4, atol=1e-5)
 

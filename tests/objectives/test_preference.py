@@ -1,11 +1,13 @@
 """DPO against its formula written out, and what the reference is."""
 
+import copy
 import math
 
 import pytest
 import torch
 
 from speechllm.data.collate import collate
+from speechllm.data.manifest import Manifest, write
 from speechllm.objectives import language_modelling
 from speechllm.objectives.preference import Config, log_likelihoods
 from speechllm.train import loop
@@ -63,6 +65,51 @@ def test_equals_the_formula(pairs, batch_of, fusion, reference):
     assert count == 4 == objective.count(batch)
     assert loss.item() == pytest.approx(wanted[0.1], rel=1e-4)
     assert objective.eval()(model(batch))[0].item() == pytest.approx(wanted[0.0], rel=1e-4)
+
+
+def test_equals_trl(pairs, tmp_path):
+    """Log-likelihoods, loss and gradient of trl's DPOTrainer, on text alone: the same ids."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    learns = "stage.tune.train=['llm.*']"
+    run = pairs("{preference={reference='copy',beta=0.3}}", "llm.lora={}", learns, "augment={}")
+    rows = [run.manifests["train"][i] for i in range(4)]
+    for row in rows:
+        row["messages"] = [{"role": "user", "content": f"say {row['speaker']} high"}]
+    write(tmp_path / "text.jsonl", rows)
+    stage = stages(run.system.preset)[-1]
+    examples = run.examples(stage, Manifest(tmp_path / "text.jsonl"), learning=False)
+    made = [examples.make(0, i) for i in range(4)]
+    model = run.system.build().eval()
+    reference, objective = copy.deepcopy(model.llm), Config(beta=0.3, reference="copy").build(model)
+    for parameter in model.llm.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    policy, result = copy.deepcopy(model.llm), model(collate(made, 0))
+    loss, count = objective.train()(result)
+    (loss / count).backward()
+    data = []
+    for example in made:
+        n = next(i for i, label in enumerate(example.encoded.labels) if label >= 0)
+        ids = example.encoded.ids, example.rejected.ids
+        data.append(
+            {"prompt_ids": ids[0][:n], "chosen_ids": ids[0][n:], "rejected_ids": ids[1][n:]}
+        )
+    options = {"output_dir": str(tmp_path / "trl"), "beta": 0.3, "report_to": [], "use_cpu": True}
+    args = trl.DPOConfig(
+        per_device_train_batch_size=4, bf16=False, gradient_checkpointing=False, **options
+    )
+    trainer = trl.DPOTrainer(
+        model=policy, ref_model=reference, args=args,
+        train_dataset=datasets.Dataset.from_list(data), processing_class=run.system.tokenizer,
+    )  # fmt: skip
+    theirs = trainer.compute_loss(policy, next(iter(trainer.get_train_dataloader())))
+    theirs.backward()
+    likely = [half.mean().item() for half in log_likelihoods(result).chunk(2)]
+    logged = {key: values[-1] for part in trainer._metrics.values() for key, values in part.items()}
+    assert likely == pytest.approx([logged["logps/chosen"], logged["logps/rejected"]], rel=1e-5)
+    assert abs(theirs.item() - math.log(2)) > 1e-3
+    torch.testing.assert_close(loss / count, theirs.detach(), rtol=1e-5, atol=0)
+    for ours, other in zip(model.llm.parameters(), policy.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, other.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_a_pair_is_encoded_once_and_language_modelling_takes_the_chosen(pairs, batch_of):

@@ -78,7 +78,7 @@ def test_decoding(name):
     batch = memory.batch_of(system, stage, 2, 10.0)
     estimate = memory.decoding(model, model, batch, bf16=False)
     with Live() as live:
-        generation.generate(model(batch), [30, 30], 2, 0, max_repeats=0)
+        generation.generate(model(batch), [30, 30], (2,), 0, max_repeats=0)
     assert within(estimate.activations + estimate.cache, live.peak)
     assert estimate.weights == sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
 

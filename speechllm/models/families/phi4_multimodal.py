@@ -6,9 +6,8 @@ that of transformers, with the LoRA in a folder speech-lora beside the rest.
 
 Departures: each audio is read alone; there padding changes a result (see the encoder), and audio
 above 40 s in a padded batch is an error. Left out: images, their LoRA, and the second projector
-that is for speech beside images. Not read: the format of the repository with code of its own, whose
-names and config.json differ. Checked against transformers' classes; the chat format is the model
-card's.
+that is for speech beside images. Checked against transformers' classes; the chat format is the
+model card's. What the repository's main branch holds, for code of its own, is the family `phi4mm`.
 """
 
 from speechllm.models.families import _shared
@@ -47,7 +46,10 @@ def tables(config) -> dict:
         "encoder": {"name": "phi4_conformer", "config": _shared.fields(audio)},
         "adapter": {"name": "mlp", "norm": "none"},
         "fusion": _shared.INTERLEAVE,
-        "llm": {"config": _shared.llm(text, config.tie_word_embeddings), "pad_token": "<|audio|>"},
+        "llm": {
+            "config": _shared.llm(text, config.tie_word_embeddings),
+            "pad_token": audio.audio_token_id,
+        },
         "chat": {
             "bos": False,
             "system": "<|system|>{}<|end|>",

@@ -8,8 +8,8 @@ is put there is context, names for example), a user's turn is audio alone.
 The answer begins with "language NAME<asr_text>". To force a language, as its processor does, put
 that text at the end of `user` in preset.toml.
 
-Departures: texts in a user's turn are kept, there they are dropped; generation ends at <|im_end|>,
-there at <|endoftext|> as well. The forced aligner is another model and not imported.
+Departures: texts in a user's turn are kept, there they are dropped. The forced aligner is another
+model and not imported.
 """
 
 from speechllm.models.families import _shared

@@ -132,7 +132,7 @@ class Pair:
         """Give n greedy tokens of ours and theirs, row by row; neither may say the placeholder."""
         pad = self.system.tokenizer.pad_token_id
         bounds = [n] * len(batch.ids)
-        answers = generation.generate(self.ours(batch), bounds, -1, pad, max_repeats=0)
+        answers = generation.generate(self.ours(batch), bounds, (), pad, max_repeats=0)
         out = self.theirs.generate(
             **inputs, max_new_tokens=n, do_sample=False, eos_token_id=-1, pad_token_id=pad,
             suppress_tokens=[pad],
@@ -149,7 +149,7 @@ def alone(pair: Pair, batch, inputs: list[dict], n: int = 30) -> tuple[list, lis
     pad = pair.system.tokenizer.pad_token_id
     result = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
     logits = [result.logits[result.places[0] == i] for i in range(len(batch.ids))]
-    answers = generation.generate(pair.ours(batch), [n] * len(logits), -1, pad, max_repeats=0)
+    answers = generation.generate(pair.ours(batch), [n] * len(logits), (), pad, max_repeats=0)
     ours = [(row, answer.ids) for row, answer in zip(logits, answers, strict=True)]
     theirs = []
     for row in inputs:

@@ -1,12 +1,16 @@
 """Phi-4-multimodal's speech part: what we import equals transformers' own, each audio as alone."""
 
 import functools
+import json
 import operator
+import re
+import shutil
 
 import peft
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from transformers.image_processing_utils import BaseImageProcessor
 
 from speechllm.models.importing import bring
@@ -138,10 +142,74 @@ def test_the_folder_says_its_lora(pair):
     assert pair.system.llm.config["model_type"] == "phi3"
 
 
+ORIGINAL = {  # names as transformers has them -> those of the repository's main branch
+    r"(encoders\.\d+\.feed_forward_\w+)\.gate_up_proj\.": r"\1.net.0.linear.",
+    r"(encoders\.\d+\.feed_forward_\w+)\.down_proj\.": r"\1.net.2.",
+    r"(encoders\.\d+\.self_attn)\.([qkv])_proj\.": r"\1.linear_\2.",
+    r"(encoders\.\d+\.self_attn)\.o_proj\.": r"\1.linear_out.",
+    r"up_proj_for_speech\.": "audio_projection.speech.0.",
+    r"down_proj_for_speech\.": "audio_projection.speech.2.",
+    r"up_proj_for_vision_speech\.": "audio_projection.vision.0.",
+    r"down_proj_for_vision_speech\.": "audio_projection.vision.2.",
+    r"^(model\.layers\.\d+\.\w+\.\w+_proj)\.": r"\1.base_layer.",
+}
+
+
+def original(published, folder):
+    """Write a checkpoint as the repository's main branch has it: names, config.json, its LoRA."""
+    shutil.copytree(published, folder)
+    fields = json.loads((folder / "config.json").read_text())
+    audio = fields.pop("audio_config")
+    fields.pop("vision_config")
+    rope = fields.pop("rope_parameters")
+    theirs = {"attention_dim": "hidden_size", "attention_heads": "num_attention_heads"}
+    theirs |= {"linear_units": "intermediate_size"}
+    theirs |= {"depthwise_seperable_out_channel": "depthwise_separable_out_channel"}
+    same = (
+        "num_blocks kernel_size ext_pw_out_channel input_size time_reduction audio_token_id".split()
+    )
+    settings = {**{k: audio[v] for k, v in theirs.items()}, **{k: audio[k] for k in same}}
+    settings["nemo_conv_settings"] = {"conv_channels": audio["nemo_conv_channels"]}
+    settings["relative_attention_bias_args"] = {"t5_bias_max_distance": audio["bias_max_distance"]}
+    fields |= {"model_type": "phi4mm", "audio_processor": {"name": "cascades", "config": settings}}
+    fields["embd_layer"] = {"audio_embd_layer": {"downsample_rate": 1}, "image_embd_layer": {}}
+    fields["rope_scaling"] = {"type": "longrope"}
+    fields["rope_scaling"] |= {k: v for k, v in rope.items() if k.endswith("_factor")}
+    fields["partial_rotary_factor"] = fields["rope_scaling"].pop("partial_rotary_factor")
+    fields["rope_theta"] = rope["rope_theta"]
+    (folder / "config.json").write_text(json.dumps(fields))
+    tensors, lora = {}, load_file(folder / "speech-lora" / "adapter_model.safetensors")
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        for pattern, replacement in ORIGINAL.items():
+            name = re.sub(pattern, replacement, name)
+        tensors[name] = tensor
+    lora = {name.removeprefix("base_model.model."): tensor for name, tensor in lora.items()}
+    beside = {name.replace(".weight", ".speech.weight"): tensor for name, tensor in lora.items()}
+    save_file(tensors | beside, folder / "model.safetensors")
+    save_file(lora, folder / "speech-lora" / "adapter_model.safetensors")
+    return folder
+
+
+def test_the_format_of_its_own_repository(room, pair, tmp_path):
+    """The same tensors and the same preset as from transformers' format."""
+    folder = original(room / "published", tmp_path / "original")
+    fields = json.loads((folder / "config.json").read_text())
+    made = bring(str(folder), tmp_path / "ours")
+    assert made.family == "phi4mm"
+    ours, wanted = (load_file(f / "model.safetensors") for f in (tmp_path / "ours", pair.folder))
+    assert ours.keys() == wanted.keys()
+    assert all(torch.equal(ours[name], tensor) for name, tensor in wanted.items())
+    expected = dict(pair.system.preset.tables)
+    for key in ("frontend", "encoder", "adapter", "llm", "chat"):
+        assert made.system.preset.tables[key] == expected[key], key
+    del fields["audio_processor"]["config"]["nemo_conv_settings"]
+    (folder / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(ValueError, match="phi4mm lacks 'nemo_conv_settings'"):
+        bring(str(folder), tmp_path / "again")
+
+
 def test_without_its_lora(room, pair, tmp_path):
     """A checkpoint whose LoRA was not downloaded is refused."""
-    import shutil
-
     folder = shutil.copytree(room / "published", tmp_path / "broken")
     shutil.rmtree(folder / "speech-lora")
     with pytest.raises(ValueError, match="speech-lora.*its LoRA cannot be read"):
