@@ -226,4 +226,4 @@ def refuse_duplicates(index: Index, path: Path, shown: Path) -> None:
 
 def hash_of(id: str) -> int:
     """64 bits of an id."""
-    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(id.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
