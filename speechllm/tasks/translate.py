@@ -65,8 +65,10 @@ class Config:
 
     @property
     def metric(self) -> str:
-        """What a decode is scored by."""
-        return "wer" if self.way == "recognise" else "bleu,chrf"
+        """What a decode is scored by; of a chain, also its transcript against what was said."""
+        if self.way == "recognise":
+            return "wer"
+        return "bleu,chrf" + (",wer@transcript:source" if self.way == "chain" else "")
 
     def forms(self) -> list["Config"]:
         """This task in each of the ways that training draws from, and in the one decoded."""
