@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import importlib
+import inspect
 import typing
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def _add_prepare(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         sub = corpora.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
         if name in argv:
             module = importlib.import_module(f"speechllm.{ROOM}.{name}")
-            sub.description = module.__doc__
+            sub.description = f"{module.__doc__}\n{inspect.getdoc(module.Config)}"
             hints = typing.get_type_hints(module.Config)
             own = module.Config.__annotations__  # what several corpora share comes last
             for field in sorted(dataclasses.fields(module.Config), key=lambda f: f.name not in own):
@@ -65,7 +66,7 @@ def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) 
     """Make an option of a Config field, by its type and default."""
     option = f"--{field.name.replace('_', '-')}"
     default = None if field.default is dataclasses.MISSING else field.default
-    shown = "needed" if default is None else f"default: {default}"
+    shown = "needed" if default is None else f"default: {_shown(default)}"
     if hint is bool:
         parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default)
     elif typing.get_origin(hint) is tuple:
@@ -74,7 +75,16 @@ def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) 
     else:
         kind = next((a for a in typing.get_args(hint) if a is not type(None)), hint)
         needed = field.default is dataclasses.MISSING
-        parser.add_argument(option, type=kind, default=default, required=needed, help=shown)
+        choices = ("stop", "skip") if field.name == "on_error" else None
+        parser.add_argument(
+            option, type=kind, default=default, required=needed, choices=choices, help=shown
+        )
+
+
+def _shown(default) -> str:
+    """A default as it would be typed."""
+    words = default if isinstance(default, tuple) else (default,)
+    return " ".join(str(word) for word in words if word != "") or "none"
 
 
 def _validate(args: argparse.Namespace) -> int:

@@ -119,12 +119,13 @@ def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: 
             metric=task.metric,
             manifest=str(path),
             manifest_digest=manifest.digest(),
-            rtfx=round(tally.rtfx, 2),
+            **({"rtfx": round(tally.rtfx, 2)} if tally.audio_s else {}),
             options=dataclasses.asdict(options),
             **dataclasses.asdict(tally),
         )
         provenance.write_json(out / "decode.json", facts)
+    speed = f", RTFx {tally.rtfx:.1f}" if tally.audio_s else ""
     print(
         f"{out / 'hyp.jsonl'}: {tally.n_utterances} utterances decoded, "
-        f"{tally.n_done_before} were there already, RTFx {tally.rtfx:.1f}"
+        f"{tally.n_done_before} were there already{speed}"
     )

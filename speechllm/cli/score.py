@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 EPILOG = """Writes OUT/score.json, score.txt, alignments.txt, alignments.html, ref.trn, hyp.trn.
@@ -10,7 +11,8 @@ examples:
   speechllm score exp/decode_test
   speechllm score exp/decode_test --metric cer --normaliser none
   speechllm score exp/decode_test --against other/decode_test
-  speechllm score exp/decode_test --metric bleu,chrf"""
+  speechllm score exp/decode_test --metric bleu,chrf
+  speechllm score exp/decode_chain --metric wer@transcript:source    # other fields of its lines"""
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
@@ -79,7 +81,7 @@ def _score(args: argparse.Namespace, hyp: Path, metric: str, found: dict) -> Non
         hyp,
         metric=metric,
         normaliser=args.normaliser,
-        out_dir=args.out or hyp.parent / f"score_{metric.replace(':', '_')}",
+        out_dir=args.out or hyp.parent / f"score_{re.sub('[:@]', '_', metric)}",
         context={key: found[key] for key in ("preset", "seed", "commit") if key in found},
         manifest=args.manifest,
         missing=args.missing,

@@ -112,12 +112,12 @@ class Examples:
         """Make the example `index` as it is in `epoch`.
 
         Raises:
-            ValueError: what is wrong with it, with its id and file.
+            ValueError: what is wrong with it, with file, line and id.
         """
         row = self.manifest[index]
         rng = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
         try:
-            messages = self._messages(row, rng)
+            messages = self.messages(row, rng)
             media, lengths = [], []
             for part in chat.media(messages):
                 x, n = self._frames(part, rng)
@@ -127,26 +127,35 @@ class Examples:
             if 0 in counts:
                 raise ValueError(f"too short: {row.get('duration')} s give no soft token; drop it")
             encoded = self.builder.build(messages, counts, self.answer)
-            more = self._more(row, messages, counts)
+            more = self.more(row, messages, counts)
         except (KeyError, ValueError, OSError) as error:
-            wrong = f"no {error} in its row" if isinstance(error, KeyError) else error
-            raise ValueError(f"{self.manifest.path}: utterance {row['id']!r}: {wrong}") from None
+            raise self.wrong(error, self.manifest.line(index), row) from None
         return Example(row, encoded, media, lengths, **more)
+
+    def wrong(self, error: Exception, line: int, row: dict) -> ValueError:
+        """Make the error that says in which row something is wrong."""
+        what = f"no {error} in its row" if isinstance(error, KeyError) else error
+        return ValueError(f"{self.manifest.path}:{line}: utterance {row['id']!r}: {what}")
 
     def task_of(self, row: dict):
         """The task that a row is asked under."""
         return self.named.get(row.get("task"), self.task)
 
-    def _messages(self, row: dict, rng) -> list[dict]:
-        """Take a row's messages, or let the task make them; a chosen answer is its text."""
+    def messages(self, row: dict, rng=None, task=None) -> list[dict]:
+        """Take a row's messages, or let the task make them; a chosen answer is its text.
+
+        task: asked in place of the row's own. Where no answer is wanted, a row may lack it.
+        """
         if "messages" not in row:
-            task = self.task_of(row)
-            messages = task.messages({"text": row.get("chosen"), **row}, rng)
+            task = task or self.task_of(row)
+            given = {"text": row.get("chosen")} if self.answer else {"text": "", "translation": ""}
+            there = {key: value for key, value in (given | row).items() if value is not None}
+            messages = task.messages(there, rng)
         else:
             messages = row["messages"]
         return _answered(messages, row["chosen"]) if "chosen" in row else messages
 
-    def _more(self, row: dict, messages: list[dict], counts: list[int]) -> dict[str, Encoded]:
+    def more(self, row: dict, messages: list[dict], counts: list[int]) -> dict[str, Encoded]:
         """Build what objectives need besides the example itself.
 
         Raises:
@@ -238,7 +247,9 @@ def _tables(preset) -> tuple[dict, dict[str, dict]]:
 
 def _named(manifest: Manifest, tables: dict[str, dict]) -> dict:
     """Make the tasks that a manifest's rows name."""
-    return {
-        name: config.part("tasks", tables.get(name, {"name": name}), f"{manifest.path}:{line}")
-        for name, line in manifest.tasks.items()
-    }
+    made = {}
+    for line, row in manifest.kinds():
+        if (name := row.get("task")) and name not in made:
+            where = f"{manifest.path}:{line}"
+            made[name] = config.part("tasks", tables.get(name, {"name": name}), where)
+    return made

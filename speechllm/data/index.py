@@ -1,21 +1,19 @@
 """The index of a manifest: what is known of each line without reading it.
 
 A manifest is scanned once, line by line, and every line is checked on the way. Of `LARGE` lines and
-more, what was found is kept in a side file, `.NAME.index`, which is mapped and not read: the next
-opening takes the same time for any number of lines, and memory holds the pages that were touched.
-A side file that does not fit the manifest's size and time of change is built anew.
+more, what was found is kept in a side file, `.NAME.index`, of which only what is asked for is read:
+the next opening takes the same time and memory for any number of lines. A side file that does not
+fit the manifest's size and time of change is built anew.
 
 N = number of examples.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
-import mmap
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,13 @@ import numpy as np
 from tqdm import tqdm
 
 from speechllm.data.atomic import atomic
-from speechllm.data.rows import faults, seconds
+from speechllm.data.columns import Column, File
+from speechllm.data.rows import faults, kind, seconds
 
 _log = logging.getLogger(__name__)
 LARGE = 500_000  # lines from which on a side file is kept, and batches are drawn without sorting
 CHARS_PER_S = 15.0  # speech has about 15 characters a second: text is batched as if it were spoken
-FORMAT = b"speechllm index 1 "
+FORMAT = b"speechllm index 2 "
 DTYPES = {"offsets": "<i8", "durations": "<f4", "hashes": "<u8", "order": "<u4"}
 ALIGN = 64
 
@@ -42,27 +41,30 @@ class Index:
         durations: (N,) float32 seconds, 0 where there is no audio.
         hashes: (N,) uint64 of the ids.
         order: (N,) uint32 lines, longest first (`lengths_s`); (0,) below `LARGE` lines.
-        tasks: each word that stands in a row's `task`, with the number of its first line.
+        firsts: the first line of each kind of row (`rows.kind`).
         stamp: size and time of change of the manifest that was scanned.
-        side: the file that the arrays are mapped from, None where they are in memory.
+        side: the file that holds the columns, None where they are in memory.
     """
 
-    offsets: np.ndarray
-    durations: np.ndarray
-    hashes: np.ndarray
-    order: np.ndarray
-    tasks: dict[str, int]
+    offsets: np.ndarray | Column
+    durations: np.ndarray | Column
+    hashes: np.ndarray | Column
+    order: np.ndarray | Column
+    firsts: tuple[int, ...]
     stamp: tuple[int, int]
     side: Path | None = None
 
     def __len__(self) -> int:
         return len(self.durations)
 
-    def lengths_s(self, lines=slice(None)) -> np.ndarray:
-        """Seconds of these lines, float64; of text alone, the time it would take to say it."""
-        first = np.arange(len(self))[lines] if isinstance(lines, slice) else np.asarray(lines)
-        spoken = (self.offsets[first + 1] - self.offsets[first]) / CHARS_PER_S
-        durations = np.asarray(self.durations[lines])
+    def lengths_s(self, lines=None) -> np.ndarray:
+        """Seconds of these lines (None: all), float64; of text alone, as if it were said."""
+        if lines is None:
+            durations, spoken = self.durations[:], np.diff(self.offsets[:]) / CHARS_PER_S
+        else:
+            lines = np.asarray(lines)
+            durations = self.durations[lines]
+            spoken = (self.offsets[lines + 1] - self.offsets[lines]) / CHARS_PER_S
         return np.where(durations > 0, durations, spoken)
 
     def __reduce__(self):
@@ -72,7 +74,7 @@ class Index:
 
 
 def open_index(path: Path) -> Index:
-    """Map the side file of a manifest, or scan the manifest (and make the side file, if long).
+    """Open the side file of a manifest, or scan the manifest (and make the side file, if long).
 
     Raises:
         ValueError: a line that is wrong, with file, line and what to do; two equal ids.
@@ -104,30 +106,28 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 def load(side: Path, wanted: tuple[int, int]) -> Index:
-    """Map an index. Raises OSError if there is none, ValueError if it is not of this stamp."""
+    """Open an index. Raises OSError if there is none, ValueError if it is not of this stamp."""
     with open(side, "rb") as file:
         line = file.readline()
-        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     facts = json.loads(line.removeprefix(FORMAT)) if line.startswith(FORMAT) else {"stamp": ()}
     if tuple(facts["stamp"]) != tuple(wanted):
         raise ValueError(f"{side} is the index of another state of its manifest")
-    with contextlib.suppress(AttributeError, OSError):
-        # Or each touch would count 2 MB as taken: most of the file after a hundred look-ups.
-        whole.madvise(mmap.MADV_NOHUGEPAGE)
-    n, start, arrays = facts["n"], _aligned(len(line)), {}
-    for name, kind in DTYPES.items():
-        arrays[name] = np.frombuffer(whole, kind, n + (name == "offsets"), start)
-        start = _aligned(start + arrays[name].nbytes)
-    return Index(**arrays, tasks=facts["tasks"], stamp=tuple(wanted), side=side)
+    n, start, file, columns = facts["n"], _aligned(len(line)), File(side), {}
+    for name, dtype in DTYPES.items():
+        columns[name] = Column(file, dtype, n + (name == "offsets"), start)
+        start = _aligned(start + columns[name].nbytes)
+    if n:
+        columns["order"][n - 1]  # the last number: it is whole
+    return Index(**columns, firsts=tuple(facts["firsts"]), stamp=tuple(wanted), side=side)
 
 
 def _save(index: Index, side: Path) -> None:
-    facts = {"stamp": index.stamp, "n": len(index), "tasks": index.tasks}
+    facts = {"stamp": index.stamp, "n": len(index), "firsts": index.firsts}
     with atomic(side, binary=True) as file:
         file.write(FORMAT + json.dumps(facts).encode() + b"\n")
-        for name, kind in DTYPES.items():
+        for name, dtype in DTYPES.items():
             file.write(bytes(_aligned(file.tell()) - file.tell()))
-            getattr(index, name).astype(kind, copy=False).tofile(file)
+            getattr(index, name).astype(dtype, copy=False).tofile(file)
 
 
 def _aligned(size: int) -> int:
@@ -184,25 +184,32 @@ class Builder:
     offsets: array = field(default_factory=lambda: array("q", [0]))
     durations: array = field(default_factory=lambda: array("f"))
     hashes: array = field(default_factory=lambda: array("Q"))
-    tasks: dict[str, int] = field(default_factory=dict)
+    kinds: dict[tuple, int] = field(default_factory=dict)
 
     def add(self, row: dict[str, Any], n_bytes: int) -> None:
         """Take the next row, and the size of its line."""
+        self.kinds.setdefault(kind(row), len(self.hashes))
         self.offsets.append(self.offsets[-1] + n_bytes)
         self.durations.append(seconds(row))
         self.hashes.append(hash_of(row["id"]))
-        if row.get("task") is not None:
-            self.tasks.setdefault(row["task"], len(self.hashes))
 
     def index(self, now: tuple[int, int] = (0, 0)) -> Index:
         """Make the index; the arrays are shared, not copied."""
         flat = zip((self.offsets, self.durations, self.hashes), "qfQ", strict=True)
-        arrays = [np.frombuffer(values, kind) for values, kind in flat]
-        index = Index(*arrays, np.empty(0, np.uint32), self.tasks, now)
-        if len(index) >= LARGE:
-            order = np.argsort(-index.lengths_s(), kind="stable")
-            index = Index(*arrays, order.astype(np.uint32), self.tasks, now)
-        return index
+        arrays = [np.frombuffer(values, code) for values, code in flat]
+        index = Index(*arrays, np.empty(0, np.uint32), tuple(self.kinds.values()), now)
+        if len(index) < LARGE:
+            return index
+        return replace(index, order=_longest_first(index))
+
+
+def _longest_first(index: Index) -> np.ndarray:
+    """Lines in order of their lengths, (N,) uint32; at most 16 bytes a line are used meanwhile."""
+    keys = np.empty(len(index), np.float32)
+    for start in range(0, len(keys), LARGE):
+        part = np.arange(start, min(start + LARGE, len(keys)))
+        keys[part] = -index.lengths_s(part)
+    return np.argsort(keys, kind="stable").astype(np.uint32)
 
 
 def refuse_duplicates(index: Index, path: Path, shown: Path) -> None:
@@ -227,4 +234,6 @@ def refuse_duplicates(index: Index, path: Path, shown: Path) -> None:
 
 def hash_of(id: str) -> int:
     """64 bits of an id."""
-    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(
+        hashlib.blake2b(id.encode(errors="surrogatepass"), digest_size=8).digest(), "little"
+    )

@@ -13,7 +13,7 @@ taken instead of the audio, where no augmentation changes the wave.
 `messages` is the general form: chat turns whose parts are `{"type": "audio", "audio": "a.flac"}`.
 
 In memory stand 20 bytes a line (offset, duration, hash of the id), never the lines themselves; of a
-long manifest not even those, as they are mapped from a side file (`index.py`).
+long manifest not even those, as they are read from a side file (`index.py`).
 
 N = number of examples.
 """
@@ -24,7 +24,7 @@ import hashlib
 import json
 import os
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +55,26 @@ class Manifest(Sequence[dict[str, Any]]):
     @property
     def durations(self) -> np.ndarray:
         """Seconds of each example, (N,) float32; 0 where there is no audio."""
-        return self._index.durations[self._lines]
+        return self._index.durations[slice(None) if self._chosen is None else self._lines(None)]
 
     @property
     def lengths_s(self) -> np.ndarray:
         """Seconds of each example, (N,) float64; of text alone, the time it would take to say."""
-        return self.length_s(slice(None))
+        return self.length_s(None)
 
     def length_s(self, positions) -> np.ndarray:
         """`lengths_s` of these positions alone."""
-        lines = self._lines
-        return self._index.lengths_s(positions if isinstance(lines, slice) else lines[positions])
+        everything = positions is None and self._chosen is None
+        return self._index.lengths_s(None if everything else self._lines(positions))
 
-    @property
-    def tasks(self) -> dict[str, int]:
-        """Each word in the rows' `task`, with the number of the file's first line that has it."""
-        return self._index.tasks
+    def line(self, position: int) -> int:
+        """Number of the file's line in which an example stands, 1 is the first."""
+        return int(self._lines(position)) + 1
+
+    def kinds(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(number, row) of the first line of each kind (`rows.kind`), of the whole file."""
+        whole = self._view(None)
+        return ((line + 1, whole[line]) for line in self._index.firsts)
 
     @property
     def is_large(self) -> bool:
@@ -89,7 +93,9 @@ class Manifest(Sequence[dict[str, Any]]):
 
     def find(self, id: str) -> int:
         """Position of an id. Raises ValueError that names the near ones."""
-        hashes = self._index.hashes[self._lines]
+        hashes = self._index.hashes[:]
+        if self._chosen is not None:
+            hashes = hashes[self._lines(None)]
         for position in np.flatnonzero(hashes == np.uint64(hash_of(id))):
             if self[position]["id"] == id:
                 return int(position)
@@ -106,37 +112,42 @@ class Manifest(Sequence[dict[str, Any]]):
 
     def subset(self, indices: Iterable[int]) -> "Manifest":
         """A manifest of these positions in this order, on the same file and index."""
-        lines = np.arange(len(self._index))[self._lines]
-        return self._view(lines[np.fromiter(indices, dtype=np.int64)])
+        return self._view(self._lines(np.fromiter(indices, dtype=np.int64)))
 
     def between(self, shortest_s: float, longest_s: float) -> "Manifest":
         """The examples of these lengths, longest first; only where `is_large`. Nothing is read."""
         order, first, end = self._index.order, 0, len(self)
         key = {"key": lambda line: -self._index.lengths_s([line])[0]}
         longest, shortest = self._index.lengths_s(order[[0, -1]])
-        if longest > longest_s:  # a look-up touches pages, so none where nothing is left out
+        if longest > longest_s:
             first = bisect.bisect_left(order, -longest_s, **key)
         if shortest < shortest_s:
             end = bisect.bisect_right(order, -shortest_s, **key)
         return self._view(range(first, end))
 
-    def _view(self, chosen: np.ndarray | range) -> "Manifest":
+    def _view(self, chosen: np.ndarray | range | None) -> "Manifest":
         other = object.__new__(Manifest)
         other.__dict__.update(self.__dict__, _chosen=chosen, _fd=None)
         return other
 
-    @property
-    def _lines(self) -> np.ndarray | slice:
-        if isinstance(self._chosen, range):
-            return self._index.order[self._chosen.start : self._chosen.stop]
-        return slice(None) if self._chosen is None else self._chosen
+    def _lines(self, positions):
+        """Lines of these positions (None: all), from 0."""
+        chosen = self._chosen
+        if isinstance(chosen, range):
+            order = self._index.order
+            if positions is None:
+                return order[chosen.start : chosen.stop].astype(np.int64)
+            return np.asarray(order[chosen.start + np.asarray(positions)], np.int64)
+        if positions is None:
+            return np.arange(len(self._index)) if chosen is None else chosen
+        return np.asarray(positions) if chosen is None else chosen[positions]
 
     def __len__(self) -> int:
         return len(self._index if self._chosen is None else self._chosen)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         position = range(len(self))[i]  # raises IndexError, and takes negative ones
-        line = position if self._chosen is None else int(self._lines[position])
+        line = int(self._lines(position))
         start, end = self._index.offsets[line : line + 2].tolist()
         row = json.loads(os.pread(self._descriptor(), end - start, start))
         row = map_paths(row, lambda path: os.path.normpath(self.path.parent / path))

@@ -13,10 +13,12 @@ from typing import Any
 # or a tab breaks each line-based format that follows (.trn, TSV, logs).
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTENT = ("audio", "text", "messages")
+ANSWERS = (*CONTENT, "translation", "transcript", "chosen", "rejected", "question")
 MEDIA = ("audio", "image", "pose", "video")  # what a medium can be
 STRINGS = (
     "audio features text chosen rejected transcript speaker lang task translation translation_lang"
 ).split()
+LISTS = ("texts", "translations", "choices", "heard")
 
 
 def faults(row: Any) -> Iterator[tuple[str, str]]:
@@ -37,7 +39,27 @@ def faults(row: Any) -> Iterator[tuple[str, str]]:
         yield "'messages' is not a list", 'write [{"role": "user", "content": [...]}, ...]'
     for key in ("text", "translation"):
         yield from _text_faults(key, row.get(key))
+    yield from _list_faults(row)
     yield from _time_faults(row)
+
+
+def _list_faults(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Several references, choices, names of sounds; an answer is one of its choices."""
+    for key in LISTS:
+        value = row.get(key)
+        if value is not None and not _are_texts(value):
+            yield f"'{key}' is {value!r}", "write a list of strings, with one at least"
+            return
+    choices, text = row.get("choices"), row.get("text")
+    if choices and isinstance(text, str) and text not in choices:
+        yield (
+            f"the answer {text!r} is none of its 'choices': {', '.join(choices)}",
+            "spell it as it is spelt there, or add it",
+        )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
 
 
 def _id_faults(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -70,6 +92,16 @@ def _time_faults(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def kind(row: dict[str, Any]) -> tuple:
+    """What a task may ask differently or refuse: rows of one kind are asked alike.
+
+    Task and languages, how many references of each name there are, and which media and answers.
+    """
+    named = (row.get("task"), row.get("lang"), row.get("translation_lang"))
+    counts = (len(row[key]) if row.get(key) else 0 for key in ("texts", "translations", "heard"))
+    return *named, *counts, *(row.get(key) is None for key in ANSWERS)
 
 
 def seconds(row: dict[str, Any]) -> float:

@@ -5,11 +5,11 @@
     print(summary("train.jsonl"))                    # hours, speakers, words, lengths
 
 A problem is an "error" (training would stop there) or a "warning" (it would learn from it). Files
-are read in order of the lines, a window of them at a time; what is kept grows by an id a line.
+are read in order of the lines, a window of them at a time; what is kept grows by 8 bytes a line.
 """
 
-import hashlib
 import os
+from array import array
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +18,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from speechllm import config
+from speechllm.data import languages
 from speechllm.data.hear import Finding, Wanted, listen, listen_deep
-from speechllm.data.manifest import parse
+from speechllm.data.index import hash_of, parse
 from speechllm.data.rows import faults, seconds
 from speechllm.data.summary import summary
 
@@ -57,11 +59,13 @@ def validate(path: str | Path, deep: bool = False, workers: int = 0) -> list[Pro
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such manifest")
-    return list(_problems(path, deep, workers or os.cpu_count() or 1))
+    hashes = array("Q")
+    found = list(_problems(path, deep, workers or os.cpu_count() or 1, hashes))
+    return sorted([*found, *_duplicates(path, hashes)], key=lambda problem: problem.line)
 
 
-def _problems(path: Path, deep: bool, workers: int) -> Iterator[Problem]:
-    seen: dict[bytes, int] = {}
+def _problems(path: Path, deep: bool, workers: int, hashes: array) -> Iterator[Problem]:
+    """All but equal ids; a hash of each line's id goes into `hashes`."""
     n_lines = _count_lines(path)
     if not n_lines:
         yield Problem(str(path), 1, "?", "the manifest is empty", "prepare the corpus again")
@@ -72,7 +76,8 @@ def _problems(path: Path, deep: bool, workers: int) -> Iterator[Problem]:
     ):
         lines = enumerate(file, start=1)
         while window := list(islice(lines, WINDOW)):
-            rows = [(number, *_row(line, number, seen)) for number, line in window]
+            rows = [(number, *_row(line)) for number, line in window]
+            hashes.extend(hash_of(_id(row, number)) for number, row, _ in rows)
             jobs = (_media(row, found, path.parent) for _, row, found in rows)
             heard = pool.map(listen_deep if deep else listen, jobs, chunksize=16)
             for (number, row, found), more in zip(rows, heard, strict=True):
@@ -80,6 +85,32 @@ def _problems(path: Path, deep: bool, workers: int) -> Iterator[Problem]:
                     id = str(row.get("id", "?"))
                     yield Problem(str(path), number, id, message, hint, severity)
                 bar.update()
+
+
+def _duplicates(path: Path, hashes: array) -> Iterator[Problem]:
+    """Compare the ids of lines with equal hashes; only those lines are parsed again."""
+    values = np.frombuffer(hashes, np.uint64)
+    ordered = np.sort(values)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
+        return
+    lines = iter((np.flatnonzero(np.isin(values, twice)) + 1).tolist())
+    first: dict[str, int] = {}
+    with open(path, "rb") as file:
+        at = next(lines)
+        for number, line in enumerate(file, start=1):
+            if number != at:
+                continue
+            id = _id(_row(line)[0], number)
+            if first.setdefault(id, number) != number:
+                message = f"the id is that of line {first[id]}"
+                yield Problem(str(path), number, id, message, "ids must differ")
+            at = next(lines, 0)
+
+
+def _id(row: dict[str, Any], number: int) -> str:
+    """The id of a row as text; of a row without one, something that no other line has."""
+    return str(row["id"]) if "id" in row else f"\n{number}"
 
 
 def _count_lines(path: Path) -> int:
@@ -95,7 +126,7 @@ def _pool(deep: bool, workers: int) -> Executor:
     return ThreadPoolExecutor(2 * workers)
 
 
-def _row(line: bytes, number: int, seen: dict[bytes, int]) -> tuple[dict[str, Any], list[Finding]]:
+def _row(line: bytes) -> tuple[dict[str, Any], list[Finding]]:
     """The row, empty where the line is none, and what is wrong with it by itself."""
     if not line.strip():
         return {}, [("an empty line", "remove it", "error")]
@@ -107,10 +138,7 @@ def _row(line: bytes, number: int, seen: dict[bytes, int]) -> tuple[dict[str, An
     found = [(what, hint, "error") for what, hint in faults(row)]
     if not isinstance(row, dict):
         return {}, found
-    found += _task_findings(row.get("task"))
-    key = hashlib.blake2b(repr(row.get("id")).encode(errors="replace"), digest_size=8).digest()
-    if "id" in row and seen.setdefault(key, number) != number:
-        found.append((f"the id is that of line {seen[key]}", "ids must differ", "error"))
+    found += [*_task_findings(row.get("task")), *_language_findings(row)]
     return row, found + (list(_text_findings(row)) if not found else [])
 
 
@@ -119,6 +147,21 @@ def _task_findings(task: Any) -> Iterator[Finding]:
     known = config.names("tasks")
     if isinstance(task, str) and task not in known:
         yield f"no task called {task!r}", config.suggest(task, known), "error"
+
+
+def _language_findings(row: dict[str, Any]) -> Iterator[Finding]:
+    """What a translation would refuse: codes of no language, or of one; others may take them."""
+    severity, codes = "error" if row.get("translation_lang") else "warning", []
+    for key in ("lang", "translation_lang"):
+        if isinstance(row.get(key), str):
+            try:
+                codes.append(languages.code(row[key]))
+            except ValueError as error:
+                what, _, hint = str(error).partition("; ")
+                yield f"'{key}': {what}", hint or "ISO 639, as 'en'", severity
+    if len(codes) == 2 and codes[0] == codes[1]:
+        hint = "one of them is another language"
+        yield f"'lang' and 'translation_lang' are both {codes[0]!r}", hint, "error"
 
 
 def _text_findings(row: dict[str, Any]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from speechllm.data import heard, loader
+from speechllm.data import check, heard, loader
 from speechllm.data.chat import Builder
 from speechllm.data.examples import Examples
 from speechllm.data.index import CHARS_PER_S
@@ -93,7 +93,8 @@ def decode(
         progress: called with the utterances done after each batch.
 
     Raises:
-        ValueError: an utterance cannot be read (`on_error="stop"`); a line of `out` is not ours.
+        ValueError: an utterance cannot be asked or read (`on_error="stop"`); references of
+            unequal number; a line of `out` is not ours.
     """
     done = finished(out)
     left = [i for i, row in enumerate(manifest) if row["id"] not in done]
@@ -104,6 +105,8 @@ def decode(
     kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
     parts = system, manifest.subset(left)
     examples = Examples.of(*parts, options.task, answer=False, heard=other, cache_mb=kept)
+    check.rows(examples)
+    check.references(examples)
     began = time.perf_counter()
     with open(out, "a", encoding="utf-8") as file:
         for batch, chosen in _batches(examples, options, tally):

@@ -114,6 +114,12 @@ def _log(path: Path) -> tuple[dict, ...]:
     return tuple(rows)
 
 
+def metric_name(values: dict) -> str:
+    """Name what was scored: "WER", or "WER of transcript" where it was not the whole answer."""
+    name, at, fields = str(values.get("metric", "")).partition("@")
+    return name.upper() + (f" of {fields.split(':')[0]}" if at else "")
+
+
 def facts(experiment: Experiment) -> dict[str, str]:
     """Write what is known about how an experiment was run, for a table; nothing is guessed."""
     run = experiment.run
@@ -131,7 +137,7 @@ def decode_facts(score: Score) -> dict[str, str]:
     """Write what is known about a decode."""
     values = score.decode
     found = {"decoded by": portable(values.get("command", ""))}
-    if "rtfx" in values:
+    if values.get("rtfx"):  # of text alone there is none
         found["RTFx"] = f"{values['rtfx']:g} audio seconds a second"
     if "peak_memory_mb" in values:
         found["peak memory, decoding"] = f"{values['peak_memory_mb']:,} MB"

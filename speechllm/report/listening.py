@@ -6,6 +6,7 @@ together and by kind of question, with what the best constant answer would score
 
 from collections.abc import Callable, Iterator
 
+from speechllm.report import collect
 from speechllm.report.collect import Experiment, Score
 
 HEADS = ("configuration", "set", "metric", "kind", "real", "shuffled", "silent", "constant answer")
@@ -14,19 +15,27 @@ WAYS = ("shuffled", "silent")
 
 def rows(experiment: Experiment, set_name: Callable[[Score], str]) -> Iterator[tuple[str, ...]]:
     """Yield the rows of one experiment: all questions of a set, then each kind."""
-    found: dict[tuple[str, str], dict[str, Score]] = {}
-    for score in experiment.scores:
-        name, way = split(set_name(score))
-        metric = str(score.values.get("metric", "")).upper()
-        found.setdefault((name, metric), {})[way] = score
-    for (name, metric), ways in found.items():
-        if "real" not in ways or len(ways) < 2:
-            continue
+    for (name, metric), ways in _compared(experiment, set_name):
         cells = [_with_interval(ways[way]) if way in ways else "" for way in ("real", *WAYS)]
         kinds = list(_by_kind(ways["real"]).values())
         constant = kinds[0].get("constant") if len(kinds) == 1 else None
         yield experiment.name, name, metric, "all", *cells, _number(constant)
         yield from _kinds(experiment.name, name, metric, ways)
+
+
+def beside(experiment: Experiment, set_name: Callable[[Score], str]) -> list[Score]:
+    """The scores on shuffled and silent audio that stand in a row with the real one's."""
+    compared = [ways for _, ways in _compared(experiment, set_name)]
+    return [score for ways in compared for way, score in ways.items() if way != "real"]
+
+
+def _compared(experiment: Experiment, set_name) -> list[tuple[tuple[str, str], dict[str, Score]]]:
+    """((set, metric), scores by way) of what was heard in several ways."""
+    found: dict[tuple[str, str], dict[str, Score]] = {}
+    for score in experiment.scores:
+        name, way = split(set_name(score))
+        found.setdefault((name, collect.metric_name(score.values)), {})[way] = score
+    return [(what, ways) for what, ways in found.items() if "real" in ways and len(ways) > 1]
 
 
 def split(name: str) -> tuple[str, str]:

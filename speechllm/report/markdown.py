@@ -13,17 +13,36 @@ def write(experiments: list[Experiment], title: str) -> str:
     """Write the file."""
     rows = [row for experiment in experiments for row in summary(experiment)]
     parts = [f"# {title}", NOTE, _table(HEADS, rows)]
-    if heard := [row for e in experiments for row in listening.rows(e, set_name)]:
-        parts += ["## Does it listen?", _table(listening.HEADS, heard)]
+    parts += _heard(experiments)
     if followed := [row for e in experiments for row in tasks.following(e)]:
         parts += ["## Does it do what is asked?", _table(tasks.FOLLOWING, followed)]
     if changed := [row for e in experiments for row in tasks.changes(e)]:
         parts += ["## What each stage changed", _table(tasks.CHANGES, changed)]
-    parts += [_section(e) for e in experiments if e.state != "not run"]
+    sections = {e.name: _section(e) for e in experiments if e.state != "not run"}
+    fold = len(sections) >= MANY
+    parts += [_folded(name, text) if fold else text for name, text in sections.items()]
     return "\n\n".join(parts) + "\n"
 
 
+def _heard(experiments: list[Experiment]) -> list[str]:
+    """Scores on real, shuffled and silent audio; of many experiments, kinds of question folded."""
+    rows = [row for e in experiments for row in listening.rows(e, set_name)]
+    whole = [row for row in rows if row[3] == "all"]
+    if len({row[0] for row in whole}) < MANY:
+        return ["## Does it listen?", _table(listening.HEADS, rows)] if rows else []
+    kinds = _table(listening.HEADS, [row for row in rows if row[3] != "all"])
+    shown = _folded("by kind of question", kinds)
+    return ["## Does it listen?", _table(listening.HEADS, whole), shown]
+
+
+def _folded(name: str, text: str) -> str:
+    """A section behind a line to click on; its heading, with all else, is inside."""
+    return f"<details><summary>{name}</summary>\n\n{text}\n\n</details>"
+
+
 HEADS = ("configuration", "set", "metric", "%", "95 %", "training", "commit")
+MANY = 3  # experiments, from which on each one's details are folded away
+CODE = ("command", "decoded by")
 RIGHT = {"%", "95 %", "training", *listening.HEADS[4:], *tasks.CHANGES[3:]}
 
 
@@ -39,7 +58,9 @@ def summary(experiment: Experiment) -> list[tuple[str, ...]]:
             else ""
         )
         return [(experiment.name, experiment.state + how, "", "", "", spent, commit)]
-    return [(experiment.name, *numbers(score), spent, commit) for score in experiment.scores]
+    beside = listening.beside(experiment, set_name)
+    shown = [score for score in experiment.scores if score not in beside]
+    return [(experiment.name, *numbers(score), spent, commit) for score in shown]
 
 
 def numbers(score: Score) -> tuple[str, str, str, str]:
@@ -47,7 +68,7 @@ def numbers(score: Score) -> tuple[str, str, str, str]:
     value, (low, high) = score.values.get("value"), score.values.get("ci95") or (None, None)
     span = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
     shown = "undefined" if value is None else f"{value:.2f}"
-    return set_name(score), str(score.values.get("metric", "")).upper(), shown, span
+    return set_name(score), collect.metric_name(score.values), shown, span
 
 
 def set_name(score: Score) -> str:
@@ -58,10 +79,10 @@ def set_name(score: Score) -> str:
 
 def _section(experiment: Experiment) -> str:
     parts = [f"## {experiment.name}"]
-    for score in experiment.scores:
-        parts += [f"{set_name(score)}:", f"    {score.values['line']}"]
-        if details := collect.decode_facts(score):
-            parts.append(_facts(details))
+    for scores in _decodes(experiment):
+        parts += [f"{set_name(scores[0])}:", "\n".join(f"    {s.values['line']}" for s in scores)]
+        if details := collect.decode_facts(scores[0]):
+            parts.append(_sentence(details))
     if not experiment.scores:
         parts.append("Trained, not scored.")
     if experiment.paired:
@@ -69,6 +90,19 @@ def _section(experiment: Experiment) -> str:
     if details := collect.facts(experiment):
         parts.append("Training:\n\n" + _facts(details))
     return "\n\n".join(parts)
+
+
+def _decodes(experiment: Experiment) -> list[list[Score]]:
+    """The scores of each decode, which one command made."""
+    found: dict[str, list[Score]] = {}
+    for score in experiment.scores:
+        found.setdefault(set_name(score), []).append(score)
+    return list(found.values())
+
+
+def _sentence(details: dict[str, str]) -> str:
+    """What is known of a decode, in one line."""
+    return "; ".join(f"{k} {f'`{v}`' if k in CODE else v}" for k, v in details.items()) + "."
 
 
 def _paired(tests: tuple[dict, ...]) -> str:
@@ -79,14 +113,13 @@ def _paired(tests: tuple[dict, ...]) -> str:
         span = f"{test['low']:+.2f} to {test['high']:+.2f}"
         ps = [f"{test[key]:.4f}" for key in ("p", "p_ar")]
         difference = f"{test['difference']:+.2f}"
-        rows.append((test["metric"].upper(), *names, *scores, difference, span, *ps))
+        rows.append((collect.metric_name(test), *names, *scores, difference, span, *ps))
     heads = ("metric", "a", "b", "of a", "of b", "a - b", "95 %", "p, bootstrap", "p, randomised")
     return _table(heads, rows)
 
 
 def _facts(details: dict[str, str]) -> str:
-    code = ("command", "decoded by")
-    rows = [(k, f"`{v}`" if k in code else v) for k, v in details.items()]
+    rows = [(k, f"`{v}`" if k in CODE else v) for k, v in details.items()]
     return _table(("", ""), rows)
 
 

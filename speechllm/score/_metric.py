@@ -24,12 +24,12 @@ def metrics() -> list[str]:
 
 
 def metric_module(name: str):
-    """Import the metric called `name`, or "name:option".
+    """Import the metric called `name`, or "name:option"; what "@" says is not looked at.
 
     Raises:
         ValueError: there is none of that name, or it has no such option.
     """
-    name, colon, option = name.partition(":")
+    name, colon, option = name.partition("@")[0].partition(":")
     if name not in metrics():
         raise ValueError(f"no metric called {name!r}; {suggest(name, metrics())}")
     module = importlib.import_module(f"speechllm.score.{name}")
@@ -38,6 +38,21 @@ def metric_module(name: str):
     if not hasattr(module, "with_option"):
         raise ValueError(f"{name}:{option}: the metric {name} has no options; ask for {name}")
     return module.with_option(option)
+
+
+def fields(name: str) -> tuple[str, str]:
+    """What a metric compares of each line: `hyp` and `ref`, or of "wer@transcript:source" others.
+
+    Raises:
+        ValueError: what stands after "@" is not of that form.
+    """
+    _, at, given = name.partition("@")
+    if not at:
+        return "hyp", "ref"
+    hyp, colon, ref = given.partition(":")
+    if not (hyp and colon and ref):
+        raise ValueError(f"{name}: wanted METRIC@FIELD:FIELD of hypotheses and of references")
+    return hyp, ref
 
 
 def normaliser(module, name: str = ""):

@@ -48,6 +48,7 @@ def read(
     manifest: str | Path | None = None,
     missing: str = "error",
     keys: tuple[str, ...] = TEXT,
+    fields: tuple[str, str] = ("hyp", "ref"),
 ) -> list[Utterance]:
     """Read hypotheses, in the order of the manifest where one is given.
 
@@ -57,6 +58,7 @@ def read(
         missing: "error", or "delete": an utterance of the manifest without hypothesis then counts
             as an empty one.
         keys: of a manifest's row, the first that is there is the reference.
+        fields: where hypothesis and reference stand in a line.
 
     Raises:
         ValueError: no file, no utterance, a bad line, a duplicate id, a reference that is nowhere,
@@ -65,14 +67,15 @@ def read(
     """
     if missing not in ("error", "delete"):
         raise ValueError(f"missing wants 'error' or 'delete', got {missing!r}")
-    found = _unique(path, _utterance)
+    found = _unique(path, lambda row, where: _utterance(row, where, *fields))
     if manifest is not None:
         wanted = _unique(manifest, lambda row, where: _reference(row, where, keys))
         found = _join(path, found, manifest, wanted, missing)
     lost = [u.id for u in found.values() if u.ref is None]
     if lost:
         raise ValueError(
-            f"{path}: no 'ref' for {some(lost)}; decode a manifest with text, or give the manifest"
+            f"{path}: no {fields[1]!r} for {some(lost)}; decode a manifest with text, or give the "
+            "manifest"
         )
     if not found:
         raise ValueError(f"{path}: holds no utterance; was anything decoded?")
@@ -146,7 +149,7 @@ def _lines(path: str | Path) -> Iterator[tuple[int, dict]]:
         yield number, row
 
 
-def _utterance(row: dict, where: str) -> Utterance:
+def _utterance(row: dict, where: str, hyp: str = "hyp", ref: str = "ref") -> Utterance:
     duration = row.get("duration")
     if duration is not None and (
         isinstance(duration, bool) or not isinstance(duration, int | float)
@@ -154,7 +157,7 @@ def _utterance(row: dict, where: str) -> Utterance:
         raise ValueError(f"{where}: 'duration' wants seconds, got {duration!r}")
     texts = {key: _text(row, key, where) for key in ("speaker", "task", "stop", "source", "kind")}
     return Utterance(
-        _id(row, where), _texts(row, "ref", where), _needed(row, "hyp", where),
+        _id(row, where), _texts(row, ref, where), _needed(row, hyp, where),
         duration=duration, choices=_texts(row, "choices", where), **texts,
     )  # fmt: skip
 

@@ -29,8 +29,9 @@ def compare_files(
     """
     module = _metric.metric_module(metric)
     clean = _metric.normaliser(module, normaliser)
-    a = {u.id: u for u in _read.read(path_a)}
-    b = {u.id: u for u in _read.read(path_b)}
+    fields = _metric.fields(metric)
+    a = {u.id: u for u in _read.read(path_a, fields=fields)}
+    b = {u.id: u for u in _read.read(path_b, fields=fields)}
     alone = [f"{name} (only in {path_a})" for name in a if name not in b]
     alone += [f"{name} (only in {path_b})" for name in b if name not in a]
     alone += [f"{n} (another reference)" for n in a if n in b and a[n].refs != b[n].refs]

@@ -125,7 +125,8 @@ def score_file(
 
     Args:
         hyp_path: what the decoder wrote, see `_read.py`.
-        metric: name of a metric, see `metrics()`.
+        metric: name of a metric, see `metrics()`; "wer@transcript:source" compares these two
+            fields of each line.
         normaliser: name of a normaliser, see `normalise.names()`; the metric's own if not given.
         out_dir: folder for the files, made if need be.
         context: what else the signature should say, in this order: seed, preset, commit.
@@ -139,7 +140,8 @@ def score_file(
     module = metric_module(metric)
     clean = _metric.normaliser(module, normaliser)
     keys = getattr(module, "REFERENCES", _read.TEXT)
-    utterances = _read.read(hyp_path, manifest, missing, keys)
+    fields = _metric.fields(metric)
+    utterances = _read.read(hyp_path, manifest, missing, keys, fields)
     module = _metric.fitted(module, utterances, clean)
     scored = score_utterances(utterances, module, clean)
     sources = {"hyp": Path(hyp_path).name, "hyp_sha256": _files.digest(hyp_path)}
@@ -179,6 +181,7 @@ def _summarise(scored, metric, module, clean, context, sources, seed) -> Result:
     counts["empty_ref_tokens"] = sum(len(module.tokens(s.hyp)) for s in scored if not s.ref)
     signature = "|".join(
         [*_metric.signature(module, scored[0].utterance), f"norm={clean.signature}"]
+        + [f"of={part}" for part in metric.split("@")[1:]]
         + [f"{k}={v}" for k, v in context.items()]
     )
     if counts["missing"]:

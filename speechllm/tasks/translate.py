@@ -14,7 +14,7 @@ where there are several, of which one is drawn in training and all are reference
 second half of a cascade is decoded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from speechllm.data import languages
 from speechllm.tasks.asr import sound
@@ -66,8 +66,15 @@ class Config:
 
     @property
     def metric(self) -> str:
-        """What a decode is scored by."""
-        return "wer" if self.way == "recognise" else "bleu,chrf"
+        """What a decode is scored by; of a chain, also its transcript against what was said."""
+        if self.way == "recognise":
+            return "wer"
+        return "bleu,chrf" + (",wer@transcript:source" if self.way == "chain" else "")
+
+    def forms(self) -> list["Config"]:
+        """This task in each of the ways that training draws from, and in the one decoded."""
+        ways = dict.fromkeys((*self.mix, self.way))
+        return [replace(self, way=way, mix=()) for way in ways]
 
     def messages(self, row: dict, rng=None) -> list[dict]:
         """Turn a manifest row into chat messages; `rng` draws way, translation and noise.
@@ -130,6 +137,8 @@ class Config:
         """Return what an answer is scored against: a text, or several; None where there is none."""
         if self.way == "recognise":
             return row.get("text")
+        if row.get("translations") is None and row.get("translation") is None:
+            return None
         several = translations(row)
         return several if len(several) > 1 else several[0]
 

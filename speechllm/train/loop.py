@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from speechllm import config
+from speechllm.data import check as data_check
 from speechllm.models import store
 from speechllm.train import checkpoint
 from speechllm.train.log import Log
@@ -86,18 +87,23 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
     Later stages may want what these make first: pairs of answers.
 
     Raises:
-        ValueError: a manifest that is missing, empty, or of which nothing can be used; noises or
-            rooms of the augmentation that are not there, a warp that the front end has no bins for.
+        ValueError: a manifest that is missing, empty, or of which nothing can be used; a row that
+            its task cannot ask; references of unequal number; noises or rooms of the augmentation
+            that are not there, a warp that the front end has no bins for.
     """
     run.builder()
     world = run.accelerator.num_processes
     for stage in plan[:last]:
         learned = run.parts(stage, learning=True)
         run.mixture(stage, learned)
+        held_out = run.parts(stage, learning=False)
         for part in learned.values():
             part.augment.check(part.extractor)
-        for part in (*learned.values(), *run.parts(stage, learning=False).values()):
+        for part in (*learned.values(), *held_out.values()):
+            data_check.rows(part)
             replace(part, augment=None).make(0, 0)
+        for part in held_out.values():
+            data_check.references(part)
         if stage.gradient_accumulation % world:
             raise ValueError(
                 f"stage {stage.name}: gradient_accumulation = {stage.gradient_accumulation} is "

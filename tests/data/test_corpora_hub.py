@@ -9,6 +9,7 @@ import soundfile
 
 from speechllm.data.corpora import hub
 from speechllm.data.manifest import Manifest
+from speechllm.tasks import qa, translate
 
 pa = pytest.importorskip("pyarrow")
 import pyarrow.parquet as pq  # noqa: E402
@@ -90,6 +91,45 @@ def test_text_alone_labels_kept_columns_and_a_task(tmp_path):
     assert Manifest(made["t"])[0] == wanted
 
 
+def test_columns_of_a_translation_and_of_a_question(tmp_path):
+    """What the task asks for is there, under its own names: each row can be asked."""
+    asked = {"audio": {"bytes": sound(0.5), "path": None}, "text": "low", "answer": "yes"}
+    save(tmp_path / "t.parquet", [asked | {"german": "tief", "ask": "is it", "any": ["yes", "no"]}])
+    path, out = str(tmp_path / "t.parquet"), str(tmp_path / "out")
+    options = {"keep": ("translation=german",), "lang": "en", "translation_lang": "de"}
+    made = hub.prepare(path, out, task="translate", **options)
+    row = Manifest(made["t"])[0]
+    messages = translate.Config(source="en", target="de").messages(row)
+    assert messages[1]["content"] == "tief" and "German" in messages[0]["content"][1]["text"]
+    options = {"text_column": "answer", "keep": ("question=ask", "choices=any"), "task": "qa"}
+    row = Manifest(hub.prepare(path, out, **options)["t"])[0]
+    assert qa.Config().messages(row)[0]["content"][1]["text"] == "is it"
+    assert row["choices"] == ["yes", "no"] and row["text"] == "yes"
+
+
+def test_an_address_is_read_as_far_as_needed(tmp_path):
+    """fsspec's file system in memory stands for the Hub's (hf://) and for any other."""
+    fsspec = pytest.importorskip("fsspec")
+    memory, root = fsspec.filesystem("memory"), f"/set{tmp_path.name}"
+    for k in range(2):
+        save(tmp_path / "part.parquet", [r | {"id": f"{k}{n}"} for n, r in enumerate(rows(3))])
+        memory.pipe(f"{root}/train/000{k}.parquet", (tmp_path / "part.parquet").read_bytes())
+    save(tmp_path / "part.parquet", [{"id": "p", "audio": {"bytes": None, "path": "a.wav"}}])
+    memory.pipe(f"{root}/test/0000.parquet", (tmp_path / "part.parquet").read_bytes())
+    memory.pipe(f"{root}/a.wav", sound(0.4, "WAV"))
+    address, out = f"memory:/{root}", str(tmp_path / "out")
+    made = hub.prepare(address, out)
+    assert Manifest(made["train"]).ids == ["00", "01", "02", "10", "11", "12"]
+    assert Manifest(made["test"]).durations.tolist() == pytest.approx([0.4])
+    memory.pipe(f"{root}/train/0001.parquet", b"PAR1 cut")
+    made = hub.prepare(address, out, splits=("train",), limit=2)
+    assert Manifest(made["train"]).ids == ["00", "01"], "the second file is not looked at"
+    with pytest.raises(ValueError, match="0001.parquet: not a whole Parquet file"):
+        hub.prepare(address, out, splits=("train",))
+    with pytest.raises(ValueError, match="memory://nothing: cannot be opened"):
+        hub.prepare("memory://nothing", out)
+
+
 def test_subsets(tmp_path):
     for name in ("en", "de"):
         save(tmp_path / f"in/{name}/train/0000.parquet", rows(1))
@@ -126,6 +166,8 @@ def test_faults_name_file_and_row_and_can_be_skipped(tmp_path):
         ({"splits": ("test",)}, "has no split test; it has train"),
         ({"text_column": "words"}, "has no column words; it has audio, sentence"),
         ({"keep": ("words",)}, "has no column words"),
+        ({"task": "translte"}, "no task called 'translte'; did you mean 'translate'"),
+        ({"lang": "english"}, "wanted its code, 'en'"),
         ({"subset": "fr"}, "no Parquet files of the subset fr"),
     ],
 )

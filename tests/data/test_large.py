@@ -3,11 +3,12 @@
 import os
 import pickle
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from speechllm.data import index, loader, manifest
+from speechllm.data import columns, index, loader, manifest
 from speechllm.data.large import LargeSampler, permuted
 from speechllm.data.manifest import Manifest
 
@@ -138,6 +139,37 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(long, monkeypatch,
     opened = Manifest(long)
     assert len(opened) == 600 and opened.is_large and "each opening scans again" in caplog.text
     assert len(pickle.loads(pickle.dumps(opened))) == 600
+
+
+def test_columns_are_those_of_an_array(long):
+    mapped = Manifest(long)._index
+    whole = index._scan(long, index.stamp(long))
+    for name in index.DTYPES:
+        kept, there = getattr(mapped, name), getattr(whole, name)
+        assert isinstance(kept, columns.Column) and len(kept) == len(there)
+        for place in (
+            0,
+            -1,
+            slice(None),
+            slice(3, 9),
+            slice(9, 3),
+            [7, 1, 1],
+            np.arange(len(kept)),
+        ):
+            np.testing.assert_array_equal(kept[place], there[place])
+        assert kept[5].dtype == there.dtype and kept[[]].shape == (0,)
+        with pytest.raises(IndexError):
+            kept[len(kept)]
+    np.testing.assert_array_equal(mapped.lengths_s(), whole.lengths_s(np.arange(600)))
+    assert mapped.firsts == whole.firsts == (0, 1)
+
+
+def test_a_long_run_keeps_nothing_of_the_side_file(long):
+    """Each row of each epoch is looked up, and no page of the index is mapped."""
+    part = loader.Config().select(Manifest(long))
+    maps = Path("/proc/self/maps")
+    assert [part[i]["id"] for i in range(len(part))] and part.line(0) >= 1
+    assert not maps.exists() or ".index" not in maps.read_text()
 
 
 def test_what_is_between_two_lengths_stands_longest_first(long):

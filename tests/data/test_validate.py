@@ -1,6 +1,7 @@
 """The validator: each kind of fault is found once, with file, line, id and what to do."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -53,6 +54,47 @@ def test_a_task_that_no_file_knows(folder):
     (problem,) = check(folder, row(task="asr"), row(id="v", task="translte"))
     assert (problem.line, problem.id, problem.severity) == (2, "v", "error")
     assert "no task called 'translte'" in problem.message and "'translate'" in problem.hint
+
+
+def test_languages_and_answers(folder):
+    german = row(lang="en", translation="guten tag", translation_lang="de")
+    problems = check(
+        folder,
+        german,
+        german | {"id": "v", "translation_lang": "english"},
+        german | {"id": "w", "lang": "de"},
+        row(id="x", lang="qq"),
+        row(id="y", text="yes", choices=["yess", "no"]),
+        row(id="z", translations="guten tag"),
+    )
+    found = [(p.line, p.severity, p.message) for p in problems if "a second" not in p.message]
+    assert found == [
+        (2, "error", "'translation_lang': language 'english': wanted its code, 'en'"),
+        (3, "error", "'lang' and 'translation_lang' are both 'de'"),
+        (4, "warning", "'lang': no language has the code 'qq'"),
+        (5, "error", "the answer 'yes' is none of its 'choices': yess, no"),
+        (6, "error", "'translations' is 'guten tag'"),
+    ]
+
+
+def test_equal_ids_name_the_first_line_wherever_they_are(folder):
+    lines = [row(id=f"u{i}") for i in range(50)] + ["[]", row(id="u7"), row(id="u3"), row(id="u7")]
+    problems = [p for p in check(folder, *lines) if "the id is" in p.message]
+    assert [(p.line, p.id, p.message[-2:]) for p in problems] == [
+        (52, "u7", " 8"), (53, "u3", " 4"), (54, "u7", " 8"),
+    ]  # fmt: skip
+
+
+def test_memory_grows_by_eight_bytes_a_line(folder):
+    path = folder / "m.jsonl"
+    peaks = {}
+    for n in (20_000, 40_000):
+        path.write_text("".join(f'{{"id": "{i:040d}", "text": "a"}}\n' for i in range(n)))
+        tracemalloc.start()
+        assert validate(path, workers=1) == []
+        peaks[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[40_000] - peaks[20_000] < 20_000 * 40
 
 
 def test_nothing_is_wrong(folder):

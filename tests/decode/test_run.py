@@ -146,6 +146,7 @@ def test_what_is_heard_is_another_s_or_silence(system_and_model, tiny, tmp_path,
 
 def test_kind_and_choices_of_a_row_reach_the_scorer(system_and_model, tiny, tmp_path):
     row = {**Manifest(tiny / "valid.jsonl")[0], "kind": "yes_no", "choices": ["low", "high"]}
+    row["text"] = "low"
     write(tmp_path / "m.jsonl", [row])
     decode(*system_and_model, Manifest(tmp_path / "m.jsonl"), tmp_path / "h", OPTIONS)
     (line,) = read(tmp_path / "h").values()

@@ -54,6 +54,18 @@ def test_results_say_how_each_number_was_come_by(experiment, tmp_path):
     assert "/home/me" not in text
 
 
+def test_a_part_of_the_answer_is_named(experiment):
+    line = {"id": "a", "hyp": "x", "ref": "y", "transcript": "a b", "source": "a c"}
+    hyp = experiment / "decode_chain/hyp.jsonl"
+    hyp.parent.mkdir()
+    hyp.write_text(json.dumps(line) + "\n")
+    run.score_file(hyp, "wer@transcript:source", "none", hyp.parent / "score_wer_transcript_source")
+    (hyp.parent / "decode.json").write_text('{"rtfx": 0.0}')
+    text = report.results([experiment], page=experiment / "p.html")
+    assert "| mini | chain | WER of transcript | 50.00 |" in text and "0 audio seconds" not in text
+    assert "norm=none:1|of=transcript:source" in text
+
+
 def test_what_was_not_run_says_so(experiment, tmp_path):
     trained = tmp_path / "trained"
     trained.mkdir()
@@ -148,6 +160,30 @@ def test_scores_on_real_shuffled_and_silent_audio_stand_side_by_side(tmp_path):
     assert "| fold1 | test | ACCURACY | yes_no | 100.00 | 50.00 | 50.00 | 50.00 |" in text
     assert "| fold1 | test | ACCURACY | class | 100.00 | 50.00 | 50.00 | 50.00 |" in text
     assert "Does it listen?" in (tmp_path / "p.html").read_text()
+
+
+def test_many_experiments_are_folded_and_no_score_is_lost(tmp_path):
+    """One table of all; kinds of question and how each score was come by are behind a line."""
+    names = ("fold1", "fold2", "fold3")
+    for number, name in enumerate(names):
+        for way in ("", "_shuffled", "_silent"):
+            hyp = tmp_path / name / f"decode_test{way}" / "hyp.jsonl"
+            hyp.parent.mkdir(parents=True)
+            given = "yes" if way else "no" if number else "yes"
+            kinds = ("yes_no", "same")
+            rows = [{"id": k, "kind": k, "ref": "yes", "hyp": given} for k in kinds]
+            hyp.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            for metric in ("accuracy", "macro_f1"):
+                run.score_file(hyp, metric, "basic", hyp.parent / f"score_{metric}")
+    text = report.results([tmp_path / name for name in names])
+    assert text.count("<details>") == text.count("</details>") == 4
+    shown = re.sub("<details>.*?</details>", "", text, flags=re.S)
+    assert "| fold2 | test | ACCURACY | 0.00 |" in shown and "yes_no" not in shown
+    assert "| fold2 | test | ACCURACY | all | 0.00 (0.00 to 0.00) | 100.00 (" in shown
+    assert "| fold2 | test_silent |" not in text, "they stand beside the real ones"
+    assert "| fold2 | test | ACCURACY | same | 0.00 | 100.00 | 100.00 |" in text
+    assert text.count("\n    %") == 18
+    assert "<details>" not in report.results([tmp_path / name for name in names[:2]])
 
 
 def test_a_set_heard_in_one_way_alone_is_not_compared(experiment):

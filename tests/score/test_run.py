@@ -179,3 +179,20 @@ def test_scoring_needs_no_torch():
     code = "import sys; from speechllm.score import run, wer, cer, accuracy; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "jiwer", "matplotlib"} & set(out.stdout.split())
+
+
+def test_another_part_of_the_answer_is_scored_by_its_fields(tmp_path):
+    """A chain's transcript against what was said, and its signature says so."""
+    rows = [{"id": k, "hyp": "x", "ref": "y", "transcript": "a b", "source": "a c"} for k in "ab"]
+    hyp = write(tmp_path / "hyp.jsonl", rows)
+    result = run.score_file(hyp, "wer@transcript:source", "none", tmp_path / "score", {"seed": 0})
+    assert result.line.startswith("%WER 50.00 [ 2 / 4, 0 ins, 0 del, 2 sub ]")
+    assert result.line.endswith("norm=none:1|of=transcript:source|seed=0")
+    assert (tmp_path / "score/hyp.trn").read_text().startswith("a b (")
+    assert run.score_file(hyp, "wer", "none").value == 100
+    with pytest.raises(ValueError, match="no 'said' for 2: a, b"):
+        run.score_file(hyp, "wer@transcript:said")
+    with pytest.raises(ValueError, match="hyp.jsonl:1: has no 'heard'; it has id, hyp, ref"):
+        run.score_file(hyp, "wer@heard:source")
+    with pytest.raises(ValueError, match="wanted METRIC@FIELD:FIELD"):
+        run.score_file(hyp, "wer@transcript")

@@ -58,7 +58,7 @@ def test_what_is_scored():
     assert task.reference(ROW | {"translations": ["A dog.", "One dog."]}) == ["A dog.", "One dog."]
     heard = translate.Config(way="recognise")
     assert heard.reference(ROW) == "ein hund" and heard.metric == "wer"
-    assert task.metric == "bleu,chrf"
+    assert task.metric == "bleu,chrf,wer@transcript:source"
 
 
 def test_training_draws_ways_translations_and_noise():

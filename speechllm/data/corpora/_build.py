@@ -60,7 +60,7 @@ class Faults:
         more = f"\n  and {n_more} more" if n_more > 0 else ""
         if self.on_error == "stop":
             raise ValueError(
-                f"{len(self.messages)} faults; mend them, or go on without with on_error=skip:"
+                f"{len(self.messages)} faults; mend them, or go on without them (--on-error skip):"
                 f"\n  {shown}{more}"
             )
         with atomic(skipped) as file:

@@ -1,0 +1,51 @@
+"""What of a manifest a task cannot ask or a score cannot count, found before anything is computed.
+
+The index knows the first line of each kind of row (`rows.kind`), whichever stands where: those are
+asked, without reading their media, and speak for all others.
+"""
+
+from collections.abc import Iterator
+
+from speechllm.data import chat
+from speechllm.data.examples import Examples
+
+
+def rows(examples: Examples) -> None:
+    """Ask a row of each kind of the manifest's whole file, in each form that its task may draw.
+
+    Raises:
+        ValueError: what a row lacks or has wrong, with file, line and id.
+    """
+    for line, row in examples.manifest.kinds():
+        try:
+            for messages in _asked(examples, row):
+                counts = [1] * len(chat.media(messages))
+                examples.builder.build(messages, counts, examples.answer)
+                examples.more(row, messages, counts)
+        except (KeyError, ValueError) as error:
+            raise examples.wrong(error, line, row) from None
+
+
+def _asked(examples: Examples, row: dict) -> Iterator[list[dict]]:
+    task = examples.task_of(row)
+    drawn = examples.answer and "messages" not in row and hasattr(task, "forms")
+    return (examples.messages(row, None, form) for form in (task.forms() if drawn else [task]))
+
+
+def references(examples: Examples) -> None:
+    """See that every row has as many references as the others, or none has one.
+
+    Raises:
+        ValueError: it has not, with file and line.
+    """
+    first: dict[int, int] = {}
+    for line, row in examples.manifest.kinds():
+        task = examples.task_of(row)
+        found = task.reference(row) if hasattr(task, "reference") else row.get("text")
+        first.setdefault(len(found) if isinstance(found, list) else int(found is not None), line)
+    if len(first) > 1:
+        (fewest, at), *_, (most, other) = sorted(first.items())
+        raise ValueError(
+            f"{examples.manifest.path}:{at}: references: {fewest or 'none'}, but line {other} has "
+            f"{most}; a score wants as many for each example: add some, or keep the first of each"
+        )
