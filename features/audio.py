@@ -88,6 +88,11 @@ def load(
 
 def _open(path) -> soundfile.SoundFile:
     """The opened file; says what is wrong with it otherwise."""
+    if not isinstance(path, (str, os.PathLike)) and not hasattr(path, "read"):
+        raise ValueError(
+            f"wanted the path of a sound file or an opened one, got {type(path).__name__}; "
+            "samples need no loading (features.draw makes a picture of them)"
+        )
     name = _name(path)
     if isinstance(path, (str, os.PathLike)):
         _refuse_absent(Path(path), name)

@@ -6,29 +6,46 @@ Torch is imported only when there is something to compute, so that --help answer
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from features import presets
 
 ABOUT = "Audio front end: sound files to features, pictures, presets and how far apart they are."
-EXAMPLES = """\
-examples:
+EXAMPLES = {
+    "presets": """\
   features presets                                              what there is
-  features presets whisper80                                    all options of one preset
+  features presets whisper80                                    all options of one preset""",
+    "extract": """\
   features extract corpus/ --out fbank --jobs 4                 a folder, with its subfolders
   features extract dev.jsonl --preset whisper80 --out mel       a manifest (JSON Lines)
   features extract train.jsonl --out fbank --manifest train.fbank.jsonl   to train on
   features extract dev.jsonl --out mfcc --format ark            Kaldi archives, with feats.scp
-  features extract a.flac --out fbank --option num_mel_bins=40  any option, as often as wanted
+  features extract a.flac --out fbank --option num_mel_bins=40  any option, as often as wanted""",
+    "plot": """\
   features plot a.flac steps.png --start 1.5 --duration 2       waveform, spectrogram, mel, cepstra
+  features plot a.flac steps.pdf --preset kaldi_fbank80         another front end""",
+    "compare": """\
   features compare kaldi_fbank80 torchaudio_mel a.flac          where two presets part, in numbers
-  features compare kaldi_fbank80 kaldi_fbank80:window=hann,low_freq=0 a.flac
-
-A manifest has a line {"id", "audio", "start", "duration"} an utterance; only id and audio must be.
-The folder gets shards that speechllm trains on (features.stored reads them), or with --format ark
-Kaldi archives and feats.scp. Run the same line again to go on where it stopped.
-"""
+  features compare kaldi_fbank80 kaldi_fbank80:window=hann,low_freq=0 a.flac""",
+}
+NOTES = {
+    "presets": """\
+Hz is the sampling rate, ms the length of a frame, dim the width of a row, steps/s rows a second.
+Any option can be given another value: --option NAME=VALUE here, features.get(PRESET, NAME=VALUE) in
+Python.""",
+    "extract": """\
+A manifest has a line {"id", "audio", "start", "duration"} an utterance (in seconds); only id and
+audio must be. The folder gets shards that speechllm trains on (features.stored reads them), or with
+--format ark Kaldi archives and feats.scp. Run the same line again to go on where it stopped. Exit
+status: 0 when all went well, 1 when some files failed, 2 when nothing could be done.""",
+    "plot": "The axes are in s, Hz and dB under the loudest spot.",
+    "compare": """\
+A row a step: shapes (frames x columns) of both, then mean and largest absolute difference, in the
+unit of that step. Where the frames differ in number the first ones are compared; "-" where the
+columns do, or where only one has the step. Each gets the sound at its own rate.""",
+}
 
 
 def main(argv=None) -> int:
@@ -36,7 +53,10 @@ def main(argv=None) -> int:
     args = _parser().parse_args(argv)
     try:
         return args.run(args)
-    except ValueError as error:
+    except BrokenPipeError:  # whoever read our output, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
         print(f"features: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -46,34 +66,34 @@ def main(argv=None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("features", description=ABOUT, epilog=EXAMPLES,
-                                     formatter_class=layout)  # fmt: skip
+    every = "\n".join(EXAMPLES.values())
+    parser = argparse.ArgumentParser("features", description=ABOUT, formatter_class=layout,
+                                     epilog=f"examples:\n{every}")  # fmt: skip
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    extract = commands.add_parser(
-        "extract", help="sound to stored features", epilog=EXAMPLES, formatter_class=layout
-    )
+
+    def verb(name: str, text: str) -> argparse.ArgumentParser:
+        epilog = f"examples:\n{EXAMPLES[name]}\n\n{NOTES[name]}"
+        return commands.add_parser(
+            name, help=text, description=text, epilog=epilog, formatter_class=layout
+        )
+
+    extract = verb("extract", "sound to stored features")
     extract.add_argument("source", help="sound file, folder, or manifest (.jsonl)")
     extract.add_argument("--out", required=True, help="folder for the features (made when absent)")
-    extract.add_argument(
-        "--format", choices=("shards", "ark"), default="shards", help="(default shards)"
-    )
+    extract.add_argument("--format", choices=("shards", "ark"), default="shards",
+                         help="memory-mapped shards (default) or Kaldi archives")  # fmt: skip
     extract.add_argument(
         "--manifest", metavar="NEW", help="also write the manifest, referring to the features"
     )
     extract.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     extract.set_defaults(run=_extract)
-    plot = commands.add_parser(
-        "plot", help="draw the steps on one sound", epilog=EXAMPLES, formatter_class=layout
-    )
+    plot = verb("plot", "draw the steps on one sound")
     plot.add_argument("source", help="sound file")
     plot.add_argument("out", help="picture to write: .png, .pdf, .svg")
     plot.add_argument("--start", type=float, default=0.0, metavar="S", help="from this second on")
     plot.add_argument("--duration", type=float, default=None, metavar="S", help="that many seconds")
     plot.set_defaults(run=_plot)
-    compare = commands.add_parser(
-        "compare", help="how far two presets are apart on a file", epilog=EXAMPLES,
-        formatter_class=layout,
-    )  # fmt: skip
+    compare = verb("compare", "how far two presets are apart on a file")
     compare.add_argument("a", metavar="A", help="preset, or preset:option=value,option=value")
     compare.add_argument("b", metavar="B", help="another one, or the same with other options")
     compare.add_argument("source", metavar="FILE", help="sound file")
@@ -84,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                              help="a preset's option, as num_mel_bins=40; repeatable")  # fmt: skip
-    table = commands.add_parser("presets", help="table of presets, or all options of one")
+    table = verb("presets", "table of presets, or all options of one")
     table.add_argument("name", nargs="?", help="a preset, to see all its options")
     table.set_defaults(run=_presets)
     return parser
@@ -109,10 +129,14 @@ def _extract(args) -> int:
         print(file=sys.stderr)
     for error in tally.errors:
         print(f"features: {error}", file=sys.stderr)
+    if others := sources.left_out(args.source):
+        kinds = " ".join(sorted({path.suffix.lower() for path in others}))
+        print(f"features: {len(others)} files left out ({kinds}), which libsndfile does not read; "
+              "convert: ffmpeg -i FILE -vn FILE.wav", file=sys.stderr)  # fmt: skip
     print(
         f"{args.out}: {tally.done} written, {tally.skipped} there already, "
         f"{len(tally.errors)} failed; "
-        f"{tally.audio_s:.1f} s of sound in {tally.seconds:.1f} s (RTF {tally.rtf:.0f})"
+        f"{tally.audio_s:.1f} s of sound in {tally.seconds:.1f} s (RTFx {tally.rtfx:.0f})"
     )
     if args.manifest:
         n = sources.refer(args.source, args.out, args.manifest)
@@ -126,7 +150,7 @@ def _progress(tally) -> None:
     gone = tally.done + tally.skipped + len(tally.errors)
     bar = "#" * (30 * gone // tally.total)
     left_s = tally.seconds / max(gone - tally.skipped, 1) * (tally.total - gone)
-    line = f"[{bar:30}] {gone}/{tally.total}  RTF {tally.rtf:.0f}  {left_s:.0f} s left"
+    line = f"[{bar:30}] {gone}/{tally.total}  RTFx {tally.rtfx:.0f}  {left_s:.0f} s left"
     failed = f"  {len(tally.errors)} failed" if tally.errors else ""
     print(f"\r{line}{failed} ", end="", file=sys.stderr, flush=True)
 
@@ -142,8 +166,10 @@ def _plot(args) -> int:
 
 def _presets(args) -> int:
     if args.name:
-        for name, value in presets.plain(presets.options(args.name)).items():
-            print(f"{name:18} {value!r}")
+        row = presets.options(args.name)
+        about = presets.about(row)
+        for name, value in presets.plain(row).items():
+            print(f"{name:18} {value!r:12}  {about.get(name, '')}".rstrip())
         return 0
     print(f"{'preset':17} {'Hz':>6} {'ms':>4} {'dim':>4} {'steps/s':>8} {'streams':7}  follows")
     for name in presets.names():

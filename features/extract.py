@@ -38,8 +38,8 @@ class Tally:
     errors: list[str] = field(default_factory=list)
 
     @property
-    def rtf(self) -> float:
-        """Real-time factor: seconds of sound a second."""
+    def rtfx(self) -> float:
+        """Speed in times real time: seconds of sound a second."""
         return self.audio_s / max(self.seconds, 1e-9)
 
 
@@ -80,11 +80,9 @@ def _there(out: Path, kind: str) -> set[str]:
     """Ids that the folder has; refuses a folder of the other kind."""
     from features import archive, stored
 
-    other = {"shards": "*-*.scp", "ark": "*-*.json"}[kind]
+    other, held = {"shards": ("*-*.scp", "ark"), "ark": ("*-*.json", "shards")}[kind]
     if next(out.glob(other), None):
-        raise ValueError(
-            f"{out}: holds features of the other kind, wanted {kind}; give another --out"
-        )
+        raise ValueError(f"{out}: holds --format {held}, wanted {kind}; give another --out")
     if kind == "shards":
         return set(stored.Stored(out))
     return {id for path in out.glob("[0-9]*-*.scp") for id in archive.read_scp(path)}

@@ -15,6 +15,7 @@ bfloat16 has two digits.
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 import torch
@@ -180,6 +181,7 @@ def _plain(wave: torch.Tensor) -> bool:
 def _tensor(wave, dtype: torch.dtype) -> torch.Tensor:
     """Float tensor of `dtype`; refuses what is not a float."""
     if not isinstance(wave, torch.Tensor):
+        _refuse_others(wave)
         try:
             wave = np.asarray(wave)
         except ValueError:  # numpy's word for rows of unequal length
@@ -196,6 +198,13 @@ def _tensor(wave, dtype: torch.dtype) -> torch.Tensor:
             "are they PCM? divide 16-bit ones by 32768"
         )
     return wave.to(dtype).contiguous()  # frames are cut by strides
+
+
+def _refuse_others(wave) -> None:
+    if isinstance(wave, (str, os.PathLike)):
+        raise ValueError(f"wanted a wave, got the path {str(wave)!r}; features.load reads files")
+    if isinstance(wave, tuple) and len(wave) == 2 and isinstance(wave[1], int):
+        raise ValueError("wanted a wave, got (wave, rate) as features.load gives; take the first")
 
 
 def _refuse_nans(waves: torch.Tensor, lengths: list[int], single: bool) -> None:

@@ -21,8 +21,8 @@ EPSILON = (
 class Wave:
     """Raw samples; `normalize` makes each utterance zero-mean and unit-variance (wav2vec 2.0)."""
 
-    sampling_rate: int = 16000
-    normalize: bool = False
+    sampling_rate: int = 16000  # Hz
+    normalize: bool = False  # zero mean, unit variance over the utterance (wav2vec 2.0)
     dtype: str = "float32"
 
     dim = 1
@@ -51,11 +51,11 @@ class Wave:
 class Spectral:
     """All between frames and (T, dim), in the order of the steps. Defaults: Kaldi fbank80."""
 
-    sampling_rate: int = 16000
-    frame_length_ms: float = 25.0
+    sampling_rate: int = 16000  # Hz
+    frame_length_ms: float = 25.0  # milliseconds, as all names in _ms
     frame_shift_ms: float = 10.0
     n_fft: int = 0  # 0: the next power of two above the frame
-    snip_edges: bool = True
+    snip_edges: bool = True  # only frames that lie whole in the wave (Kaldi)
     center: bool = False  # frames centred on multiples of the shift (librosa, Whisper)
     drop_last: bool = False  # with center: leave out the last frame (Whisper)
     pad_last: bool = False  # fill the last frame with zeros (python_speech_features)
@@ -63,31 +63,31 @@ class Spectral:
     pad_to_s: float = 0.0  # zeros after the wave up to this many seconds (Whisper: 30)
     pad_longer: str = "refuse"  # longer waves: or "keep", "multiple" of it, "windows", each alone
     pad_counts: str = "none"  # frames of the padding that count: or "begun" in the wave, "all"
-    window: str = "povey"
-    periodic: bool = False
-    scale: float = INT16
+    window: str = "povey"  # over each frame
+    periodic: bool = False  # the window that torch.hann_window makes; False: symmetric
+    scale: float = INT16  # what samples are multiplied by first
     dither: float = 0.0  # deviation of added noise, in units of `scale` (Kaldi's own default: 1)
-    remove_dc_offset: bool = True
-    preemphasis: float = 0.97
+    remove_dc_offset: bool = True  # each frame less its mean
+    preemphasis: float = 0.97  # x[t] - preemphasis * x[t - 1]
     global_preemphasis: bool = False  # over the wave, first sample kept, and not frame by frame
     power: float = 2.0  # 2: power spectrum, 1: magnitude
     periodogram: bool = False  # the spectrum divided by n_fft (python_speech_features)
     num_mel_bins: int = 80  # 0: the spectrum itself
     mel_scale: str = "htk"
-    mel_triangles: str = "mel"
-    mel_norm: str = ""
+    mel_triangles: str = "mel"  # what the filters are triangles over
+    mel_norm: str = ""  # "slaney": filters of equal area
     empty_filters: bool = False  # allow mel filters that no FFT bin falls into (AST has one)
-    low_freq: float = 20.0
-    high_freq: float = 0.0  # 0: half the sampling rate; negative: that much below it
+    low_freq: float = 20.0  # Hz, lower edge of the mel bank
+    high_freq: float = 0.0  # Hz; 0: half the sampling rate; negative: that much below
     vtln_warp: float = 1.0  # vocal tract length: above 1 the bank's corners move down
-    vtln_low: float = 100.0
+    vtln_low: float = 100.0  # Hz; up to there the warp is full
     vtln_high: float = -500.0  # negative: that much below the upper edge
     log: str = "ln"
-    floor: float = EPSILON
+    floor: float = EPSILON  # the smallest power under the logarithm
     top_db: float = 0.0  # >0: nothing lies further than this below the utterance's maximum
     num_ceps: int = 0  # 0: no cosine transform
     htk_dct: bool = False  # c0 at sqrt(2 / N) like the others: sqrt(2) times as large (HTK)
-    cepstral_lifter: float = 0.0
+    cepstral_lifter: float = 0.0  # 0: none; Kaldi's and HTK's: 22
     lifter_start: int = 0  # number of the first cepstrum in the lifter's sine (librosa: 1)
     use_energy: bool = False  # mel: log energy as one more column, the first; else in place of it
     raw_energy: bool = True  # energy before preemphasis and window

@@ -32,9 +32,14 @@ def plot(
     chosen = extractor.get(preset, **options)
     wave, rate = audio.load(path, chosen.sampling_rate, start_s, duration_s)
     title = f"{getattr(path, 'name', path)} · {preset}"
+    if not isinstance(chosen._options, Spectral):
+        title += " (it has no steps; those of kaldi_fbank80 are drawn)"
     options.pop("sampling_rate", None)  # the wave now has it
     figure = draw(wave, rate, title=title, preset=preset, start_s=start_s, **options)
-    figure.savefig(out, dpi=110)
+    try:
+        figure.savefig(out, dpi=110)
+    except OSError as error:
+        raise ValueError(f"{out}: cannot be written ({error.strerror}); check the path") from None
 
 
 def draw(
@@ -114,7 +119,9 @@ def _steps(fe, o: Spectral, wave: np.ndarray) -> list[tuple]:
         x = (x - x.mean(0)) / (
             x.std(0) + 1e-6
         )  # c0 is so much larger that it would hide the others
-        steps.append((f"cepstra\n({o.num_ceps}, each over\nits deviation)", x, None, "std"))
+        steps.append(
+            (f"cepstra\n({o.num_ceps}, from its mean,\nin its deviations)", x, None, "std")
+        )
     return steps
 
 
@@ -182,7 +189,9 @@ def _draw_image(figure, axes, bar, x: np.ndarray, start_s: float, end_s: float, 
         x[::step].T, origin="lower", aspect="auto", extent=extent, interpolation="nearest",
         **{"cmap": "magma", **limits},
     )  # fmt: skip
-    figure.colorbar(image, cax=bar, label="dB under the peak" if unit == "dB" else "deviations")
+    figure.colorbar(
+        image, cax=bar, label="dB re the peak" if unit == "dB" else "standard deviations"
+    )
 
 
 def _share_time(rows, start_s: float, end_s: float) -> None:

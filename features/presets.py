@@ -8,8 +8,11 @@ it follows to `ABOUT`.
 from __future__ import annotations
 
 import difflib
+import inspect
+import re
 from dataclasses import asdict, fields, replace
 
+from features import checks
 from features.options import INT16, Spectral, Wave
 
 _KALDI = Spectral()
@@ -125,6 +128,18 @@ def options(name: str, **changes) -> Wave | Spectral:
 def plain(row: Wave | Spectral) -> dict:
     """Options as a dict of plain values: `options(name, **plain(row)) == row`."""
     return asdict(row)
+
+
+def about(row: Wave | Spectral) -> dict[str, str]:
+    """What stands beside the options of a row in `options`, and their choices, by their names."""
+    lines = inspect.getsource(type(row)).splitlines()
+    found = (re.fullmatch(r" {4}(\w+): \w+ = .*?  # (.+)", line) for line in lines)
+    told = {match[1]: match[2] for match in found if match}
+    for name, choices in checks.CHOICES.items():
+        text = told.get(name, "")
+        if '"' not in text:  # it does not name them
+            told[name] = "; ".join([text] * bool(text) + [" | ".join(map(repr, choices))])
+    return told
 
 
 def _typed(name: str, key: str, value, kind: type):

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from features.containers import FOREIGN
+
 SUFFIXES = (
     ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .sph .nist .au .snd .caf .w64 .rf64"
 ).split()
@@ -32,6 +34,10 @@ def find(source) -> list[Item]:
     have one name.
     """
     source = Path(source)
+    if not source.exists():
+        raise ValueError(
+            f"{source}: no such file or folder; check it (relative ones start at {Path.cwd()})"
+        )
     if source.suffix in (".jsonl", ".json"):
         items = [item for _, item in _rows(source)]
     elif source.is_dir():
@@ -50,6 +56,11 @@ def find(source) -> list[Item]:
         )
     _refuse_twins(source, items)
     return items
+
+
+def left_out(source) -> list[Path]:
+    """Sound files of a folder that `find` leaves out: libsndfile does not read their kind."""
+    return [p for p in Path(source).rglob("*") if p.suffix.lower() in FOREIGN]
 
 
 def refer(source, out, new) -> int:
@@ -92,6 +103,7 @@ def _rows(path: Path) -> Iterator[tuple[dict, Item]]:
         try:
             row = json.loads(line)
             start, duration = row.get("start") or 0.0, row.get("duration")
+            duration = None if duration is None else float(duration)
             item = Item(str(row["id"]), str(path.parent / row["audio"]), float(start), duration)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(

@@ -1,6 +1,7 @@
 """The command: quick help, user errors in one line, the whole chain in a small way."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -27,12 +28,36 @@ def test_help_imports_nothing_heavy(words):
     assert "usage: speechllm" in done.stdout
 
 
+ACTIONS = [["data", action] for action in ("prepare", "validate", "show", "tokenizer")]
+
+
+@pytest.mark.parametrize("words", [*([verb] for verb in cli.VERBS), *ACTIONS])
+def test_help_shows_an_example_and_what_each_option_is(words, capsys):
+    with pytest.raises(SystemExit):
+        call(*words, "--help")
+    said = capsys.readouterr().out
+    assert f"  speechllm {' '.join(words)}" in said.split("\noptions:")[1]
+    options = re.split(r"\n  (?=-)", said.split("\noptions:")[1].split("\n\n")[0])[1:]
+    assert all(re.search(r"\S( {2,}|\n {24})\S", option) for option in options), options
+
+
+def test_help_tells_defaults(capsys):
+    with pytest.raises(SystemExit):
+        call("decode", "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 is greedy (default: 1)" in said and "in seconds (default: 200.0)" in said
+
+
 @pytest.mark.parametrize("corpus", config.names("data.corpora"))
 def test_each_corpus_has_its_help(corpus, capsys):
     with pytest.raises(SystemExit) as done:
         call("data", "prepare", corpus, "--help")
     assert done.value.code == 0
-    assert "--out" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "--out" in said and "Options" in said  # its Config's own words
+    with pytest.raises(SystemExit):
+        call("data", "prepare", "--help")
+    assert f"\n    {corpus}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -43,6 +68,7 @@ def test_each_corpus_has_its_help(corpus, capsys):
         (["train", "mini", "--out", "x"], "give --tokenizer"),
         (["decode", "nowhere", "no.jsonl"], "neither an experiment nor a checkpoint"),
         (["score", "nowhere/hyp.jsonl"], "nowhere"),
+        (["report", "nowhere", "--declared", "run.sh"], "NAME=COMMAND"),
     ],
 )
 def test_user_errors_are_one_line(words, says, capsys):

@@ -8,6 +8,8 @@ import importlib
 import os
 import sys
 
+from speechllm.cli.options import Layout
+
 VERBS = {
     "data": "prepare, validate and show data; train a tokenizer",
     "train": "train a preset's stages",
@@ -37,14 +39,12 @@ def main(argv: list[str] | None = None) -> int:
         prog="speechllm",
         description="Speech LLMs from their own audio front end to a word error rate.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Layout,
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     for verb, text in VERBS.items():
-        sub = verbs.add_parser(
-            verb, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        sub = verbs.add_parser(verb, help=text, description=text, formatter_class=Layout)
         if verb == chosen:
             importlib.import_module(f"speechllm.cli.{verb}").add(sub, argv)
     args = parser.parse_args(argv)

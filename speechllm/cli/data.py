@@ -1,6 +1,7 @@
 """`speechllm data`: prepare corpora, validate and show manifests, train a tokenizer."""
 
 import argparse
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -8,35 +9,87 @@ import typing
 from pathlib import Path
 
 from speechllm import config
+from speechllm.cli.options import Layout
 
 ROOM = "data.corpora"
+EPILOGS = {
+    "data": """examples:
+  speechllm data prepare librispeech --corpus LibriSpeech --out data
+  speechllm data validate data/dev-clean.jsonl --deep
+  speechllm data show 84-121123-0000 --manifest data/dev-clean.jsonl --preset exp/slam
+  speechllm data tokenizer data/train.jsonl --out data/bpe""",
+    "prepare": """Each corpus has its own --help, with its layout and options.
+
+examples:
+  speechllm data prepare librispeech --corpus LibriSpeech --out data
+  speechllm data prepare kaldi --corpus data/train --out data
+  speechllm data prepare tsv --help""",
+    "validate": """A manifest is JSON Lines, a row an utterance, times in seconds:
+
+  {"id": "a-1", "audio": "a.flac", "start": 0.0, "duration": 3.2, "text": "hello"}
+
+Relative paths start at the manifest's folder. Exit status 1 where something is wrong.
+
+examples:
+  speechllm data validate data/train.jsonl           # every row
+  speechllm data validate data/train.jsonl --deep    # and every sound""",
+    "show": """examples:
+  speechllm data show a-1 --manifest data/dev.jsonl --preset mini --tokenizer data/bpe
+  speechllm data show a-1 --manifest data/dev.jsonl --preset exp/mini --plot a-1.png""",
+    "tokenizer": """example:
+  speechllm data tokenizer data/train.jsonl data/text.jsonl --vocab-size 1000 --out data/bpe""",
+}
+SHARED = {  # what an option means in each corpus that has it
+    "corpus": "the corpus's folder or file, as published",
+    "out": "folder of the manifests",
+    "on_error": "stop or skip: at a faulty file or row",
+    "splits": "those wanted; if not given, all that are there",
+    "seed": "of what is drawn by chance",
+    "workers": "processes; 0: one a core",
+    "download": "fetch first what is not there",
+    "n_dev": "utterances",
+    "n_test": "utterances",
+    "hours": "of speech in train",
+    "snr_min": "dB",
+    "snr_max": "dB",
+    "lang": "language code, written into each row",
+    "source": "language code",
+    "target": "language code",
+}
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the verbs; a corpus's options come from its Config."""
+    parser.epilog = EPILOGS["data"]
     verbs = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _add_prepare(verbs.add_parser("prepare", help="turn a corpus into manifests"), argv)
-    sub = verbs.add_parser("validate", help="check a manifest, cheaply or by decoding everything")
-    sub.add_argument("manifest", type=Path)
+
+    def verb(name: str, text: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(
+            name, help=text, description=text, epilog=EPILOGS[name], formatter_class=Layout
+        )
+
+    _add_prepare(verb("prepare", "turn a corpus into manifests"), argv)
+    sub = verb("validate", "check a manifest, cheaply or by decoding everything")
+    sub.add_argument("manifest", type=Path, help="JSON Lines")
     sub.add_argument("--deep", action="store_true", help="decode every file")
     sub.set_defaults(run=_validate)
-    sub = verbs.add_parser("show", help="show an example token by token, with its spectrogram")
+    sub = verb("show", "show an example token by token, with its spectrogram")
     sub.add_argument("id", help="the example's id")
-    sub.add_argument("--manifest", type=Path, required=True)
+    sub.add_argument("--manifest", type=Path, required=True, help="where it stands")
     sub.add_argument("--preset", required=True, help="a preset, or an experiment or checkpoint")
     sub.add_argument("--tokenizer", help="its folder, where preset is not a checkpoint")
     sub.add_argument("--plot", type=Path, help="draw the spectrogram into this PNG")
     sub.set_defaults(run=_show)
-    sub = verbs.add_parser("tokenizer", help="train a small BPE tokenizer on manifests' texts")
-    sub.add_argument("manifest", type=Path, nargs="+")
-    sub.add_argument("--vocab-size", type=int, default=500)
+    sub = verb("tokenizer", "train a small BPE tokenizer on manifests' texts")
+    sub.add_argument("manifest", type=Path, nargs="+", help="whose texts it is made of")
+    sub.add_argument("--vocab-size", type=int, default=500, help="word pieces, at most")
     sub.add_argument(
         "--also",
         nargs="+",
         default=[],
         help="texts of prompts and the like, counted as if they stood in each tenth line",
     )
-    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--out", type=Path, required=True, help="its folder")
     sub.set_defaults(run=_tokenizer)
 
 
@@ -44,7 +97,7 @@ def _add_prepare(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Add a parser a corpus; only the one that is called is imported."""
     corpora = parser.add_subparsers(dest="corpus_name", metavar="CORPUS", required=True)
     for name in config.names(ROOM):
-        sub = corpora.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub = corpora.add_parser(name, help=_about(name), formatter_class=Layout)
         if name in argv:
             module = importlib.import_module(f"speechllm.{ROOM}.{name}")
             sub.description = f"{module.__doc__}\n{inspect.getdoc(module.Config)}"
@@ -53,6 +106,12 @@ def _add_prepare(parser: argparse.ArgumentParser, argv: list[str]) -> None:
             for field in sorted(dataclasses.fields(module.Config), key=lambda f: f.name not in own):
                 _add_field(sub, field, hints[field.name])
             sub.set_defaults(run=_prepare, config=module.Config)
+
+
+def _about(name: str) -> str:
+    """The first line of a corpus's file, which is not imported for it."""
+    text = (config.ROOT / ROOM.replace(".", "/") / f"{name}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(text)).partition("\n")[0].replace("%", "%%")
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -66,9 +125,15 @@ def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) 
     """Make an option of a Config field, by its type and default."""
     option = f"--{field.name.replace('_', '-')}"
     default = None if field.default is dataclasses.MISSING else field.default
-    shown = "needed" if default is None else f"default: {_shown(default)}"
+    shown = SHARED.get(field.name, "")
+    if default is None:
+        shown += " (needed)"
+    elif not shown:
+        shown = f"default: {_shown(default)}"
     if hint is bool:
-        parser.add_argument(option, action=argparse.BooleanOptionalAction, default=default)
+        parser.add_argument(
+            option, action=argparse.BooleanOptionalAction, default=default, help=shown
+        )
     elif typing.get_origin(hint) is tuple:
         kind = typing.get_args(hint)[0]
         parser.add_argument(option, nargs="+", type=kind, default=default, help=shown)

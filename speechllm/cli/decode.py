@@ -6,10 +6,18 @@ from pathlib import Path
 
 from speechllm.cli.options import add_reading
 
+EPILOG = """Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on.
+
+examples:
+  speechllm decode exp/slam data/test-clean.jsonl --num-beams 4
+  speechllm decode exp/slam data/test.jsonl --audio real shuffled silent   # does it listen?
+  speechllm decode exp/multi data/test.jsonl --task translate --set task.way=chain
+  speechllm decode exp/slam/adapter data/dev.jsonl --out exp/dev_adapter   # after one stage"""
+
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
-    parser.epilog = "Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on."
+    parser.epilog = EPILOG
     parser.add_argument("model", type=Path, help="an experiment, or one stage or checkpoint of it")
     parser.add_argument("manifest", type=Path, nargs="+", help="what to decode")
     parser.add_argument(
@@ -20,18 +28,18 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument(
         "--task", default="", help="ask every row under this task, with the preset's settings of it"
     )
-    parser.add_argument("--num-beams", type=int, default=1, help="beam search; 1 is greedy")
+    parser.add_argument("--num-beams", type=int, default=1, help="beams of the search; 1 is greedy")
     parser.add_argument(
         "--max-batch-s",
         type=float,
         default=200.0,
-        help="utterances of a batch times the longest, in seconds",
+        help="size of a batch: utterances times the longest, in seconds",
     )
     parser.add_argument(
         "--max-tokens-per-s",
         type=float,
         default=25.0,
-        help="bounds the answer by the audio's duration",
+        help="of the answer, at most, by the audio's duration",
     )
     parser.add_argument(
         "--max-repeats",
@@ -54,7 +62,9 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         help="change a setting of the task, such as what is asked: task.way=chain",
     )
     add_reading(parser)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="of the computation"
+    )
     parser.set_defaults(run=run)
 
 

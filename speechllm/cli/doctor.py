@@ -13,10 +13,15 @@ PACKAGES = (
 NEEDED = set(
     "numpy torch transformers peft accelerate tokenizers safetensors soundfile soxr".split()
 )
+EPILOG = """Exit status: 0 where all that is needed works, 1 where something does not.
+
+example:
+  speechllm doctor"""
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
+    parser.epilog = EPILOG
     parser.set_defaults(run=run)
 
 

@@ -1,11 +1,25 @@
-"""Options that several verbs share."""
+"""Options that several verbs share, and how all are shown."""
 
 import argparse
 
 
+class Layout(argparse.RawDescriptionHelpFormatter):
+    """Help as it is written, each option with its default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or "", action.default
+        none = default is None or default is False or default in ("", [], (), argparse.SUPPRESS)
+        if none or not action.option_strings or "default" in text:
+            return text
+        shown = " ".join(map(str, default)) if isinstance(default, (list, tuple)) else default
+        return f"{text} (default: {shown})".strip()
+
+
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add how audio is read, what to do where it cannot be, and where to compute."""
-    parser.add_argument("--workers", type=int, default=1, help="processes that read audio")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that read audio; 0: this one"
+    )
     parser.add_argument(
         "--on-error",
         choices=("stop", "skip"),

@@ -19,17 +19,25 @@ PURPOSES = ("weights", "gradients", "optimizer", "activations", "cache", "total"
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
-    parser.add_argument("what", nargs="?", choices=("list", "show"), default="list")
+    parser.add_argument(
+        "what", nargs="?", choices=("list", "show"), default="list", help="all, or one (list)"
+    )
     parser.add_argument("name", nargs="?", help="show: a preset's name or a TOML file")
     parser.add_argument("--file", action="store_true", help="show the file itself")
     parser.add_argument("--rows", type=int, default=4, help="utterances in a batch, for memory")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of each")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each, in seconds")
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="bf16", help="of the computation"
+    )
     parser.add_argument(
         "--vocab-size", type=int, default=1000, help="of the tokenizer of an LLM from nothing"
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="change a setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        help="change a setting; repeatable",
     )
     parser.set_defaults(run=run)
 

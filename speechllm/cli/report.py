@@ -1,6 +1,7 @@
 """`speechllm report`: RESULTS.md and a page of pictures, from what experiments left behind."""
 
 import argparse
+import sys
 from pathlib import Path
 
 EPILOG = """Nothing is written there that was not run; what is declared and was not says "not run".
@@ -16,7 +17,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument("experiments", type=Path, nargs="+", help="folders of experiments")
     parser.add_argument("--out", type=Path, help="write the Markdown there instead of printing it")
     parser.add_argument("--page", type=Path, help="write an HTML page with curves and tables")
-    parser.add_argument("--title", default="Results")
+    parser.add_argument("--title", default="Results", help="heading of both")
     parser.add_argument(
         "--declared",
         action="append",
@@ -31,7 +32,13 @@ def run(args: argparse.Namespace) -> None:
     """Report."""
     from speechllm import report
 
+    if bad := [pair for pair in args.declared if "=" not in pair]:
+        raise ValueError(
+            f"--declared wants NAME=COMMAND, the line that would run it; got {bad[0]!r}"
+        )
     declared = dict(pair.split("=", 1) for pair in args.declared)
+    for absent in (folder for folder in args.experiments if not folder.is_dir()):
+        print(f"speechllm report: {absent}: no such folder, left out", file=sys.stderr)
     found = [folder for folder in args.experiments if folder.is_dir()]
     text = report.results(found, args.out, args.page, declared=declared, title=args.title)
     print(text if args.out is None else f"{args.out}: written")

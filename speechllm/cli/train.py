@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         action="append",
         default=[],
         metavar="NAME=MANIFEST",
-        help="a manifest under the name that the stages use: train, valid, text",
+        help="a manifest under the name that the stages use: train, valid, text; repeatable",
     )
     parser.add_argument("--out", required=True, type=Path, help="the experiment's folder")
     parser.add_argument(
@@ -44,7 +44,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         action="append",
         default=[],
         metavar="TABLE.KEY=VALUE",
-        help="change a setting of the preset; stages: stage.NAME.key=value",
+        help="change a setting of the preset, as often as wanted; stages: stage.NAME.key=value",
     )
     parser.add_argument("--until", metavar="STAGE", default="", help="stop after this stage")
     parser.add_argument(

@@ -22,6 +22,7 @@ def corpus(tmp_path):
         soundfile.write(folder / name, 0.1 * rng.standard_normal(n), 16000)
     (folder / "broken.wav").write_bytes(b"nothing of that kind")
     (folder / "notes.txt").write_text("no sound")
+    (folder / "sub" / "c.m4a").write_bytes(b"\0\0\0\x1cftypM4A ")
     return folder
 
 
@@ -31,7 +32,8 @@ def test_folder(corpus, tmp_path, capsys):
     assert cli.main(line) == 1  # one file is broken
     said = capsys.readouterr()
     assert "3 written, 0 there already, 1 failed" in said.out
-    assert "broken.wav" in said.err and "(RTF " in said.out
+    assert "1 files left out (.m4a)" in said.err and "convert: ffmpeg" in said.err
+    assert "broken.wav" in said.err and "(RTFx " in said.out
     fe = features.get("kaldi_fbank80", num_mel_bins=40)
     wave, _ = features.load(corpus / "a.wav")
     fbank = stored.Stored(out, fe)
@@ -67,6 +69,7 @@ def test_manifest_in_two_processes(corpus, tmp_path):
         ("nothing", "dev.jsonl:1: wanted"),
         ('{"id": "a", "audio": "x.wav"}\n{"id": "a", "audio": "y.wav"}', "would both be 'a'"),
         ("", "no sound in it"),
+        ('{"id": "a", "audio": "x.wav", "duration": "long"}', "dev.jsonl:1: wanted"),
     ],
 )
 def test_bad_manifests(tmp_path, line, said):
@@ -87,7 +90,7 @@ def test_ark(corpus, tmp_path, capsys):
     assert (found["sub/b.flac"] == fe(wave)[0].numpy()).all()
     assert cli.main(line) == 1 and "0 written, 3 there already" in capsys.readouterr().out
     assert cli.main(line[:-2]) == 2
-    assert "holds features of the other kind, wanted shards" in capsys.readouterr().err
+    assert "holds --format ark, wanted shards" in capsys.readouterr().err
 
 
 def test_a_manifest_that_refers(corpus, tmp_path, capsys):
@@ -146,8 +149,32 @@ def test_presets_and_plot(corpus, tmp_path, capsys):
     assert all(name in capsys.readouterr().out for name in ["kaldi_fbank80"])
     assert cli.main(["presets", "wave16k"]) == 0
     assert "normalize" in capsys.readouterr().out
+    assert cli.main(["presets", "whisper80"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    for name, about in (("low_freq", "Hz, lower edge"), ("log", "'ln' | 'log10' | 'db' | 'none'")):
+        assert any(line.startswith(name) and about in line for line in said), name
     assert cli.main(["plot", str(corpus / "a.wav"), str(tmp_path / "a.png")]) == 0
     assert (tmp_path / "a.png").stat().st_size > 10000
+
+
+@pytest.mark.parametrize("command", ["extract", "plot"])
+def test_what_cannot_be_read_or_written_is_one_line(corpus, tmp_path, capsys, command):
+    sound, file = str(corpus / "a.wav"), str(corpus / "notes.txt")
+    line = {"extract": ["--out", file], "plot": [str(tmp_path / "nowhere" / "a.png")]}[command]
+    assert cli.main([command, sound, *line]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    line = {"extract": ["--out", str(tmp_path / "out")], "plot": [str(tmp_path / "a.png")]}[command]
+    assert cli.main([command, str(corpus / "absent.wav"), *line]) == 2
+    assert "absent.wav: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["presets", "extract", "plot", "compare"])
+def test_help_of_a_command_shows_its_own_examples(capsys, command):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    said = capsys.readouterr().out.split("examples:")[1]
+    assert {line.split()[1] for line in said.splitlines() if "  features " in line} == {command}
 
 
 def test_help_needs_no_torch():

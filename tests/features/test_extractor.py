@@ -97,6 +97,8 @@ def test_dither_is_noise_of_the_size_asked_for():
         (np.zeros((1, 800), np.float32), None, "channels"),
         (np.zeros(800, np.complex64), None, "wanted float samples"),
         ([[0.0, 1.0], [0.0]], None, "unequal length"),
+        ("a.wav", None, "features.load reads files"),
+        ((np.zeros(800, np.float32), 16000), None, "take the first"),
         (np.zeros((2, 80), np.float32), [-1, 80], "0..80"),
         (np.zeros((0, 80), np.float32), [], "B lengths"),
         (np.array([np.zeros(3), np.zeros(4)], dtype=object), None, "unequal length"),

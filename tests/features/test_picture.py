@@ -22,6 +22,10 @@ def test_picture_file(tmp_path):
     )
     features.plot(tmp_path / "a$b_c.wav", tmp_path / "a.png", start_s=0.25, duration_s=0.5)
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(ValueError, match="cannot be written"):
+        features.plot(tmp_path / "a$b_c.wav", tmp_path / "nowhere" / "a.png")
+    with pytest.raises(ValueError, match="got ndarray; .*features.draw"):
+        features.plot(np.zeros(1600, np.float32), tmp_path / "a.png")
 
 
 def test_an_hour_does_not_make_a_giant():
