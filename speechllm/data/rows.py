@@ -13,7 +13,7 @@ from typing import Any
 # or a tab breaks each line-based format that follows (.trn, TSV, logs).
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTENT = ("audio", "text", "messages")
-MEDIA = ("audio", "image", "pose", "video")  # what a medium can be
+MEDIA = ("audio", "image", "pose", "video")
 STRINGS = (
     "audio features text chosen rejected transcript speaker lang task translation translation_lang"
 ).split()

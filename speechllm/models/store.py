@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from speechllm import config
-from speechllm.models.hub import some
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
@@ -157,7 +156,7 @@ def _compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Pat
         if found[name] != tuple(wanted[name].shape)
     ]
     parts = {"missing": missing, "unexpected": extra, "other shape": shapes}
-    wrong = [f"{what}: {some(sorted(names), 8)}" for what, names in parts.items() if names]
+    wrong = [f"{what}: {_some(names)}" for what, names in parts.items() if names]
     if wrong:
         raise ValueError(f"{file} does not fit this preset ({'; '.join(wrong)})")
 
@@ -168,3 +167,9 @@ def _copy(module: torch.nn.Module, found) -> None:
     state = module.state_dict()
     for name in found.keys():
         state[name].copy_(found.get_tensor(name))
+
+
+def _some(names, most: int = 8) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
