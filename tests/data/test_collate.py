@@ -8,7 +8,9 @@ import torch
 from speechllm import config
 from speechllm.data import loader
 from speechllm.data.batch import Kind, positions_of
+from speechllm.data.chat import Encoded
 from speechllm.data.collate import collate, fill
+from speechllm.data.examples import Example
 from speechllm.train.stages import stages
 
 
@@ -73,6 +75,14 @@ def test_shortened_slots_keep_examples_apart(examples):
     for row in range(len(batch.ids)):
         kept, left = batch.kinds[row] > Kind.SLOT, fitted.kinds[row] > Kind.SLOT
         assert batch.ids[row][kept].tolist() == fitted.ids[row][left].tolist()
+
+
+def test_an_example_that_is_an_answer_alone_is_not_learned_from_its_neighbour():
+    """Plain text, without bos: its first token has nothing before it, packed or not."""
+    text = Encoded([5, 6, 7], [Kind.ANSWER] * 3, [])
+    batch = collate([Example({"id": name}, text, [], []) for name in "ab"], 0, pack=10)
+    assert batch.ids.tolist() == [[5, 6, 7, 5, 6, 7]]
+    assert batch.wanted.tolist() == [[True, True, False, True, True]]
 
 
 def test_the_setting_reaches_the_batches(make_run, tmp_path):

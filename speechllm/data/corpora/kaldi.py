@@ -17,8 +17,6 @@ from typing import Any
 
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
 
-SPLITS = ()  # as the directories are called
-
 
 @dataclass(frozen=True)
 class Config:

@@ -21,7 +21,6 @@ import numpy as np
 from speechllm.data import manifest
 from speechllm.data.manifest import Manifest
 
-SPLITS = ()
 KINDS = ("own", "other")
 
 

@@ -15,7 +15,6 @@ from typing import Any
 from speechllm.data.corpora._build import folder_of, read_lines
 from speechllm.data.manifest import Manifest, write
 
-SPLITS = ()  # as the manifest is called
 HEARD = ("audio", "start", "duration", "features")
 
 

@@ -25,7 +25,6 @@ from typing import Any
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
 
 _log = logging.getLogger(__name__)
-SPLITS = ()  # as the tables are called
 NAMES = {
     "audio": ("audio", "path", "file", "file_name", "filename", "wav", "audio_filepath"),
     "text": ("text", "sentence", "transcript", "transcription"),
