@@ -169,33 +169,57 @@ def batch(waves, rounds: int, clock) -> None:
 
 
 def stored(args, peers, clock, threads: int) -> None:
-    """A folder of FLAC to stored features, in as many processes as threads."""
+    """FLAC to stored features by `features extract` in so many processes, against the decoding.
+
+    Each file is taken several times, as another utterance. What starts processes is not timed: a
+    round lasts from the first piece that is done to the last.
+    """
     import torch
 
-    with tempfile.TemporaryDirectory() as folder:
-        files = peers.flac_files(args.data, Path(folder), 10 if args.quick else 40)
-        audio_s = sum(_decode(path) for path in files)
+    from features.sources import Item
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        files = peers.flac_files(args.data, Path(folder), 40)
+        files *= (2 if args.quick else 52) * threads  # whole shards, of 256 utterances
+        items = [Item(str(i), str(path)) for i, path in enumerate(files)]
+        each = functools.partial(pool.map, chunksize=10) if threads > 1 else map
         others = [peers.compliance("fbank"), peers.native("Fbank")] if threads == 1 else []
-        jobs = {
-            "ours": functools.partial(_store, folder, None),
-            "decoding alone": _decode,
-            **{row[0]: functools.partial(_store, folder, row[1]) for row in others if row},
+        ways = {
+            "ours, `features extract`": lambda mark: _extract(items, folder, threads, mark),
+            "decoding alone": lambda mark: _each(each, _decode, files, mark),
         }
+        for name, method in filter(None, others):
+            job = functools.partial(_store, folder, method)
+            ways[name] = lambda mark, job=job: _each(each, job, files[:40], mark)
+        seconds: dict = {name: [] for name in ways}
+        for _ in range(args.rounds):
+            for name, way in ways.items():
+                marks: list = []
+                way(lambda audio_s, marks=marks: marks.append((clock(), audio_s)))
+                (began, before), (ended, after) = marks[0], marks[-1]
+                seconds[name].append((ended - began) / (after - before))
         title = f"{len(files)} FLAC files to features, {threads} process(es)"
-        if threads == 1:
-            ways = {name: functools.partial(_each, map, job, files) for name, job in jobs.items()}
-            table.compare(title, ways, audio_s, args.rounds, clock)
-            return
-        with ProcessPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            each = functools.partial(pool.map, chunksize=4)
-            ways = {name: functools.partial(_each, each, job, files) for name, job in jobs.items()}
-            for way in ways.values():  # imports and first calls are not what is measured
-                way()
-            table.compare(title, ways, audio_s, args.rounds * 3, clock)
+        table.show(title, seconds, 1.0, {})
 
 
-def _each(mapping, job, files) -> None:
-    list(mapping(job, files))
+def _extract(items, folder: str, jobs: int, mark) -> None:
+    """What the command does, into a fresh folder."""
+    from features import extract
+
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        extract.extract(
+            items, out, "kaldi_fbank80", jobs=jobs, progress=lambda tally: mark(tally.audio_s)
+        )
+
+
+def _each(mapping, job, files, mark) -> None:
+    done_s = 0.0
+    for audio_s in mapping(job, files):
+        done_s += audio_s
+        mark(done_s)
 
 
 def _decode(path) -> float:
@@ -206,18 +230,14 @@ def _decode(path) -> float:
     return len(wave) / rate
 
 
-@functools.cache
-def _fbank80():
-    return _ours("kaldi_fbank80", {})
-
-
-def _store(folder: str, method, path: Path) -> None:
+def _store(folder: str, method, path: Path) -> float:
     import numpy as np
 
     import features
 
-    wave, _ = features.load(path)
-    np.save(Path(folder) / f"{path.stem}.npy", (method or _fbank80())(wave))
+    wave, rate = features.load(path)
+    np.save(Path(folder) / f"{path.stem}.npy", method(wave))
+    return len(wave) / rate
 
 
 if __name__ == "__main__":
