@@ -2,9 +2,9 @@
 
     python benchmarks/frontend.py [--data DIR] [--quick] [--rounds 5] [--threads 1 2]
 
-Utterances of 2 to 15 s, one file of an hour (MB: the most memory above input and output; with
-two threads ten minutes), a batch against a loop, a folder of FLAC to stored features, and the
-same on a GPU where there is one. Sound comes from --data (or SPEECHLLM_DATA), else it is made up.
+Utterances of 2 to 15 s, one file of an hour (MB: the most memory above input and output; with two
+threads ten minutes), a stream, a batch against a loop, FLAC files to stored features, and the same
+on a GPU where there is one. Sound comes from --data (or SPEECHLLM_DATA), else it is made up.
 RTF is seconds of sound a second; `times` is how long a row takes in units of the first, `target`
 how many times as long it should take at least, or MB at most; each row must agree with the first
 before it is timed. With one thread CPU time counts, with more the clock on the wall. Ours starts no
@@ -16,11 +16,9 @@ import functools
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from pathlib import Path
 from unittest import mock
 
 import frontend_table as table
@@ -54,6 +52,7 @@ def tables(args, threads: int) -> None:
     """All tables for one number of threads."""
     import frontend_gpu
     import frontend_peers as peers
+    import frontend_stored
     import torch
 
     from features import fast
@@ -71,12 +70,15 @@ def tables(args, threads: int) -> None:
         if "kaldi" in title:
             title = f"{title}, one of {len(long) / peers.RATE:.0f} s"
             race(title, rows, [long], min(3, args.rounds), clock)
+    if args.only in "stream" and threads == 1:
+        rows = [("ours", functools.partial(_stream, peers.CHUNK)), *filter(None, [peers.online()])]
+        race("fbank80 in chunks of 100 ms", rows, waves[:50], args.rounds, clock)
     if args.only in "batch":
         batch(waves[:32], args.rounds, clock)
     if args.only in "GPU" and threads == 1:
         frontend_gpu.race(functools.partial(table.compare, "GPU, 64 x 15 s"), args.rounds)
     if args.only in "stored":
-        stored(args, peers, clock, threads)
+        frontend_stored.race(args, peers, clock, threads)
 
 
 def groups(peers, only: str) -> dict:
@@ -105,6 +107,16 @@ def _ours(preset: str, options: dict):
 
     extractor = features.get(preset, **options)
     return lambda wave: extractor(wave)[0].numpy()
+
+
+def _stream(size: int, wave):
+    import torch
+
+    import features
+
+    stream = features.get("kaldi_fbank80").stream()
+    rows = [stream(wave[start : start + size]) for start in range(0, len(wave), size)]
+    return torch.cat([*rows, stream.flush()]).numpy()
 
 
 def _slow(ours, wave):
@@ -166,78 +178,6 @@ def batch(waves, rounds: int, clock) -> None:
     }
     title = f"kaldi fbank80, batch of {len(waves)}"
     table.compare(title, ways, sum(lengths) / 16000, rounds * 10, clock)
-
-
-def stored(args, peers, clock, threads: int) -> None:
-    """FLAC to stored features by `features extract` in so many processes, against the decoding.
-
-    Each file is taken several times, as another utterance. What starts processes is not timed: a
-    round lasts from the first piece that is done to the last.
-    """
-    import torch
-
-    from features.sources import Item
-
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
-        files = peers.flac_files(args.data, Path(folder), 40)
-        files *= (2 if args.quick else 52) * threads  # whole shards, of 256 utterances
-        items = [Item(str(i), str(path)) for i, path in enumerate(files)]
-        each = functools.partial(pool.map, chunksize=10) if threads > 1 else map
-        others = [peers.compliance("fbank"), peers.native("Fbank")] if threads == 1 else []
-        ways = {
-            "ours, `features extract`": lambda mark: _extract(items, folder, threads, mark),
-            "decoding alone": lambda mark: _each(each, _decode, files, mark),
-        }
-        for name, method in filter(None, others):
-            job = functools.partial(_store, folder, method)
-            ways[name] = lambda mark, job=job: _each(each, job, files[:40], mark)
-        seconds: dict = {name: [] for name in ways}
-        for _ in range(args.rounds):
-            for name, way in ways.items():
-                marks: list = []
-                way(lambda audio_s, marks=marks: marks.append((clock(), audio_s)))
-                (began, before), (ended, after) = marks[0], marks[-1]
-                seconds[name].append((ended - began) / (after - before))
-        title = f"{len(files)} FLAC files to features, {threads} process(es)"
-        table.show(title, seconds, 1.0, {})
-
-
-def _extract(items, folder: str, jobs: int, mark) -> None:
-    """What the command does, into a fresh folder."""
-    from features import extract
-
-    with tempfile.TemporaryDirectory(dir=folder) as out:
-        extract.extract(
-            items, out, "kaldi_fbank80", jobs=jobs, progress=lambda tally: mark(tally.audio_s)
-        )
-
-
-def _each(mapping, job, files, mark) -> None:
-    done_s = 0.0
-    for audio_s in mapping(job, files):
-        done_s += audio_s
-        mark(done_s)
-
-
-def _decode(path) -> float:
-    """Seconds of sound in the file, after decoding all of it."""
-    import features
-
-    wave, rate = features.load(path)
-    return len(wave) / rate
-
-
-def _store(folder: str, method, path: Path) -> float:
-    import numpy as np
-
-    import features
-
-    wave, rate = features.load(path)
-    np.save(Path(folder) / f"{path.stem}.npy", method(wave))
-    return len(wave) / rate
 
 
 if __name__ == "__main__":

@@ -41,14 +41,17 @@ TINY = 1.17549435e-38  # the kernel's logarithm wants normal numbers
 _thread = threading.local()
 
 
-def run(o: Spectral, wave: torch.Tensor, n_padded: int, x: torch.Tensor) -> bool:
+def run(
+    o: Spectral, wave: torch.Tensor, n_padded: int, x: torch.Tensor, first: int | None = None
+) -> bool:
     """Write the first len(x) frames of `wave` (N,) into `x` (T, dim), without `top_db` and after.
 
-    `n_padded`: samples after padding with zeros. False: nothing was done, the torch path must.
+    `n_padded`: samples after padding with zeros. `first`: where the first frame begins, if not
+    where the options have it. False: nothing was done, the torch path must.
     """
     if not (_plain(wave) and _plain(x) and wave.is_contiguous() and x.stride(-1) == 1):
         return False
-    plan = _plan(o) if not torch.compiler.is_compiling() else None
+    plan = _plan(o, first) if not torch.compiler.is_compiling() else None
     if plan is None:
         return False
     try:
@@ -149,7 +152,7 @@ def _library() -> tuple[ctypes.CDLL | None, str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(o: Spectral) -> _Plan | None:
+def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
     """The plan for options, None where the kernel cannot carry them out."""
     odd = [f.name for f in fields(o) if f.name not in KNOWN and getattr(o, f.name) != f.default]
     radix = _radices(o.fft_length // 2)
@@ -169,7 +172,7 @@ def _plan(o: Spectral) -> _Plan | None:
     return _Plan(
         library,
         length=o.frame_length, shift=o.frame_shift, columns=columns,
-        first=o.first_sample(0), repeat_edge=int(not o.center),
+        first=o.first_sample(0) if first is None else first, repeat_edge=int(not o.center),
         half=o.fft_length // 2, stages=len(radix), gap=GAP, live=(o.frame_length + 1) // 2,
         bins=o.fft_length // 2 + 1, rows=len(bank), ceps=o.num_ceps, dim=o.row_dim,
         center=int(o.remove_dc_offset), magnitude=int(o.power == 1), log=LOGS[o.log],

@@ -192,6 +192,23 @@ def test_scratch_is_small_and_does_not_grow_with_the_wave():
     assert fast._thread.scratch is before
 
 
+def test_alone_it_gives_what_the_extractor_gives(signals):
+    """To the last bit; None where other steps are wanted before or after it."""
+    found = set()
+    for name, options in [
+        *((n, {}) for n in presets.names()),
+        *(("kaldi_fbank80", o) for o in OPTIONS),
+    ]:
+        if compute := fast.alone(presets.options(name, **options)):
+            found.add(name)
+            for wave in (signals["speechlike"][:9000], signals["noise"][:100]):
+                x = compute(wave)
+                assert np.array_equal(x, features.get(name, **options)(wave)[0].numpy())
+    assert {"kaldi_fbank80", "kaldi_mfcc13", "torchaudio_mel", "mfcc_textbook"} <= found
+    assert not found & {"whisper80", "librosa_mel", "seamless", "ast", "psf_mfcc", "wave16k"}
+    assert not fast.alone(presets.options("kaldi_fbank80", dither=1.0))
+
+
 def test_what_it_leaves_to_torch():
     o = presets.options("kaldi_fbank80")
     wave, x = torch.zeros(800), torch.zeros(3, 80)
