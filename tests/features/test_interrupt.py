@@ -1,5 +1,6 @@
 """Ctrl-C while two processes extract: the end at once, one line, nobody left, and it goes on."""
 
+import functools
 import json
 import os
 import signal
@@ -54,6 +55,7 @@ def test_ctrl_c(manifest, tmp_path, moment):
     process = subprocess.Popen(
         [*line, "--jobs", "2"], env=os.environ | {"PYTHONPATH": REPOSITORY},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # `&` ignores it
     )  # fmt: skip
     sign = "preset.json" if moment == "starting" else "*-*.json"
     while not list(out.glob(sign)) and process.poll() is None:
