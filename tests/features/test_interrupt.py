@@ -55,7 +55,7 @@ def test_ctrl_c(manifest, tmp_path, moment):
     process = subprocess.Popen(
         [*line, "--jobs", "2"], env=os.environ | {"PYTHONPATH": REPOSITORY},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # as in a terminal
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # if ignored
     )  # fmt: skip
     sign = "preset.json" if moment == "starting" else "*-*.json"
     while not list(out.glob(sign)) and process.poll() is None:
