@@ -65,8 +65,9 @@ def run(
 def alone(o: Spectral | Wave) -> Callable[[np.ndarray], np.ndarray] | None:
     """A function of samples (N,) float32 to (T, dim) float32, where the kernel makes all of it.
 
-    Bit for bit what the extractor gives, without its checks and without torch, each call of which
-    costs some 20 us once a decoder has emptied the caches. None where other steps are wanted.
+    Bit for bit what the extractor gives, without its checks and without torch: after a decoder has
+    emptied the caches these take 0.3 ms for 8 s of sound, and the kernel 0.4 ms. None where other
+    steps are wanted.
     """
     if isinstance(o, Wave) or o.dtype != "float32" or any(getattr(o, k) for k in AROUND):
         return None
