@@ -2,9 +2,9 @@
 
     python benchmarks/frontend.py [--data DIR] [--quick] [--rounds 5] [--threads 1 2]
 
-Utterances of 2 to 15 s, one file of an hour (MB: the most memory above input and output; with
-two threads ten minutes), a batch against a loop, a folder of FLAC to stored features, and the
-same on a GPU where there is one. Sound comes from --data (or SPEECHLLM_DATA), else it is made up.
+Utterances of 2 to 15 s, one file of an hour (MB: the most memory above input and output; with two
+threads ten minutes), a stream, a batch against a loop, FLAC files to stored features, and the same
+on a GPU where there is one. Sound comes from --data (or SPEECHLLM_DATA), else it is made up.
 RTF is seconds of sound a second; `times` is how long a row takes in units of the first, `target`
 how many times as long it should take at least, or MB at most; each row must agree with the first
 before it is timed. With one thread CPU time counts, with more the clock on the wall. Ours starts no
@@ -16,11 +16,9 @@ import functools
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
-from pathlib import Path
 from unittest import mock
 
 import frontend_table as table
@@ -54,6 +52,7 @@ def tables(args, threads: int) -> None:
     """All tables for one number of threads."""
     import frontend_gpu
     import frontend_peers as peers
+    import frontend_stored
     import torch
 
     from features import fast
@@ -71,12 +70,15 @@ def tables(args, threads: int) -> None:
         if "kaldi" in title:
             title = f"{title}, one of {len(long) / peers.RATE:.0f} s"
             race(title, rows, [long], min(3, args.rounds), clock)
+    if args.only in "stream" and threads == 1:
+        rows = [("ours", functools.partial(_stream, peers.CHUNK)), *filter(None, [peers.online()])]
+        race("fbank80 in chunks of 100 ms", rows, waves[:50], args.rounds, clock)
     if args.only in "batch":
         batch(waves[:32], args.rounds, clock)
     if args.only in "GPU" and threads == 1:
         frontend_gpu.race(functools.partial(table.compare, "GPU, 64 x 15 s"), args.rounds)
     if args.only in "stored":
-        stored(args, peers, clock, threads)
+        frontend_stored.race(args, peers, clock, threads)
 
 
 def groups(peers, only: str) -> dict:
@@ -105,6 +107,16 @@ def _ours(preset: str, options: dict):
 
     extractor = features.get(preset, **options)
     return lambda wave: extractor(wave)[0].numpy()
+
+
+def _stream(size: int, wave):
+    import torch
+
+    import features
+
+    stream = features.get("kaldi_fbank80").stream()
+    rows = [stream(wave[start : start + size]) for start in range(0, len(wave), size)]
+    return torch.cat([*rows, stream.flush()]).numpy()
 
 
 def _slow(ours, wave):
@@ -166,58 +178,6 @@ def batch(waves, rounds: int, clock) -> None:
     }
     title = f"kaldi fbank80, batch of {len(waves)}"
     table.compare(title, ways, sum(lengths) / 16000, rounds * 10, clock)
-
-
-def stored(args, peers, clock, threads: int) -> None:
-    """A folder of FLAC to stored features, in as many processes as threads."""
-    import torch
-
-    with tempfile.TemporaryDirectory() as folder:
-        files = peers.flac_files(args.data, Path(folder), 10 if args.quick else 40)
-        audio_s = sum(_decode(path) for path in files)
-        others = [peers.compliance("fbank"), peers.native("Fbank")] if threads == 1 else []
-        jobs = {
-            "ours": functools.partial(_store, folder, None),
-            "decoding alone": _decode,
-            **{row[0]: functools.partial(_store, folder, row[1]) for row in others if row},
-        }
-        title = f"{len(files)} FLAC files to features, {threads} process(es)"
-        if threads == 1:
-            ways = {name: functools.partial(_each, map, job, files) for name, job in jobs.items()}
-            table.compare(title, ways, audio_s, args.rounds, clock)
-            return
-        with ProcessPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            each = functools.partial(pool.map, chunksize=4)
-            ways = {name: functools.partial(_each, each, job, files) for name, job in jobs.items()}
-            for way in ways.values():  # imports and first calls are not what is measured
-                way()
-            table.compare(title, ways, audio_s, args.rounds * 3, clock)
-
-
-def _each(mapping, job, files) -> None:
-    list(mapping(job, files))
-
-
-def _decode(path) -> float:
-    """Seconds of sound in the file, after decoding all of it."""
-    import features
-
-    wave, rate = features.load(path)
-    return len(wave) / rate
-
-
-@functools.cache
-def _fbank80():
-    return _ours("kaldi_fbank80", {})
-
-
-def _store(folder: str, method, path: Path) -> None:
-    import numpy as np
-
-    import features
-
-    wave, _ = features.load(path)
-    np.save(Path(folder) / f"{path.stem}.npy", (method or _fbank80())(wave))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 RATE = 16000
+CHUNK = 1600  # samples of a stream at a time
 
 
 def _peer(package: str):
@@ -60,6 +61,25 @@ def native(kind: str):
         computer.accept_waveform(RATE, scaled.tolist() if len(wave) < 2**20 else scaled)
         computer.input_finished()
         return np.stack([computer.get_frame(i) for i in range(computer.num_frames_ready)])
+
+    return compute
+
+
+@_peer("kaldi-native-fbank")
+def online():
+    """Its fbank80 of a wave in chunks, the frames taken as soon as they are there."""
+    import kaldi_native_fbank as knf
+
+    options = knf.FbankOptions()
+    options.frame_opts.dither = 0.0
+    options.mel_opts.num_bins = 80
+
+    def compute(wave):
+        computer, rows = knf.OnlineFbank(options), []
+        for start in range(0, len(wave), CHUNK):
+            computer.accept_waveform(RATE, (wave[start : start + CHUNK] * 32768).tolist())
+            rows += [computer.get_frame(i) for i in range(len(rows), computer.num_frames_ready)]
+        return np.stack(rows)
 
     return compute
 

@@ -11,6 +11,7 @@ TARGETS = (  # (words of the title, of the row, least `times`), the first that f
     ("whisper80", "torch core", 2.0),
     ("whisper80", "public call", 10.0),
     ("librosa", "librosa", 3.0),
+    ("chunks", "kaldi-native-fbank", 1.0),
     ("batch", "loop", 0.95),  # not slower; a twentieth is what repeated runs differ by
     ("FLAC", "torchaudio", 1.6),
     ("FLAC", "kaldi-native-fbank", 4.0),

@@ -1,22 +1,25 @@
 """Features of many sound files into a folder: shards or Kaldi archives, resumable.
 
 The folder says in `preset.json` what it holds and takes nothing else. What stands in it is whole:
-a second run skips it. Workers are processes of one thread each, and each writes shards of its own:
-coarse work and no fight over cores (several OpenMP threads on a busy machine can cost a factor of
-ten). A run that is interrupted stores what it has; one that is killed loses a shard a worker.
+a second run skips it. Workers are processes that compute in one thread each, and each writes shards
+of its own: coarse work and no fight over cores (several OpenMP threads on a busy machine can cost a
+factor of ten). While one shard is flushed to the disk the next is computed. A run that is
+interrupted stores what it has; one that is killed loses two shards a worker.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from features import presets
@@ -124,30 +127,51 @@ def _workers(
     # a server that has imported, and computed nothing: fork and OpenMP do not go together
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["features.audio", "features.extractor"])
-    with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=(preset, options)) as pool:
+    resource_tracker.ensure_running()  # it would undo what `_map` does
+    stop, failures = context.Event(), context.SimpleQueue()
+    given = preset, options, stop, failures
+    with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=given) as pool:
         try:
-            yield lambda function, work: pool.map(function, work, chunksize=1)
+            yield functools.partial(_map, pool)
         except BaseException:
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
+    if not failures.empty():
+        raise failures.get()
+
+
+def _map(pool: ProcessPoolExecutor, function: Callable, work: list) -> Iterable:
+    """Let processes work, deaf to the Ctrl-C that a terminal sends to all of them.
+
+    While they start this one is deaf, too: what is half started could not be stopped.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # they inherit it
+    try:
+        return pool.map(function, work, chunksize=1)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker: dict = {}
 
 
-def _join(preset: str, options: dict) -> None:
-    """Start a worker process, which an interrupt lets finish its shard."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _join(preset: str, options: dict, stop, failures) -> None:
+    """Start a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the server was there before, and hears
     _start(preset, options)
+    _worker.update(stop=stop, failures=failures, closer=ThreadPoolExecutor(1), closing=None)
 
 
 def _start(preset: str, options: dict) -> None:
     import torch
 
+    from features import fast
     from features.extractor import get
 
     torch.set_num_threads(1)
     _worker["extractor"] = get(preset, **options)
+    _worker["kernel"] = fast.alone(presets.options(preset, **options))
 
 
 def _store(work: tuple[str, str, str, list[Item]]) -> list[tuple[float, str]]:
@@ -155,9 +179,33 @@ def _store(work: tuple[str, str, str, list[Item]]) -> list[tuple[float, str]]:
     from features import archive, stored
 
     kind, out, name, items = work
-    writer = {"shards": stored.Writer, "ark": archive.Writer}[kind]
-    with writer(out, name) as shard:
-        return [_add(item, shard) for item in items]
+    shard = {"shards": stored.Writer, "ark": archive.Writer}[kind](out, name)
+    outcomes, stop = [], _worker.get("stop")
+    try:
+        for item in items:
+            if stop and stop.is_set():
+                break
+            outcomes.append(_add(item, shard))
+    finally:
+        _close(shard)
+    return outcomes
+
+
+def _close(shard) -> None:
+    """Flush a shard, in a worker process by its second thread, one shard at a time."""
+    if "closer" not in _worker:
+        shard.flush()
+        return
+    if _worker["closing"]:
+        _worker["closing"].result()
+    _worker["closing"] = _worker["closer"].submit(_flush, shard)
+
+
+def _flush(shard) -> None:
+    try:
+        shard.flush()
+    except Exception as error:  # for the process that asked; the future may have no reader
+        _worker["failures"].put(error)
 
 
 def _add(item: Item, shard) -> tuple[float, str]:
@@ -166,7 +214,8 @@ def _add(item: Item, shard) -> tuple[float, str]:
     extractor = _worker["extractor"]
     try:
         wave, rate = load(item.path, extractor.sampling_rate, item.start_s, item.duration_s)
-        x, n = extractor(wave)
+        kernel = _worker["kernel"]
+        x, n = (kernel(wave), extractor.count(len(wave))) if kernel else extractor(wave)
         if not n:
             raise ValueError(
                 f"{item.path}: {len(wave)} samples are less than one frame; remove it from the list"

@@ -14,6 +14,7 @@ import ctypes
 import functools
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 
 from features import _compile, tables, windows
-from features.options import Spectral
+from features.options import Spectral, Wave
 
 SOURCE = Path(__file__).parent / "native" / "frontend.c"
 # options that the kernel carries out, or the torch path before and after it
@@ -34,19 +35,23 @@ KNOWN = frozenset(
     "pad_longer pad_counts".split()
 )
 LOGS = {"none": 0, "ln": 1, "log10": 2}
+AROUND = "dither global_preemphasis top_db cmvn pad_to_s pad_to_frames offset".split()  # not its
 GAP = 2  # vectors; without it the parts of a power of two would share their cache sets
 TINY = 1.17549435e-38  # the kernel's logarithm wants normal numbers
 _thread = threading.local()
 
 
-def run(o: Spectral, wave: torch.Tensor, n_padded: int, x: torch.Tensor) -> bool:
+def run(
+    o: Spectral, wave: torch.Tensor, n_padded: int, x: torch.Tensor, first: int | None = None
+) -> bool:
     """Write the first len(x) frames of `wave` (N,) into `x` (T, dim), without `top_db` and after.
 
-    `n_padded`: samples after padding with zeros. False: nothing was done, the torch path must.
+    `n_padded`: samples after padding with zeros. `first`: where the first frame begins, if not
+    where the options have it. False: nothing was done, the torch path must.
     """
     if not (_plain(wave) and _plain(x) and wave.is_contiguous() and x.stride(-1) == 1):
         return False
-    plan = _plan(o) if not torch.compiler.is_compiling() else None
+    plan = _plan(o, first) if not torch.compiler.is_compiling() else None
     if plan is None:
         return False
     try:
@@ -55,6 +60,26 @@ def run(o: Spectral, wave: torch.Tensor, n_padded: int, x: torch.Tensor) -> bool
         return False
     plan.run(source, len(wave), n_padded, len(x), target, x.stride(0))
     return True
+
+
+def alone(o: Spectral | Wave) -> Callable[[np.ndarray], np.ndarray] | None:
+    """A function of samples (N,) float32 to (T, dim) float32, where the kernel makes all of it.
+
+    Bit for bit what the extractor gives, without its checks and without torch: after a decoder has
+    emptied the caches these take 0.3 ms for 8 s of sound, and the kernel 0.4 ms. None where other
+    steps are wanted.
+    """
+    if isinstance(o, Wave) or o.dtype != "float32" or any(getattr(o, k) for k in AROUND):
+        return None
+    plan = _plan(o) if o.stack == 1 and o.divisor == 1.0 else None
+
+    def compute(wave: np.ndarray) -> np.ndarray:
+        assert wave.dtype == np.float32 and wave.flags.c_contiguous and wave.ndim == 1
+        x = np.empty((o.count(len(wave)), o.dim), np.float32)
+        plan.run(wave.ctypes.data, len(wave), len(wave), len(x), x.ctypes.data, o.dim)
+        return x
+
+    return compute if plan else None
 
 
 def status() -> str:
@@ -128,7 +153,7 @@ def _library() -> tuple[ctypes.CDLL | None, str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(o: Spectral) -> _Plan | None:
+def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
     """The plan for options, None where the kernel cannot carry them out."""
     odd = [f.name for f in fields(o) if f.name not in KNOWN and getattr(o, f.name) != f.default]
     radix = _radices(o.fft_length // 2)
@@ -148,7 +173,7 @@ def _plan(o: Spectral) -> _Plan | None:
     return _Plan(
         library,
         length=o.frame_length, shift=o.frame_shift, columns=columns,
-        first=o.first_sample(0), repeat_edge=int(not o.center),
+        first=o.first_sample(0) if first is None else first, repeat_edge=int(not o.center),
         half=o.fft_length // 2, stages=len(radix), gap=GAP, live=(o.frame_length + 1) // 2,
         bins=o.fft_length // 2 + 1, rows=len(bank), ceps=o.num_ceps, dim=o.row_dim,
         center=int(o.remove_dc_offset), magnitude=int(o.power == 1), log=LOGS[o.log],

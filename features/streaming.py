@@ -15,6 +15,7 @@ from contextlib import nullcontext
 
 import torch
 
+from features import fast
 from features.options import Wave
 from features.samples import Samples
 
@@ -86,7 +87,8 @@ class Stream:
         source = Samples(self._wave, self._n_samples, self.o.edges, self._offset)
         with exact(x.device.type):
             rows = self._pipeline.room(x, stop - self._done)
-            self._pipeline.fill(source, self._done, rows)
+            if not (len(rows) and self._kernel(source, stop, rows)):
+                self._pipeline.fill(source, self._done, rows)
             self._pipeline.finish(rows, x)
         self._done = stop
         # edges are mirrored over at most half a frame: one frame more than the next one needs
@@ -94,3 +96,9 @@ class Stream:
         drop = min(max(0, keep - self._offset), len(self._wave))
         self._wave, self._offset = self._wave[drop:], self._offset + drop
         return x
+
+    def _kernel(self, source: Samples, stop: int, rows: torch.Tensor) -> bool:
+        """Let the kernel write the frames [done, stop), if it can."""
+        end = self.o.first_sample(stop - 1) + self.o.frame_length
+        framed = source.read(self.o.first_sample(self._done), end)
+        return fast.run(self.o, framed, len(framed), rows, first=0)

@@ -3,6 +3,8 @@
 Slow and obvious. It shares no code with the package: only the names of the options.
 """
 
+import functools
+
 import numpy as np
 
 
@@ -18,7 +20,7 @@ def features(wave, **o):
     if o["pad_to_s"]:
         padded = round(o["pad_to_s"] * o["sampling_rate"])
         wave = np.concatenate([wave, np.zeros(padded - len(wave))])
-    bank = mel_bank(n_fft, o) if o["num_mel_bins"] else None
+    bank = mel_bank(n_fft, tuple(o.items())) if o["num_mel_bins"] else None
     pairs = [row(frame, n_fft, bank, o) for frame in cut(wave, length, shift, o)]
     x = np.array([log for log, _ in pairs]).reshape(len(pairs), -1)
     if o["top_db"] and len(x):
@@ -80,10 +82,9 @@ def row(frame, n_fft, bank, o):
     if o["remove_dc_offset"]:
         frame = frame - frame.mean()
     energy = (frame**2).sum()
-    emphasised = frame.copy()
-    for i in range(len(frame) if not o["global_preemphasis"] else 0):
-        emphasised[i] = frame[i] - o["preemphasis"] * frame[max(i - 1, 0)]
-    windowed = emphasised * window(len(frame), o)
+    before = np.append(frame[:1], frame[:-1])
+    emphasised = frame if o["global_preemphasis"] else frame - o["preemphasis"] * before
+    windowed = emphasised * window(len(frame), o["window"], o["periodic"])
     if not o["raw_energy"]:
         energy = (windowed**2).sum()
     power = np.abs(np.fft.rfft(windowed, n_fft)) ** 2 / (n_fft if o["periodogram"] else 1)
@@ -109,9 +110,10 @@ def compose(x, log_energy, o):
     return np.concatenate([[log_energy], x[1:] if replaces else x])
 
 
-def window(length, o):
+@functools.cache
+def window(length, name, periodic):
     """The window, sample by sample."""
-    steps = length if o["periodic"] else length - 1
+    steps = length if periodic else length - 1
     cosine = [np.cos(2 * np.pi * i / steps) for i in range(length)]
     shapes = {
         "rectangular": lambda c: 1.0,
@@ -120,11 +122,13 @@ def window(length, o):
         "povey": lambda c: max(0.5 - 0.5 * c, 0.0) ** 0.85,
         "blackman": lambda c: 0.42 - 0.5 * c + 0.08 * (2 * c * c - 1),
     }
-    return np.array([shapes[o["window"]](c) for c in cosine])
+    return np.array([shapes[name](c) for c in cosine])
 
 
-def mel_bank(n_fft, o):
+@functools.cache
+def mel_bank(n_fft, options):
     """Triangles, one weight at a time."""
+    o = dict(options)
     to_mel, to_hz = SCALES[o["mel_scale"]]
     top = o["high_freq"] if o["high_freq"] > 0 else o["sampling_rate"] / 2 + o["high_freq"]
     mels = np.linspace(to_mel(o["low_freq"]), to_mel(top), o["num_mel_bins"] + 2)
