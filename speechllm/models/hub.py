@@ -5,6 +5,7 @@ loads (a pretraining head, say); anything else ends in one ValueError that lists
 """
 
 import contextlib
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -43,7 +44,25 @@ def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):
     try:
         return config_class.from_dict({**found, **changes})
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
-        raise ValueError(f"{pretrained or 'config'}: {one_line(error)}") from None
+        told = one_line(error).rsplit("ValueError: ", 1)[-1]
+        raise ValueError(f"{pretrained or 'config'}: {told}") from None
+
+
+def newer(name: str, module: str = "transformers"):
+    """Take from transformers what older versions of it have not.
+
+    Raises:
+        ValueError: it is not in the one that is installed.
+    """
+    import transformers
+
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        raise ValueError(
+            f"transformers {transformers.__version__} has no {name}; a newer one does: "
+            "pip install -U transformers"
+        ) from None
 
 
 def read_fields(pretrained: str) -> dict:

@@ -86,9 +86,11 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
     Later stages may want what these make first: pairs of answers.
 
     Raises:
-        ValueError: a manifest that is missing, empty, or of which nothing can be used; noises or
-            rooms of the augmentation that are not there.
+        ValueError: parts of the system that do not fit together; a manifest that is missing,
+            empty, or of which nothing can be used; noises or rooms of the augmentation that are
+            not there.
     """
+    run.system.check()
     run.builder()
     world = run.accelerator.num_processes
     for stage in plan[:last]:
