@@ -58,5 +58,7 @@ def read(fields: dict, source):
     named = {AUDIO_FIELDS.get(key, key): value for key, value in theirs.items()}
     audio |= {key: value for key, value in named.items() if key in known}
     text = {key: value for key, value in fields.items() if key not in NOT_TEXT}
+    if rope := dict(text.get("rope_scaling") or {}):
+        text["rope_scaling"] = {"rope_type": rope.pop("type", "longrope"), **rope}
     made = {"model_type": "phi4_multimodal", **text, "audio_config": audio}
     return importing.read(made, source)
