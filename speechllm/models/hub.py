@@ -54,15 +54,19 @@ def newer(name: str, module: str = "transformers"):
     Raises:
         ValueError: it is not in the one that is installed.
     """
-    import transformers
-
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
-        raise ValueError(
-            f"transformers {transformers.__version__} has no {name}; a newer one does: "
-            "pip install -U transformers"
-        ) from None
+        raise outdated(f"has no {name}") from None
+
+
+def outdated(what: str) -> ValueError:
+    """Make the error that says what the installed transformers lacks."""
+    from transformers import __version__
+
+    return ValueError(
+        f"transformers {__version__} {what}, a newer one has: pip install -U transformers"
+    )
 
 
 def read_fields(pretrained: str) -> dict:

@@ -119,16 +119,12 @@ def read(fields: dict, source):
     Raises:
         ValueError: a value that does not fit, a family that this transformers does not know.
     """
-    from transformers import AutoConfig, __version__
+    from transformers import AutoConfig
 
-    family = fields["model_type"]
     try:
-        kind = type(AutoConfig.for_model(family))
+        kind = type(AutoConfig.for_model(fields["model_type"]))
     except ValueError:
-        raise ValueError(
-            f"{source}: transformers {__version__} does not know the family {family!r}; a newer "
-            "one does: pip install -U transformers"
-        ) from None
+        raise hub.outdated(f"has no family {fields['model_type']!r} ({source})") from None
     try:
         return kind.from_dict(fields)
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own

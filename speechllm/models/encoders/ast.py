@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from speechllm.models.encoders import _bands, _layers, _patches
-from speechllm.models.hub import load_weights, read_config
+from speechllm.models.hub import load_weights, outdated, read_config
 from speechllm.models.masks import valid_mask
 
 LEFT_OVER = (r"classifier\.",)
@@ -102,6 +102,8 @@ class AST(nn.Module):
             if config.pretrained
             else ASTModel(hf)
         )
+        if not hasattr(self.model, "layers"):
+            raise outdated("has no AST whose layers take a mask")
         self.mix = _layers.Mix(config.layers, hf.num_hidden_layers)
 
     def forward(self, x, lengths):
