@@ -109,7 +109,8 @@ class Builder:
             answer: with the last assistant turn (training), or up to where it starts (decoding).
 
         Raises:
-            ValueError: an unknown role or part, media and counts that do not match in number.
+            ValueError: an unknown role or part, media and counts that do not match in number, a
+                placeholder in a text.
         """
         if not answer and messages[-1]["role"] == "assistant":
             messages = messages[:-1]
@@ -166,7 +167,13 @@ class Builder:
         if kind is Kind.ANSWER:
             return [self._encode("".join(values), special=False)]
         ids = [i for value in values if not isinstance(value, str) for i in value]
-        return [ids + self._encode("".join(v for v in values if isinstance(v, str)))]
+        ids += self._encode("".join(v for v in values if isinstance(v, str)))
+        if (pad := self.tokenizer.pad_token_id) in ids:
+            raise ValueError(
+                f"a text holds {self.tokenizer.convert_ids_to_tokens(pad)!r}, which stands for "
+                'padding and for media: give those as parts, {"type": "audio", ...}'
+            )
+        return [ids]
 
     def _encode(self, text: str, special: bool = True) -> list[int]:
         """Tokenise; `special=False` reads a written-out special token as plain characters."""

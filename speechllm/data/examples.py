@@ -173,6 +173,10 @@ class Examples:
 
     def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
         """Decode one medium, run the front end, augment."""
+        if "audio" not in part:
+            raise ValueError(
+                f"a part of type {part['type']!r} has no 'audio', which is all we hear"
+            )
         asked = part
         part = self.heard.part(part) if self.heard else part
         key = (part["audio"], part.get("start"), part.get("duration"))

@@ -5,6 +5,7 @@ loads (a pretraining head, say); anything else ends in one ValueError that lists
 """
 
 import contextlib
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -43,7 +44,29 @@ def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):
     try:
         return config_class.from_dict({**found, **changes})
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
-        raise ValueError(f"{pretrained or 'config'}: {one_line(error)}") from None
+        told = one_line(error).rsplit("ValueError: ", 1)[-1]
+        raise ValueError(f"{pretrained or 'config'}: {told}") from None
+
+
+def newer(name: str, module: str = "transformers"):
+    """Take from transformers what older versions of it have not.
+
+    Raises:
+        ValueError: it is not in the one that is installed.
+    """
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        raise outdated(f"has no {name}") from None
+
+
+def outdated(what: str) -> ValueError:
+    """Make the error that says what the installed transformers lacks."""
+    from transformers import __version__
+
+    return ValueError(
+        f"transformers {__version__} {what}, a newer one has: pip install -U transformers"
+    )
 
 
 def read_fields(pretrained: str) -> dict:

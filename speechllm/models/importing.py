@@ -18,6 +18,7 @@ import dataclasses
 import importlib
 import json
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,8 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     out = Path(out)
     if out.exists():
         raise ValueError(f"{out} exists; choose another --out or remove it")
+    if (Path(source) / "checkpoint.json").is_file():
+        raise ValueError(f"{source} is a model folder of ours already: decode or train it as it is")
     fields = hub.read_fields(str(source))
     family = fields["model_type"]
     module = find(family, source)
@@ -70,7 +73,7 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     if loras := getattr(module, "loras", lambda _: {})(published):
         tables["llm"]["lora"] = peft_files.table(folder, known, loras)
     tables["llm"]["dtype"] = dtype or llm_dtype(known, module.RENAME)
-    tokenizer = padded(folder, tables["llm"])
+    tokenizer = padded(folder, tables["llm"], hasattr(module, "read"))
     preset = config.Preset(tables, f"{out.name}.toml")
     tables["chat"]["stops"] = stops(folder, fields, tokenizer)
     system = System(preset, tokenizer)
@@ -114,27 +117,39 @@ def read(fields: dict, source):
     """Make transformers' configuration of a config.json.
 
     Raises:
-        ValueError: a value that does not fit.
+        ValueError: a value that does not fit, a family that this transformers does not know.
     """
     from transformers import AutoConfig
 
-    kind = type(AutoConfig.for_model(fields["model_type"]))
+    try:
+        kind = type(AutoConfig.for_model(fields["model_type"]))
+    except ValueError:
+        raise hub.outdated(f"has no family {fields['model_type']!r} ({source})") from None
     try:
         return kind.from_dict(fields)
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
         raise ValueError(f"{source}: config.json: {hub.one_line(error)}") from None
 
 
-def padded(folder: Path, llm: dict):
+def padded(folder: Path, llm: dict, alone: bool = False):
     """Load the tokenizer with the pad token of `[llm]`; one that is given by its id gets its name.
+
+    alone: without config.json, which transformers asks for the tokenizer's class: it does not know
+    that family.
 
     Raises:
         ValueError: there is no tokenizer, or no such token in it.
     """
     pad = llm.get("pad_token", "")
-    if isinstance(pad, int):
-        llm["pad_token"] = pad = load_tokenizer(folder).convert_ids_to_tokens(pad) or f"id {pad}"
-    return load_tokenizer(folder, pad)
+    with tempfile.TemporaryDirectory() as place:
+        for file in folder.iterdir() if alone else ():
+            if file.suffix != ".safetensors" and file.name != "config.json":
+                (Path(place) / file.name).symlink_to(file.resolve())
+        place = place if alone else folder
+        if isinstance(pad, int):
+            pad = load_tokenizer(place).convert_ids_to_tokens(pad) or f"id {pad}"
+            llm["pad_token"] = pad
+        return load_tokenizer(place, pad)
 
 
 def stops(folder: Path, fields: dict, tokenizer) -> list[str]:

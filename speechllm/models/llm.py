@@ -9,6 +9,7 @@ import difflib
 import functools
 import importlib
 from contextlib import contextmanager
+from pathlib import Path
 
 from torch import nn
 
@@ -99,7 +100,11 @@ class Config:
         from transformers import AutoModelForCausalLM
 
         fields = {**NO_IDS, "vocab_size": vocab_size, **self.config}
-        config = read_config(_config_class(fields.pop("model_type")), "", fields)
+        kind = _config_class(fields.pop("model_type"))
+        try:
+            config = read_config(kind, "", fields)
+        except ValueError as error:
+            raise ValueError(f"[llm] {error}") from None
         try:
             return AutoModelForCausalLM.from_config(config, **self._options())
         except (ValueError, RuntimeError, ImportError) as error:
@@ -121,6 +126,8 @@ def load_tokenizer(place, pad_token: str = ""):
     """
     from transformers import AutoTokenizer
 
+    if Path(place).is_absolute() and not Path(place).is_dir():
+        raise ValueError(f"{place}: no tokenizer: no such folder")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:

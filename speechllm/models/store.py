@@ -149,7 +149,9 @@ def fill(module: torch.nn.Module, wanted: dict[str, torch.Tensor], file: Path) -
         _compare(wanted, shapes, file)
         state = module.state_dict()
         read_into(file, {name: state[name] for name in shapes})
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
+        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
+    except OSError as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
 
 

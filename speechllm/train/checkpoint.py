@@ -99,11 +99,12 @@ def same_preset(folder: Path, preset: config.Preset, stage: str) -> None:
 
     Stages after `stage` may differ: they have not begun.
     """
-    before, now = (_up_to(p, stage) for p in (config.load(folder / "preset.toml"), preset))
+    presets = config.load(folder / "preset.toml"), preset
+    before, now = (_flat({**_up_to(p, stage), "preset": ""}) for p in presets)
     differing = [
-        f"{key}: {before.get(key)} -> {now.get(key)}"
+        f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}"
         for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key != "preset"
+        if before.get(key) != now.get(key)
     ]
     if differing:
         raise ValueError(
@@ -120,6 +121,18 @@ def _up_to(preset: config.Preset, stage: str) -> dict:
     return {**preset.tables, "stage": entries[:last]}
 
 
+def _flat(tables, where: str = "") -> dict:
+    """Give the settings of nested tables by address, as `--set` names them."""
+    if isinstance(tables, list) and all(isinstance(entry, dict) for entry in tables):
+        names = [entry.get("name") for entry in tables]
+        known = None not in names and len(set(names)) == len(names)
+        tables = dict(zip(names if known else map(str, range(len(names))), tables, strict=True))
+    if not isinstance(tables, dict) or not tables:
+        return {where: tables}
+    inside = (_flat(value, f"{where}.{key}".lstrip(".")) for key, value in tables.items())
+    return {key: value for found in inside for key, value in found.items()}
+
+
 def final(experiment: Path) -> Path:
     """Return the checkpoint to decode with: itself, a stage's best, or of the newest stage.
 
@@ -133,7 +146,10 @@ def final(experiment: Path) -> Path:
         return chosen(experiment, "best")
     order = experiment / "stages.json"
     if not order.exists():
-        raise ValueError(f"{experiment} is neither an experiment nor a checkpoint of speechllm")
+        hint = "; speechllm import makes one of it" if (experiment / "config.json").exists() else ""
+        raise ValueError(
+            f"{experiment} is neither an experiment nor a checkpoint of speechllm{hint}"
+        )
     entries = json.loads(order.read_text())
     begun = [e for e in entries if folders(experiment / e["name"])]
     if not begun:

@@ -87,10 +87,12 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
     Later stages may want what these make first: pairs of answers.
 
     Raises:
-        ValueError: a manifest that is missing, empty, or of which nothing can be used; a row that
-            its task cannot ask; references of unequal number; noises or rooms of the augmentation
-            that are not there, a warp that the front end has no bins for.
+        ValueError: parts of the system that do not fit together; a manifest that is missing,
+            empty, or of which nothing can be used; a row that its task cannot ask; references of
+            unequal number; noises or rooms of the augmentation that are not there, a warp that the
+            front end has no bins for.
     """
+    run.system.check()
     run.builder()
     world = run.accelerator.num_processes
     for stage in plan[:last]:

@@ -24,6 +24,13 @@ MISFITS = {
         "wants 3000 frames of each utterance, the front end gives 100 for one of 1 s: set its "
         "pad_to_s = 30",
     ),
+    "features for a wave encoder, seen before any audio": (
+        "slam_asr_hubert", "frontend={name='whisper80'}", "wants raw samples .front end wave16k",
+    ),
+    "heads that do not divide the LLM": (
+        "slam_asr_wavlm", "tiny.llm.config.hidden_size=30",
+        r"^\[llm\] config: The hidden size \(30\) is not a multiple of the number of attention",
+    ),
     "another rate": (
         "slam_asr_hubert", "frontend.sampling_rate=8000",
         "wants samples at 16000 Hz, the front end gives 8000: set its sampling_rate",
@@ -73,6 +80,41 @@ def test_a_chat_without_its_one_place(bad):
         Builder.of(system)
 
 
+def test_media_written_as_text_and_media_of_another_kind(tmp_path):
+    """A placeholder in a text has no medium; a picture is nothing that a speech preset hears."""
+    import json
+
+    from speechllm.data.chat import Builder
+    from speechllm.data.examples import Examples
+    from speechllm.data.manifest import Manifest
+
+    system = tiny.system(config.load("mini"))
+    with pytest.raises(ValueError, match="a text holds '<pad>', which stands for padding and for"):
+        Builder.of(system).build([{"role": "user", "content": "<pad> what?"}], [])
+    picture = {"type": "image", "image": "a.png"}
+    talk = [{"role": "user", "content": [picture]}, {"role": "assistant", "content": "a"}]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"id": "a", "duration": 1.0, "messages": talk}) + "\n")
+    with pytest.raises(ValueError, match="utterance 'a': a part of type 'image' has no 'audio'"):
+        Examples.of(system, Manifest(rows)).make(0, 0)
+
+
+def test_folders_of_the_wrong_kind(tmp_path):
+    """One of ours for import, a published one for decoding, a tokenizer that is not there."""
+    from speechllm.models import importing
+    from speechllm.models.llm import load_tokenizer
+    from speechllm.train import checkpoint
+
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="nor a checkpoint of speechllm; speechllm import makes"):
+        checkpoint.final(tmp_path)
+    (tmp_path / "checkpoint.json").write_text("{}")
+    with pytest.raises(ValueError, match="is a model folder of ours already: decode or train it"):
+        importing.bring(str(tmp_path), tmp_path / "out")
+    with pytest.raises(ValueError, match="nothing: no tokenizer: no such folder"):
+        load_tokenizer(tmp_path / "nothing")
+
+
 def test_more_media_than_lengths_and_slots_than_media():
     import torch
 
@@ -85,3 +127,13 @@ def test_more_media_than_lengths_and_slots_than_media():
         builder.build([audio], [3], answer=False)
     with pytest.raises(ValueError, match="2 slots in the text for 1 media"):
         _slots.check(torch.zeros(1, 4, 8), torch.zeros(2, 3, dtype=torch.long))
+
+
+def test_what_an_older_transformers_has_not():
+    """Only the part that wants it says so."""
+    from speechllm.models import hub, importing
+
+    with pytest.raises(ValueError, match=r"transformers \d.* has no WhisperTwoConfig, a newer"):
+        hub.newer("WhisperTwoConfig")
+    with pytest.raises(ValueError, match=r"has no family 'whisper_two' \(here\), a newer one"):
+        importing.read({"model_type": "whisper_two"}, "here")

@@ -93,15 +93,16 @@ def test_equals_trl(pairs, tmp_path):
         data.append(
             {"prompt_ids": ids[0][:n], "chosen_ids": ids[0][n:], "rejected_ids": ids[1][n:]}
         )
+    text = {"prompt": "say", "chosen": " low", "rejected": " mid"}  # it wants a data set, unused
     options = {"output_dir": str(tmp_path / "trl"), "beta": 0.3, "report_to": [], "use_cpu": True}
     args = trl.DPOConfig(
         per_device_train_batch_size=4, bf16=False, gradient_checkpointing=False, **options
     )
     trainer = trl.DPOTrainer(
         model=policy, ref_model=reference, args=args,
-        train_dataset=datasets.Dataset.from_list(data), processing_class=run.system.tokenizer,
+        train_dataset=datasets.Dataset.from_list([text]), processing_class=run.system.tokenizer,
     )  # fmt: skip
-    theirs = trainer.compute_loss(policy, next(iter(trainer.get_train_dataloader())))
+    theirs = trainer.compute_loss(policy, trainer.data_collator(data))
     theirs.backward()
     likely = [half.mean().item() for half in log_likelihoods(result).chunk(2)]
     logged = {key: values[-1] for part in trainer._metrics.values() for key, values in part.items()}

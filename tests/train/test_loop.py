@@ -143,8 +143,10 @@ def test_a_loss_that_is_not_a_number_names_the_utterances(make_run, tmp_path, mo
 
 def test_another_preset_is_refused_and_the_difference_named(make_run, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path / "copy")
-    with pytest.raises(ValueError, match=r"made with other settings \(adapter: .*'stack': 3"):
-        loop.train(make_run(tmp_path / "copy", "adapter.stack=3"))
+    with pytest.raises(ValueError, match=r"settings \(adapter.stack: 2 -> 3; stage.*"):
+        loop.train(make_run(tmp_path / "copy", "adapter.stack=3", "stage.encoder.lr=1e-4"))
+    with pytest.raises(ValueError, match=r"\(stage.encoder.lr: 0.001 -> 0.0001\); choose"):
+        loop.train(make_run(tmp_path / "copy", "stage.encoder.lr=1e-4"))
 
 
 def test_a_full_disk_keeps_what_there_is(make_run, tmp_path, monkeypatch):

@@ -90,11 +90,12 @@ class Config(_pretrained.Config):
         return [(first.layer_norm, 0)]
 
     def check(self, extractor) -> None:
-        """Refuse a front end of another rate than the checkpoints were trained with.
+        """Refuse a front end of features, or of another rate than the checkpoints know.
 
         Raises:
-            ValueError: its samples are not 16 kHz.
+            ValueError: it does not give raw samples at 16 kHz.
         """
+        self._samples(extractor.dim)
         if extractor.sampling_rate != 16000:
             raise ValueError(
                 f"the {self.family} encoder wants samples at 16000 Hz, the front end gives "
@@ -107,12 +108,15 @@ class Config(_pretrained.Config):
         Raises:
             ValueError: the front end gives features, or there is no such checkpoint.
         """
-        if in_dim != 1:
+        self._samples(in_dim)
+        return Waveform(self, copy.deepcopy(self.hf))
+
+    def _samples(self, dim: int) -> None:
+        if dim != 1:
             raise ValueError(
                 f"the {self.family} encoder wants raw samples (front end wave16k), got a front end "
-                f"of dimension {in_dim}"
+                f"of dimension {dim}"
             )
-        return Waveform(self, copy.deepcopy(self.hf))
 
 
 class Waveform(nn.Module):

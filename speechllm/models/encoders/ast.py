@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from speechllm.models.encoders import _bands, _layers, _patches, _pretrained
-from speechllm.models.hub import read_config
+from speechllm.models.hub import outdated, read_config
 from speechllm.models.masks import valid_mask
 
 LEFT_OVER = (r"classifier\.",)
@@ -93,6 +93,8 @@ class AST(nn.Module):
         self.config = config
         self.frames = hf.max_length
         self.model = config.fetch(ASTModel, hf, LEFT_OVER)
+        if not hasattr(self.model, "layers"):
+            raise outdated("has no AST whose layers take a mask")
         self.mix = _layers.Mix(config.layers, hf.num_hidden_layers)
 
     def forward(self, x, lengths):

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from speechllm.models.encoders import _bands, _layers, _pretrained
-from speechllm.models.hub import read_config
+from speechllm.models.hub import newer, read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
 # A whole Qwen3-ASR keeps its encoder under this name, beside projector and LLM.
@@ -38,13 +38,10 @@ class Config(_pretrained.Config):
         """The configuration as transformers knows it.
 
         Raises:
-            ValueError: attention windows that are no whole number of chunks.
+            ValueError: attention windows that are no whole number of chunks; an older transformers.
         """
-        from transformers import Qwen3ASREncoderConfig
-
-        made = read_config(
-            Qwen3ASREncoderConfig, self.pretrained, self.config, inside="audio_config"
-        )
+        kind = newer("Qwen3ASREncoderConfig")
+        made = read_config(kind, self.pretrained, self.config, inside="audio_config")
         if made.n_window_infer % (2 * made.n_window):
             raise ValueError(
                 f"n_window_infer must be a multiple of {2 * made.n_window} frames, a chunk; "

@@ -173,5 +173,6 @@ class Whisper(nn.Module):
         for layer in model.layers:
             hidden += [state] if self.mix.needs_all else []
             state = layer(state, mask)
+            state = state[0] if isinstance(state, tuple) else state  # transformers 5.0
         state = model.layer_norm(state)
         return self.mix(state, [*hidden, state])

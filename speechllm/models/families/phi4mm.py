@@ -2,16 +2,15 @@
 
 The same weights as those that transformers reads (`phi4_multimodal`, which see), under other names:
 the conformer's Linears, the projector, and the LLM's, which stand as `base_layer` beside the LoRAs.
-Those are in the folder speech-lora once more. What config.json calls otherwise is told apart here;
-checked against what transformers' script of conversion maps.
+The one for speech is read from the folder speech-lora, where it is once more. Names and settings
+are those that transformers' script of conversion maps; the published checkpoint was not read.
 """
 
 from speechllm.models import importing
 from speechllm.models.families import phi4_multimodal
-from speechllm.models.families.phi4_multimodal import AUDIO, loras, tables
+from speechllm.models.families.phi4_multimodal import AUDIO
 
-__all__ = ["IGNORE", "RENAME", "loras", "read", "tables"]
-
+tables, loras = phi4_multimodal.tables, phi4_multimodal.loras
 LAYER = AUDIO + r"encoder\.encoders\.(\d+)\."
 OURS = r"encoder.model.encoders.\1."
 RENAME = {
@@ -59,5 +58,7 @@ def read(fields: dict, source):
     named = {AUDIO_FIELDS.get(key, key): value for key, value in theirs.items()}
     audio |= {key: value for key, value in named.items() if key in known}
     text = {key: value for key, value in fields.items() if key not in NOT_TEXT}
+    if rope := dict(text.get("rope_scaling") or {}):
+        text["rope_scaling"] = {"rope_type": rope.pop("type", "longrope"), **rope}
     made = {"model_type": "phi4_multimodal", **text, "audio_config": audio}
     return importing.read(made, source)
