@@ -28,7 +28,7 @@ def rows(examples: Examples) -> None:
 
 def _asked(examples: Examples, row: dict) -> Iterator[list[dict]]:
     task = examples.task_of(row)
-    drawn = examples.answer and "messages" not in row and hasattr(task, "forms")
+    drawn = examples.answer and row.get("messages") is None and hasattr(task, "forms")
     return (examples.messages(row, None, form) for form in (task.forms() if drawn else [task]))
 
 

@@ -118,11 +118,8 @@ class Examples:
         rng = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
         try:
             messages = self.messages(row, rng)
-            media, lengths = [], []
-            for part in chat.media(messages):
-                x, n = self._frames(part, rng)
-                media.append(x)
-                lengths.append(n)
+            heard = [self._frames(part, rng) for part in chat.media(messages)]
+            media, lengths = [x for x, _ in heard], [n for _, n in heard]
             counts = [self.soft_tokens(n) for n in lengths]
             if 0 in counts:
                 raise ValueError(f"too short: {row.get('duration')} s give no soft token; drop it")
@@ -142,17 +139,13 @@ class Examples:
         return self.named.get(row.get("task"), self.task)
 
     def messages(self, row: dict, rng=None, task=None) -> list[dict]:
-        """Take a row's messages, or let the task make them; a chosen answer is its text.
-
-        task: asked in place of the row's own. Where no answer is wanted, a row may lack it.
-        """
-        if "messages" not in row:
-            task = task or self.task_of(row)
+        """Take a row's messages, or let a task (its own) make them; a chosen answer is its text."""
+        messages = row.get("messages")
+        if messages is None:
+            # where no answer is wanted, a row may lack it
             given = {"text": row.get("chosen")} if self.answer else {"text": "", "translation": ""}
             there = {key: value for key, value in (given | row).items() if value is not None}
-            messages = task.messages(there, rng)
-        else:
-            messages = row["messages"]
+            messages = (task or self.task_of(row)).messages(there, rng)
         return _answered(messages, row["chosen"]) if "chosen" in row else messages
 
     def more(self, row: dict, messages: list[dict], counts: list[int]) -> dict[str, Encoded]:

@@ -208,8 +208,8 @@ def test_spoken_questions_ask_about_sounds_of_their_fold(corpus, tmp_path, monke
             assert Path(sound["audio"]).name[0] in fold
             name = esc10.NAMES[Path(sound["audio"]).stem.split("-")[2]][0]
             said = words[asked["audio"]]
-            assert row["text"] == ("yes" if name == said["asked"] else "no")
-            assert esc10.CALLED[said["asked"]] in said["text"]
+            assert row["text"] == ("yes" if name == said["text"] else "no")
+            assert esc10.CALLED[said["text"]] in said["transcript"]
             assert row["duration"] == pytest.approx(sound["duration"] + asked["duration"])
         speakers[split] = {row["speaker"] for row in rows}
     assert not speakers["train"] & speakers["test"] and not speakers["dev"] & speakers["test"]

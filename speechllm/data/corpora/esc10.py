@@ -13,7 +13,7 @@ no constant answer scores. With `spoken` there are questions that are speech, by
 voices that differ between the splits:
 
     fold<k>/spoken_<split>                a sound and a spoken question, yes or no
-    fold<k>/words_<split>                 the questions alone, with their words
+    fold<k>/words_<split>                 the questions alone: which sound does each name?
 
     speechllm data prepare esc10 --corpus ESC-10 --out data/esc10
 
@@ -191,8 +191,12 @@ def _by_name(clips: list[Clip]) -> dict[str, list[dict]]:
 
 
 def _words(spoken: list[dict]) -> list[Entry]:
-    """Spoken questions by themselves: what is said in each."""
-    return [Entry(row | {"kind": "words"}, row["audio"]) for row in spoken]
+    """Spoken questions by themselves: the name in each, all else being the same for all names."""
+    named = {"kind": "words", "choices": list(CALLED)}
+    return [
+        Entry(row | named | {"text": row["asked"], "transcript": row["text"]}, row["audio"])
+        for row in spoken
+    ]
 
 
 def _row(id: str, q: Question, clip: Clip, clips: list[Clip], rng: np.random.Generator) -> dict:
