@@ -176,7 +176,7 @@ class StageRun:
         step = self.progress.step
         values["lr"] = optim.learning_rate(self.stage, step - 1)
         values["seconds"] = round(self.progress.seconds, 2)
-        values["rtf"] = round(self.progress.audio_s / max(self.progress.seconds, 1e-9), 1)
+        values["rtfx"] = round(self.progress.audio_s / max(self.progress.seconds, 1e-9), 1)
         self.log.step(self.stage.name, step, values, show=step % self.run.log_every == 0)
         self.log.advance(step)
 
