@@ -59,7 +59,8 @@ class StageRun:
             return
         self.log.rewind(stage.name, progress.step)
         number = sum(p.numel() for p in self.learning.values())
-        self.log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps")
+        since = f", on from step {progress.step}" if progress.step else ""
+        self.log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps{since}")
         self.log.begin(stage.name, stage.steps, progress.step)
         source = self.source()
         every = stage.valid_every or max(stage.steps // 10, 1)
