@@ -9,7 +9,8 @@ import features
 import speechllm
 from speechllm import config
 from speechllm.data.manifest import Manifest
-from speechllm.decode.run import Options, decode
+from speechllm.decode.run import Options, _bound, decode
+from speechllm.models import generation
 from speechllm.models.system import System
 
 
@@ -19,15 +20,24 @@ def asked(tiny):
     return system, system.build().eval()
 
 
-def test_a_wave_is_answered_as_in_a_manifest(asked, tiny, tmp_path):
-    manifest = Manifest(tiny / "valid.jsonl")
-    decode(*asked, manifest, tmp_path / "h", Options(workers=0, max_batch_s=2.0))
+def test_a_wave_is_answered_as_in_a_manifest(asked, tiny, tmp_path, monkeypatch):
+    answers, generate = [], generation.generate
+
+    def kept(*args):
+        answers.append(generate(*args))
+        return answers[-1]
+
+    monkeypatch.setattr(generation, "generate", kept)
+    manifest, options = Manifest(tiny / "valid.jsonl"), Options(workers=0, max_batch_s=2.0)
+    decode(*asked, manifest, tmp_path / "h", options)
     told = [json.loads(line) for line in (tmp_path / "h").read_text().splitlines()]
-    assert any(row["hyp"] for row in told)
-    for row in told:
-        wave, _ = features.load(manifest[manifest.find(row["id"])]["audio"])
-        said = speechllm.ask(*asked, wave, max_tokens=row["n_tokens"] + (row["stop"] == "eos"))
-        assert said == row["hyp"]
+    wanted = [answer for batch in answers for answer in batch]
+    assert len(wanted) == len(told) == len(manifest) and any(answer.ids for answer in wanted)
+    for row, answer in zip(told, wanted, strict=True):
+        example = manifest[manifest.find(row["id"])]
+        wave, _ = features.load(example["audio"])
+        said = speechllm.ask(*asked, wave, max_tokens=_bound(example, options))
+        assert answers[-1] == [answer] and said == row["hyp"]
 
 
 def test_several_sounds_and_free_words(asked):
