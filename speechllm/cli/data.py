@@ -42,7 +42,7 @@ examples:
 SHARED = {  # what an option means in each corpus that has it
     "corpus": "the corpus's folder or file, as published",
     "out": "folder of the manifests",
-    "on_error": "stop or skip: at a faulty file or row",
+    "on_error": "at a faulty file or row",
     "splits": "those wanted; if not given, all that are there",
     "seed": "of what is drawn by chance",
     "workers": "processes; 0: one a core",
@@ -139,7 +139,10 @@ def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) 
     else:
         kind = next((a for a in typing.get_args(hint) if a is not type(None)), hint)
         needed = field.default is dataclasses.MISSING
-        parser.add_argument(option, type=kind, default=default, required=needed, help=shown)
+        choices = ("stop", "skip") if field.name == "on_error" else None
+        parser.add_argument(
+            option, type=kind, default=default, required=needed, choices=choices, help=shown
+        )
 
 
 def _validate(args: argparse.Namespace) -> int:
