@@ -42,7 +42,7 @@ examples:
 SHARED = {  # what an option means in each corpus that has it
     "corpus": "the corpus's folder or file, as published",
     "out": "folder of the manifests",
-    "on_error": "stop or skip: at a faulty file or row",
+    "on_error": "at a faulty file or row",
     "splits": "those wanted; if not given, all that are there",
     "seed": "of what is drawn by chance",
     "workers": "processes; 0: one a core",

@@ -21,9 +21,8 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument("decode", type=Path, help="a decode's folder, or its hyp.jsonl")
     parser.add_argument(
         "--metric",
-        help="wer, cer, accuracy, macro_f1, bleu, chrf, comet, cider, rouge_l, or several with "
-        "commas between; "
-        "that of the decoded task if not given",
+        help="one of speechllm/score (wer, cer, accuracy, macro_f1, bleu, chrf, comet, cider, "
+        "rouge_l), or several with commas between; that of the decoded task if not given",
     )
     parser.add_argument(
         "--normaliser",

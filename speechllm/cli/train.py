@@ -9,7 +9,8 @@ from pathlib import Path
 
 from speechllm.cli.options import add_reading
 
-EPILOG = """A second call with the same --out goes on where the first stopped, to the bit.
+EPILOG = """A second call with the same --out goes on from the last checkpoint, to the bit; one is
+made at each validation (a stage's valid_every; each tenth of its steps if not given).
 Several machines: torchrun (or accelerate launch) ... -m speechllm train ...
 
 examples:

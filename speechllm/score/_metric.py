@@ -16,6 +16,10 @@ import numpy as np
 from speechllm.config import suggest
 from speechllm.score import normalise
 
+NEEDED = (
+    "NAME FIELDS UNIT LOWER_IS_BETTER LOOP_LENGTH BURST tokens stats score size describe"
+).split()
+
 
 def metrics() -> list[str]:
     """List the metrics: the files of this folder that define `stats`."""
@@ -33,6 +37,8 @@ def metric_module(name: str):
     if name not in metrics():
         raise ValueError(f"no metric called {name!r}; {suggest(name, metrics())}")
     module = importlib.import_module(f"speechllm.score.{name}")
+    if lacking := [needed for needed in NEEDED if not hasattr(module, needed)]:
+        raise ValueError(f"{module.__file__}: a metric wants {', '.join(lacking)} too; see wer.py")
     if not colon:
         return module
     if not hasattr(module, "with_option"):

@@ -59,7 +59,8 @@ class StageRun:
             return
         self.log.rewind(stage.name, progress.step)
         number = sum(p.numel() for p in self.learning.values())
-        self.log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps")
+        since = f", on from step {progress.step}" if progress.step else ""
+        self.log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps{since}")
         self.log.begin(stage.name, stage.steps, progress.step)
         source = self.source()
         every = stage.valid_every or max(stage.steps // 10, 1)
@@ -176,7 +177,7 @@ class StageRun:
         step = self.progress.step
         values["lr"] = optim.learning_rate(self.stage, step - 1)
         values["seconds"] = round(self.progress.seconds, 2)
-        values["rtf"] = round(self.progress.audio_s / max(self.progress.seconds, 1e-9), 1)
+        values["rtfx"] = round(self.progress.audio_s / max(self.progress.seconds, 1e-9), 1)
         self.log.step(self.stage.name, step, values, show=step % self.run.log_every == 0)
         self.log.advance(step)
 

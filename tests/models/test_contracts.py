@@ -325,7 +325,7 @@ def largest(case) -> int:
 
 def test_every_encoder_has_tiny_settings():
     """A new encoder must say how it is tried."""
-    assert set(ENCODERS) == set(config.names("models.encoders"))
+    assert set(ENCODERS) == set(config.names("models.encoders")), "add tiny settings to ENCODERS"
 
 
 @pytest.mark.parametrize("case", encoder_cases())

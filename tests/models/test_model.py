@@ -113,8 +113,8 @@ def examples_of(run, answer=True):
 
 
 def test_every_adapter_and_fusion_is_tried():
-    assert list(ADAPTERS) == config.names("models.adapters")
-    assert sorted(FUSIONS) == config.names("models.fusion")
+    for cases, room in ((ADAPTERS, "models.adapters"), (FUSIONS, "models.fusion")):
+        assert sorted(cases) == config.names(room), f"add small settings of each part of {room}"
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -96,7 +96,7 @@ def test_a_finished_run_trains_nothing_more(make_run, uninterrupted, tmp_path, m
     assert same(weights(tmp_path / "copy"), weights(uninterrupted))
 
 
-def test_the_log_of_a_resumed_run_has_each_step_once(make_run, tmp_path, monkeypatch):
+def test_the_log_of_a_resumed_run_has_each_step_once(make_run, tmp_path, monkeypatch, capsys):
     step = loop.StageRun.step
 
     def dying(self, taken):
@@ -108,7 +108,9 @@ def test_the_log_of_a_resumed_run_has_each_step_once(make_run, tmp_path, monkeyp
     with pytest.raises(Killed):
         loop.train(make_run(tmp_path))
     monkeypatch.setattr(loop.StageRun, "step", step)
+    assert ", on from step" not in capsys.readouterr().out
     loop.train(make_run(tmp_path))
+    assert "6 steps, on from step 3\n" in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     steps = [(v["stage"], v["step"]) for v in lines if "loss" in v]
     assert steps == [(s, n) for s in ("encoder", "tune") for n in range(1, 7)]

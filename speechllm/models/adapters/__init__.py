@@ -1,0 +1,13 @@
+"""One file an adapter: (states (B, L, D), lengths (B,)) -> (soft tokens (B, K, H), lengths (B,)).
+
+An adapter is a frozen dataclass `Config`, whose fields are the settings of `[adapter]`, with
+
+    count(n) -> K                   soft tokens of n states (the most, where it depends on what is
+                                    said), before anything is computed; an int or a tensor
+    build(in_dim, embedding)        the module, from width D to that of the LLM's embeddings (V, H)
+
+and a module that maps (states, lengths) to (tokens, lengths) so that padding changes nothing. Its
+`match(embeddings)`, if there is one, lets soft tokens start at the scale of text. All of this is
+tested because the file is here (tests/models/test_contracts.py, with its defaults; small settings
+go into ADAPTERS of test_model.py); `linear.py` is a short one.
+"""
