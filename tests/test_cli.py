@@ -152,7 +152,7 @@ def test_one_model_is_asked_in_several_ways(tiny, tmp_path, capsys):
         )
         assert not call("score", out / f"decode_{way}")
     printed = capsys.readouterr().out
-    assert [printed.count(name) for name in ("%BLEU", "%chrF2++", "%WER")] == [2, 2, 1]
+    assert [printed.count(name) for name in ("%BLEU", "%chrF2++", "%WER")] == [2, 2, 2]
     stage = ["decode", out / "encoder", tmp_path / "valid.jsonl", *options, "task.way=direct"]
     assert not call(*stage, "--out", tmp_path / "early")
     assert call("decode", out, tmp_path / "valid.jsonl", *options, "llm.lora.r=3") == 2
