@@ -43,7 +43,7 @@ def race(args, peers, clock, threads: int) -> None:
                 way(lambda audio_s, marks=marks: marks.append((clock(), audio_s)))
                 (began, before), (ended, after) = marks[0], marks[-1]
                 seconds[name].append((ended - began) / (after - before))
-        title = f"{len(files)} FLAC files to features, {threads} process(es)"
+        title = f"{len(files)} FLAC files to features, {threads}-process"
         table.show(title, seconds, 1.0, {})
 
 

@@ -15,7 +15,7 @@ TARGETS = (  # (words of the title, of the row, least `times`), the first that f
     ("batch", "loop", 0.95),  # not slower; a twentieth is what repeated runs differ by
     ("FLAC", "torchaudio", 1.6),
     ("FLAC", "kaldi-native-fbank", 4.0),
-    ("FLAC 2", "decoding alone", 0.75),
+    ("FLAC 2-process", "decoding alone", 0.75),
     ("GPU", "torchaudio", 3.0),
 )
 MOST_MB = 60.0
