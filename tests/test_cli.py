@@ -126,12 +126,14 @@ def test_one_model_is_asked_in_several_ways(tiny, tmp_path, capsys):
         )
         assert not call("score", out / f"decode_{way}")
     printed = capsys.readouterr().out
-    assert [printed.count(name) for name in ("%BLEU", "%chrF2++", "%WER")] == [2, 2, 1]
+    assert [printed.count(name) for name in ("%BLEU", "%chrF2++", "%WER")] == [2, 2, 2]
     stage = ["decode", out / "encoder", tmp_path / "valid.jsonl", *options, "task.way=direct"]
     assert not call(*stage, "--out", tmp_path / "early")
     assert call("decode", out, tmp_path / "valid.jsonl", *options, "llm.lora.r=3") == 2
     assert "a decode may only change its task" in capsys.readouterr().err
     both = ["score", out / "decode_direct", "--against", out / "decode_chain", "--metric", "chrf"]
     assert not call(*both) and "p_ar=" in capsys.readouterr().out
+    assert not call("score", out / "decode_chain", "--against", out / "decode_direct")
+    assert "wer" not in capsys.readouterr().out, "a direct answer has no transcript to compare"
     assert not call("report", out, "--out", tmp_path / "R.md")
     assert "| CHRF | direct | chain |" in (tmp_path / "R.md").read_text()
