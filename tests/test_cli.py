@@ -159,5 +159,7 @@ def test_one_model_is_asked_in_several_ways(tiny, tmp_path, capsys):
     assert "a decode may only change its task" in capsys.readouterr().err
     both = ["score", out / "decode_direct", "--against", out / "decode_chain", "--metric", "chrf"]
     assert not call(*both) and "p_ar=" in capsys.readouterr().out
+    assert not call("score", out / "decode_chain", "--against", out / "decode_direct")
+    assert "wer" not in capsys.readouterr().out, "a direct answer has no transcript to compare"
     assert not call("report", out, "--out", tmp_path / "R.md")
     assert "| CHRF | direct | chain |" in (tmp_path / "R.md").read_text()

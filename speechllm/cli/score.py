@@ -57,7 +57,10 @@ def run(args: argparse.Namespace) -> None:
     """Score."""
     hyp = args.decode / "hyp.jsonl" if args.decode.is_dir() else args.decode
     found = facts(hyp.parent)
-    for metric in (args.metric or found.get("metric", "wer")).split(","):
+    metrics = (args.metric or found.get("metric", "wer")).split(",")
+    if args.against and not args.metric:
+        metrics = [name for name in metrics if "@" not in name]  # a part that others may not have
+    for metric in metrics:
         if args.against:
             _compare(args, hyp, metric)
         else:
