@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from speechllm import cli, config
+from speechllm.cli import options
 
 HEAVY = ("torch", "numpy", "transformers", "matplotlib")
 
@@ -75,6 +76,16 @@ def test_user_errors_are_one_line(words, says, capsys):
     assert call(*words) == 2
     message = capsys.readouterr().err.strip()
     assert says in message and "\n" not in message
+
+
+def test_a_gpu_that_is_not_there(capsys, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert call("decode", "nowhere", "no.jsonl", "--device", "cuda") == 2
+    assert "--device cuda: torch sees no GPU" in capsys.readouterr().err
+    assert [options.device(wanted) for wanted in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(SystemExit):
+        call("decode", "nowhere", "no.jsonl", "--device", "gpu")
 
 
 def test_train_decode_score_report(tiny, tmp_path, capsys):

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from speechllm.cli.options import add_reading
+from speechllm.cli.options import add_reading, device
 
 EPILOG = """Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on.
 
@@ -83,19 +83,17 @@ def asked(system, changes: list[str]):
 
 def run(args: argparse.Namespace) -> None:
     """Decode each manifest, heard in each way."""
-    import torch
-
     from speechllm.models import store
     from speechllm.train import checkpoint
 
     jobs = [(manifest, audio) for manifest in args.manifest for audio in args.audio]
     if args.out and len(jobs) > 1:
         raise ValueError(f"--out is for one manifest, heard in one way; got {len(jobs)}")
+    where = device(args.device)
     folder = checkpoint.final(args.model)
     system, model = store.load(folder)
     system = asked(system, args.set)
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    model.to(auto if args.device == "auto" else args.device)
+    model.to(where)
     for path, audio in jobs:
         parts = ["decode", path.stem, args.task, "" if audio == "real" else audio]
         out = args.out or args.model / "_".join(filter(None, parts))

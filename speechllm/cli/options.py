@@ -26,4 +26,20 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         default="stop",
         help="at a file that cannot be read: stop, or go on without it",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is"
+    )
+
+
+def device(wanted: str) -> str:
+    """Return "cpu" or "cuda" for what was asked of `--device`.
+
+    Raises:
+        ValueError: a GPU is wanted where there is none.
+    """
+    import torch
+
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise ValueError("--device cuda: torch sees no GPU (speechllm doctor says why); take cpu")
+    return ("cuda" if there else "cpu") if wanted == "auto" else wanted

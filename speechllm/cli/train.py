@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from speechllm.cli.options import add_reading
+from speechllm.cli.options import add_reading, device
 
 EPILOG = """A second call with the same --out goes on from the last checkpoint, to the bit; one is
 made at each validation (a stage's valid_every; each tenth of its steps if not given).
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     start = checkpoint.final(args.preset) if Path(args.preset).is_dir() else None
     preset = config.load(start / "preset.toml" if start else args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
-    accelerator = accelerate.Accelerator(cpu=args.device == "cpu")
+    accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")
     bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()
     with accelerator.local_main_process_first():  # it builds the index of a long manifest
         opened = {name: Manifest(path) for name, path in paths.items()}
