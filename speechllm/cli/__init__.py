@@ -14,6 +14,7 @@ VERBS = {
     "data": "prepare, validate and show data; train a tokenizer",
     "train": "train a preset's stages",
     "decode": "decode a manifest with a trained model",
+    "ask": "ask a trained or imported model about a sound file",
     "score": "score a decode: WER, CER, accuracy, with intervals and alignments",
     "import": "turn a published checkpoint into a model folder of ours",
     "following": "measure how often each of several instructions is followed",

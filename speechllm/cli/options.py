@@ -26,6 +26,11 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         default="stop",
         help="at a file that cannot be read: stop, or go on without it",
     )
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add where to compute."""
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is"
     )

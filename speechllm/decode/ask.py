@@ -14,6 +14,7 @@ from speechllm import config
 from speechllm.data import chat, examples
 from speechllm.data.collate import collate
 from speechllm.models import generation
+from speechllm.models.llm import ends
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
@@ -47,7 +48,8 @@ def ask(
     row = examples.Example({"id": "asked"}, encoded, *map(list, zip(*heard, strict=True)))
     batch = collate([row], builder.tokenizer.pad_token_id).to(next(model.parameters()).device)
     with torch.no_grad():
-        limits = [max_tokens], builder.stop, builder.tokenizer.pad_token_id
+        stops = builder.stops | ends(model.llm)
+        limits = [max_tokens], stops, builder.tokenizer.pad_token_id
         answer = generation.generate(model(batch), *limits, num_beams)[0]
     return builder.tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
 

@@ -7,7 +7,7 @@ import pytest
 
 import features
 import speechllm
-from speechllm import config
+from speechllm import cli, config
 from speechllm.data.manifest import Manifest
 from speechllm.decode.run import Options, _bound, decode
 from speechllm.models import generation
@@ -62,3 +62,14 @@ def test_an_experiment_is_loaded_by_its_folder(make_run, tmp_path):
     assert isinstance(speechllm.ask(system, model, noise, max_tokens=3), str)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         speechllm.lod  # noqa: B018
+
+
+def test_the_command_prints_the_answer(asked, tiny, capsys, monkeypatch):
+    monkeypatch.setattr(speechllm, "load", lambda folder: asked)
+    audio = Manifest(tiny / "valid.jsonl")[0]["audio"]
+    assert not cli.main(["ask", "exp", str(audio), "--max-tokens=3"])
+    printed = capsys.readouterr().out
+    assert printed.strip()
+    assert printed == speechllm.ask(*asked, features.load(audio)[0], max_tokens=3) + "\n"
+    assert cli.main(["ask", "exp", "no.wav"]) == 2
+    assert "no.wav" in capsys.readouterr().err
