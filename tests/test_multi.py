@@ -15,7 +15,8 @@ SMALL = (
     *("llm.config.num_hidden_layers=1", "llm.config.num_attention_heads=2"),
     *("llm.config.num_key_value_heads=2", "llm.lora.r=2"),
     *(f"stage.{s}.{k}=2" for s in ("encoder", "text", "align", "tune") for k in ("steps",)),
-    *("stage.prefer.steps=8", "stage.prefer.lr=1e-2", "stage.prefer.warmup_steps=0"),
+    *("stage.prefer.steps=24", "stage.prefer.lr=1e-2", "stage.prefer.warmup_steps=0"),
+    "stage.prefer.objectives.language_modelling.weight=0.1",  # 24 steps are for the preference
 )
 GERMAN = {"low": "tief", "mid": "mittel", "high": "hoch"}
 
