@@ -5,7 +5,7 @@
 Utterances of 2 to 15 s, one file of an hour (MB: the most memory above input and output; with two
 threads ten minutes), a stream, a batch against a loop, FLAC files to stored features, and the same
 on a GPU where there is one. Sound comes from --data (or SPEECHLLM_DATA), else it is made up.
-RTF is seconds of sound a second; `times` is how long a row takes in units of the first, `target`
+RTFx is seconds of sound a second; `times` is how long a row takes in units of the first, `target`
 how many times as long it should take at least, or MB at most; each row must agree with the first
 before it is timed. With one thread CPU time counts, with more the clock on the wall. Ours starts no
 thread: with --threads 2 torch may use two inside the peers, and one row calls ours from two.

@@ -23,7 +23,7 @@ MOST_MB = 60.0
 
 def show(title: str, seconds: dict, audio_s: float, memory: dict) -> None:
     """Print the table of rows (name: seconds of each round); `memory` in MB may be empty."""
-    heads = ("RTF", "times", "spread", "MB" if memory else "", "target", "met")
+    heads = ("RTFx", "times", "spread", "MB" if memory else "", "target", "met")
     print(f"\n{title:<44}" + "".join(f"{head:>8}" for head in heads))
     first = statistics.median(next(iter(seconds.values())))
     for name, all_s in seconds.items():
