@@ -86,6 +86,7 @@ def test_from_manifests_to_the_report(corpus, tmp_path, capsys):
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     first, *_, last = [v for v in log if v["stage"] == "prefer" and "valid" in v]
     valid = first["valid"]
+    assert "health" not in first
     assert first["step"] == 0 and valid["pairs_valid"]["preference"] == pytest.approx(
         0.6931, abs=1e-3
     )

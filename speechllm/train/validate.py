@@ -24,7 +24,8 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
     """
     learner.eval()
     totals: dict[str, torch.Tensor] = {}
-    listens = "language_modelling" in stage.objectives
+    # pairs are of what the model got wrong: there it is surer with the sound than without
+    listens = "language_modelling" in stage.objectives and "pairs" not in stage.needs
     for i, batch in enumerate(batches):
         batch = batch.to(device)
         with autocast():
