@@ -12,8 +12,8 @@ ALLOWED = {
     "speechllm/config": set(),
     "speechllm/provenance": set(),
     "speechllm/score": {"speechllm/config", "speechllm/provenance"},
-    "speechllm/data": {"features", "speechllm/config"},
-    "speechllm/tasks": {"speechllm/data"},
+    "speechllm/data": {"features", "speechllm/config", "speechllm/tasks"},
+    "speechllm/tasks": {"speechllm/config"},
     "speechllm/models": {"features", "speechllm/config", "speechllm/data/batch"},
     "speechllm/objectives": {"speechllm/models", "speechllm/data"},
     "speechllm/train": {

@@ -22,11 +22,11 @@ import numpy as np
 from tqdm import tqdm
 
 from speechllm import config
-from speechllm.data import languages
 from speechllm.data.hear import Finding, Wanted, listen, listen_deep
 from speechllm.data.index import hash_of, parse
 from speechllm.data.rows import faults, seconds
 from speechllm.data.summary import summary
+from speechllm.tasks import languages
 
 __all__ = ["Problem", "summary", "validate"]
 

@@ -16,7 +16,7 @@ second half of a cascade is decoded.
 
 from dataclasses import dataclass, replace
 
-from speechllm.data import languages
+from speechllm.tasks import languages
 from speechllm.tasks.asr import sound
 from speechllm.tasks.copy import corrupt, scramble
 

@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 def prepared(folder, **options):
     options = {"source": "de", "target": "en"} | options
-    return covost2.prepare(str(folder), str(folder.parent / "out"), **options)
+    return covost2.Config(corpus=str(folder), out=str(folder.parent / "out"), **options).prepare()
 
 
 def test_the_table_beside_common_voice(folder):

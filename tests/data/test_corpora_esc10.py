@@ -48,7 +48,9 @@ def corpus(tmp_path):
 
 @pytest.fixture
 def made(corpus, tmp_path):
-    return esc10.prepare(str(corpus), str(tmp_path / "out"), folds=(2, 5), n_text=1200)
+    return esc10.Config(
+        corpus=str(corpus), out=str(tmp_path / "out"), folds=(2, 5), n_text=1200
+    ).prepare()
 
 
 def sounds(row: dict) -> list[str]:
@@ -148,7 +150,9 @@ def test_questions_of_test_have_forms_of_their_own_but_no_new_words(made):
 def test_same_bytes_again(corpus, tmp_path):
     digests = []
     for _ in range(2):
-        paths = esc10.prepare(str(corpus), str(tmp_path / "out"), folds=(1,), n_text=60)
+        paths = esc10.Config(
+            corpus=str(corpus), out=str(tmp_path / "out"), folds=(1,), n_text=60
+        ).prepare()
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in paths.values()])
     assert digests[0] == digests[1]
 
@@ -156,7 +160,7 @@ def test_same_bytes_again(corpus, tmp_path):
 @pytest.mark.parametrize("folds,says", [((6,), "no fold 6; wanted some of 1, 2"), ((), "no fold")])
 def test_a_fold_that_does_not_exist_is_refused(corpus, tmp_path, folds, says):
     with pytest.raises(ValueError, match=says):
-        esc10.prepare(str(corpus), str(tmp_path / "out"), folds=folds)
+        esc10.Config(corpus=str(corpus), out=str(tmp_path / "out"), folds=folds).prepare()
 
 
 def test_faults_name_their_line(corpus, tmp_path):
@@ -166,10 +170,12 @@ def test_faults_name_their_line(corpus, tmp_path):
     rows[82]["filename"] = "gone.wav"
     write_table(corpus / "esc10.csv", rows)
     with pytest.raises(ValueError, match="3 faults") as caught:
-        esc10.prepare(str(corpus), str(tmp_path / "out"))
+        esc10.Config(corpus=str(corpus), out=str(tmp_path / "out")).prepare()
     for wanted in ("esc10.csv:2: category 'cat'", "esc10.csv:43: fold '7'", "gone.wav"):
         assert wanted in str(caught.value)
-    paths = esc10.prepare(str(corpus), str(tmp_path / "out"), on_error="skip", n_text=6)
+    paths = esc10.Config(
+        corpus=str(corpus), out=str(tmp_path / "out"), on_error="skip", n_text=6
+    ).prepare()
     assert sum(len(Manifest(paths[f"fold{k}/test"])) for k in range(1, 6)) == 200 - 3
 
 
@@ -177,7 +183,7 @@ def test_a_class_of_one_clip_cannot_be_compared(corpus, tmp_path):
     rows = list(csv.DictReader(open(corpus / "esc10.csv")))
     write_table(corpus / "esc10.csv", rows[PER_FOLD - 1 :])
     with pytest.raises(ValueError, match="fold 1: one clip of dog alone"):
-        esc10.prepare(str(corpus), str(tmp_path / "out"), folds=(1,))
+        esc10.Config(corpus=str(corpus), out=str(tmp_path / "out"), folds=(1,)).prepare()
 
 
 def test_the_table_of_esc50_serves_too(tmp_path):
@@ -185,10 +191,12 @@ def test_the_table_of_esc50_serves_too(tmp_path):
     rows = rows_of(folder)
     other = {"filename": "1-cat.wav", "fold": 1, "target": 5, "category": "cat", "esc10": "False"}
     write_table(folder / "meta" / "esc50.csv", [*rows, other])
-    paths = esc10.prepare(str(folder), str(tmp_path / "out"), folds=(1,), n_text=6)
+    paths = esc10.Config(
+        corpus=str(folder), out=str(tmp_path / "out"), folds=(1,), n_text=6
+    ).prepare()
     assert len(Manifest(paths["fold1/test"])) == 40
     with pytest.raises(ValueError, match="no esc10.csv"):
-        esc10.prepare(str(tmp_path), str(tmp_path / "out"))
+        esc10.Config(corpus=str(tmp_path), out=str(tmp_path / "out")).prepare()
 
 
 def test_spoken_questions_ask_about_sounds_of_their_fold(corpus, tmp_path, monkeypatch):
@@ -196,7 +204,7 @@ def test_spoken_questions_ask_about_sounds_of_their_fold(corpus, tmp_path, monke
     monkeypatch.setattr(_spoken, "SIZES", {"train": 40, "dev": 20, "test": 20})
     monkeypatch.setattr(_spoken, "SHARDS", {"train": 1, "dev": 1, "test": 1})
     options = {"folds": (1,), "n_text": 6, "spoken": True}
-    paths = esc10.prepare(str(corpus), str(tmp_path / "out"), **options)
+    paths = esc10.Config(corpus=str(corpus), out=str(tmp_path / "out"), **options).prepare()
     speakers = {}
     for split, fold in (("train", "345"), ("dev", "2"), ("test", "1")):
         words = {row["audio"]: row for row in Manifest(paths[f"fold1/words_{split}"])}
@@ -216,7 +224,7 @@ def test_spoken_questions_ask_about_sounds_of_their_fold(corpus, tmp_path, monke
 
 
 def test_real_recordings(real_data, tmp_path):
-    paths = esc10.prepare(str(real_data / "esc10"), str(tmp_path), n_text=60)
+    paths = esc10.Config(corpus=str(real_data / "esc10"), out=str(tmp_path), n_text=60).prepare()
     sizes = [len(Manifest(paths[f"fold{fold}/test"])) for fold in range(1, 6)]
     assert sizes == [79, 79, 80, 80, 80]
     asked = Manifest(paths["fold1/questions_test"])

@@ -26,7 +26,7 @@ def corpus(tmp_path):
 
 
 def test_official_split(corpus, tmp_path):
-    paths = fsdd.prepare(str(corpus), str(tmp_path / "out"), n_dev=1)
+    paths = fsdd.Config(corpus=str(corpus), out=str(tmp_path / "out"), n_dev=1).prepare()
     official = {name: Manifest(paths[f"official/{name}"]) for name in ("train", "dev", "test")}
     assert {name: len(rows) for name, rows in official.items()} == {
         "train": 3 * 10 * 1,
@@ -40,7 +40,7 @@ def test_official_split(corpus, tmp_path):
 
 
 def test_strings_stay_within_speaker_and_split(corpus, tmp_path):
-    paths = fsdd.prepare(str(corpus), str(tmp_path / "out"), passes=2)
+    paths = fsdd.Config(corpus=str(corpus), out=str(tmp_path / "out"), passes=2).prepare()
     for split, indices in (("train", {5, 6}), ("test", {0, 1, 2, 3, 4})):
         rows = Manifest(paths[f"official/strings_{split}"])
         assert {row["speaker"] for row in rows} == set(SPEAKERS)
@@ -56,15 +56,17 @@ def test_strings_stay_within_speaker_and_split(corpus, tmp_path):
 
 
 def test_string_lengths(corpus, tmp_path):
-    paths = fsdd.prepare(str(corpus), str(tmp_path / "out"), min_digits=2, max_digits=4)
+    paths = fsdd.Config(
+        corpus=str(corpus), out=str(tmp_path / "out"), min_digits=2, max_digits=4
+    ).prepare()
     sizes = {len(row["text"].split()) for row in Manifest(paths["official/strings_train"])}
     assert sizes == {2, 3, 4}
     with pytest.raises(ValueError, match="min_digits"):
-        fsdd.prepare(str(corpus), str(tmp_path / "out"), min_digits=8)
+        fsdd.Config(corpus=str(corpus), out=str(tmp_path / "out"), min_digits=8).prepare()
 
 
 def test_leave_one_speaker_out(corpus, tmp_path):
-    paths = fsdd.prepare(str(corpus), str(tmp_path / "out"))
+    paths = fsdd.Config(corpus=str(corpus), out=str(tmp_path / "out")).prepare()
     for speaker in SPEAKERS:
         for prefix in ("", "strings_"):
             train = Manifest(paths[f"loso_{speaker}/{prefix}train"])
@@ -78,7 +80,7 @@ def test_leave_one_speaker_out(corpus, tmp_path):
 def test_same_bytes_again(corpus, tmp_path):
     digests = []
     for _ in range(2):
-        fsdd.prepare(str(corpus), str(tmp_path / "out"))
+        fsdd.Config(corpus=str(corpus), out=str(tmp_path / "out")).prepare()
         files = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
     assert digests[0] == digests[1]
@@ -88,16 +90,16 @@ def test_faults(corpus, tmp_path):
     (corpus / "recordings" / "notes.wav").write_bytes(b"")
     (corpus / "recordings" / "3_ann_2.wav").write_bytes(b"RIFF")
     with pytest.raises(ValueError, match="2 faults") as caught:
-        fsdd.prepare(str(corpus), str(tmp_path / "out"))
+        fsdd.Config(corpus=str(corpus), out=str(tmp_path / "out")).prepare()
     assert "notes.wav: is not named" in str(caught.value) and "3_ann_2.wav" in str(caught.value)
-    paths = fsdd.prepare(str(corpus), str(tmp_path / "out"), on_error="skip")
+    paths = fsdd.Config(corpus=str(corpus), out=str(tmp_path / "out"), on_error="skip").prepare()
     assert len(Manifest(paths["official/test"])) == 149
     with pytest.raises(ValueError, match="no <digit>"):
-        fsdd.prepare(str(tmp_path), str(tmp_path / "out"))
+        fsdd.Config(corpus=str(tmp_path), out=str(tmp_path / "out")).prepare()
 
 
 def test_real_recordings(real_data, tmp_path):
-    paths = fsdd.prepare(str(real_data / "fsdd"), str(tmp_path), passes=1)
+    paths = fsdd.Config(corpus=str(real_data / "fsdd"), out=str(tmp_path), passes=1).prepare()
     assert len(Manifest(paths["official/train"])) == 2700
     assert len(Manifest(paths["official/test"])) == 300
     assert sum(name.startswith("loso_") for name in paths) == 6 * 4

@@ -48,7 +48,7 @@ def test_bytes_are_unpacked_as_they_are_and_splits_joined(tmp_path):
     for k in range(2):
         save(tmp_path / f"in/data/train-0000{k}-of-00002.parquet", rows(3, 3 * k))
     save(tmp_path / "in/data/validation-00000-of-00001.parquet", rows(2))
-    made = hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    made = hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out")).prepare()
     assert list(made) == ["train", "validation"]
     train = Manifest(made["train"])
     assert train.ids == [f"train-{i:09d}" for i in range(6)]
@@ -61,13 +61,13 @@ def test_bytes_are_unpacked_as_they_are_and_splits_joined(tmp_path):
 
 def test_a_second_call_leaves_the_audio_that_is_there(tmp_path):
     save(tmp_path / "in/test.parquet", rows(2))
-    made = hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    made = hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out")).prepare()
     audio = tmp_path / "out/audio/test/test-000000000.flac"
     before, text = audio.stat().st_mtime_ns, made["test"].read_text()
-    hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out")).prepare()
     assert audio.stat().st_mtime_ns == before and made["test"].read_text() == text
     audio.write_bytes(b"cut")
-    hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+    hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out")).prepare()
     assert audio.read_bytes() == sound(0.2)
 
 
@@ -75,7 +75,9 @@ def test_paths_below_the_folder(tmp_path):
     (tmp_path / "in/wav").mkdir(parents=True)
     (tmp_path / "in/wav/a.wav").write_bytes(sound(0.5, "WAV"))
     save(tmp_path / "in/train.parquet", [{"id": "x", "audio": "wav/a.wav", "text": "hello"}])
-    row = Manifest(hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))["train"])[0]
+    row = Manifest(
+        hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out")).prepare()["train"]
+    )[0]
     assert row == {
         "id": "x", "audio": str(tmp_path / "in/wav/a.wav"), "duration": 0.5, "text": "hello",
         "start": 0.0,
@@ -86,7 +88,9 @@ def test_paths_below_the_folder(tmp_path):
 def test_text_alone_labels_kept_columns_and_a_task(tmp_path):
     save(tmp_path / "t.parquet", [{"text": "a", "label": 1, "n": 7}], labels=["dog", "rain"])
     options = {"text_column": "label", "keep": ("n",), "task": "copy", "lang": "en"}
-    made = hub.prepare(str(tmp_path / "t.parquet"), str(tmp_path / "out"), **options)
+    made = hub.Config(
+        path=str(tmp_path / "t.parquet"), out=str(tmp_path / "out"), **options
+    ).prepare()
     wanted = {"id": "t-000000000", "text": "rain", "lang": "en", "task": "copy", "n": 7}
     assert Manifest(made["t"])[0] == wanted
 
@@ -97,12 +101,12 @@ def test_columns_of_a_translation_and_of_a_question(tmp_path):
     save(tmp_path / "t.parquet", [asked | {"german": "tief", "ask": "is it", "any": ["yes", "no"]}])
     path, out = str(tmp_path / "t.parquet"), str(tmp_path / "out")
     options = {"keep": ("translation=german",), "lang": "en", "translation_lang": "de"}
-    made = hub.prepare(path, out, task="translate", **options)
+    made = hub.Config(path=path, out=out, task="translate", **options).prepare()
     row = Manifest(made["t"])[0]
     messages = translate.Config(source="en", target="de").messages(row)
     assert messages[1]["content"] == "tief" and "German" in messages[0]["content"][1]["text"]
     options = {"text_column": "answer", "keep": ("question=ask", "choices=any"), "task": "qa"}
-    row = Manifest(hub.prepare(path, out, **options)["t"])[0]
+    row = Manifest(hub.Config(path=path, out=out, **options).prepare()["t"])[0]
     assert qa.Config().messages(row)[0]["content"][1]["text"] == "is it"
     assert row["choices"] == ["yes", "no"] and row["text"] == "yes"
 
@@ -118,30 +122,30 @@ def test_an_address_is_read_as_far_as_needed(tmp_path):
     memory.pipe(f"{root}/test/0000.parquet", (tmp_path / "part.parquet").read_bytes())
     memory.pipe(f"{root}/a.wav", sound(0.4, "WAV"))
     address, out = f"memory:/{root}", str(tmp_path / "out")
-    made = hub.prepare(address, out)
+    made = hub.Config(path=address, out=out).prepare()
     assert Manifest(made["train"]).ids == ["00", "01", "02", "10", "11", "12"]
     assert Manifest(made["test"]).durations.tolist() == pytest.approx([0.4])
     memory.pipe(f"{root}/train/0001.parquet", b"PAR1 cut")
-    made = hub.prepare(address, out, splits=("train",), limit=2)
+    made = hub.Config(path=address, out=out, splits=("train",), limit=2).prepare()
     assert Manifest(made["train"]).ids == ["00", "01"], "the second file is not looked at"
     with pytest.raises(ValueError, match="0001.parquet: not a whole Parquet file"):
-        hub.prepare(address, out, splits=("train",))
+        hub.Config(path=address, out=out, splits=("train",)).prepare()
     with pytest.raises(ValueError, match="memory://nothing: cannot be opened"):
-        hub.prepare("memory://nothing", out)
+        hub.Config(path="memory://nothing", out=out).prepare()
 
 
 def test_subsets(tmp_path):
     for name in ("en", "de"):
         save(tmp_path / f"in/{name}/train/0000.parquet", rows(1))
     with pytest.raises(ValueError, match="train is in de, en; choose one with --subset"):
-        hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
-    made = hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"), subset="de")
+        hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out")).prepare()
+    made = hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out"), subset="de").prepare()
     assert len(Manifest(made["train"])) == 1
 
 
 def test_the_first_rows_alone(tmp_path):
     save(tmp_path / "in/train.parquet", rows(5))
-    made = hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"), limit=2)
+    made = hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out"), limit=2).prepare()
     assert len(Manifest(made["train"])) == 2
     assert len(list((tmp_path / "out/audio/train").iterdir())) == 2
 
@@ -153,9 +157,9 @@ def test_faults_name_file_and_row_and_can_be_skipped(tmp_path):
     save(tmp_path / "in/train.parquet", bad)
     folder, out = str(tmp_path / "in"), str(tmp_path / "out")
     with pytest.raises(ValueError, match=r"2 faults(.|\n)*train\.parquet, row 2: (.|\n)*, row 3: "):
-        hub.prepare(folder, out)
+        hub.Config(path=folder, out=out).prepare()
     assert not (tmp_path / "out/train.jsonl").exists()
-    made = hub.prepare(folder, out, on_error="skip")
+    made = hub.Config(path=folder, out=out, on_error="skip").prepare()
     assert Manifest(made["train"]).ids == ["train-000000000", "train-000000003"]
     assert len((tmp_path / "out/skipped.txt").read_text().splitlines()) == 2
 
@@ -174,16 +178,16 @@ def test_faults_name_file_and_row_and_can_be_skipped(tmp_path):
 def test_wrong_options_are_named(tmp_path, options, says):
     save(tmp_path / "in/train.parquet", rows(1))
     with pytest.raises(ValueError, match=says):
-        hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"), **options)
+        hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out"), **options).prepare()
 
 
 def test_neither_audio_nor_text_and_a_file_that_is_cut(tmp_path):
     save(tmp_path / "in/train.parquet", [{"x": 1}])
     with pytest.raises(ValueError, match="no column for audio or text among x"):
-        hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+        hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out")).prepare()
     (tmp_path / "in/train.parquet").write_bytes(b"PAR1 cut")
     with pytest.raises(ValueError, match="not a whole Parquet file"):
-        hub.prepare(str(tmp_path / "in"), str(tmp_path / "out"))
+        hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out")).prepare()
 
 
 def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
@@ -196,7 +200,9 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
         return str(tmp_path / "cache")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    made = hub.prepare("some/set", str(tmp_path / "out"), subset="en", revision="r")
+    made = hub.Config(
+        path="some/set", out=str(tmp_path / "out"), subset="en", revision="r"
+    ).prepare()
     assert len(Manifest(made["train"])) == 1
     assert asked["id"] == "some/set" and asked["revision"] == "r"
 
@@ -205,4 +211,4 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refused)
     with pytest.raises(ValueError, match="no/set: no such folder, and not .* the Hub: offline;"):
-        hub.prepare("no/set", str(tmp_path / "out"))
+        hub.Config(path="no/set", out=str(tmp_path / "out")).prepare()

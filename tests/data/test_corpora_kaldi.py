@@ -27,7 +27,7 @@ def segmented(data):
 
 
 def test_whole_recordings(data, tmp_path):
-    paths = kaldi.prepare(str(data), str(tmp_path / "out"), lang="en")
+    paths = kaldi.Config(corpus=str(data), out=str(tmp_path / "out"), lang="en").prepare()
     rows = Manifest(paths["train"])
     assert rows[0] == {
         "id": "rec1",
@@ -43,7 +43,7 @@ def test_whole_recordings(data, tmp_path):
 
 def test_segments(data, tmp_path):
     segmented(data)
-    rows = Manifest(kaldi.prepare(str(data), str(tmp_path / "out"))["train"])
+    rows = Manifest(kaldi.Config(corpus=str(data), out=str(tmp_path / "out")).prepare()["train"])
     assert [(row["id"], row["start"], row["duration"], row["text"]) for row in rows] == [
         ("a", 0.5, 0.75, "one"),
         ("b", 2.0, 2.0, "two"),
@@ -55,14 +55,16 @@ def test_a_folder_of_directories_and_a_root(data, tmp_path):
     (data / "wav.scp").write_text("rec1 rec1.wav\nrec2 rec2.wav\n")
     out = str(tmp_path / "out")
     with pytest.raises(ValueError, match="no such file"):
-        kaldi.prepare(str(tmp_path / "data"), out)
-    paths = kaldi.prepare(str(tmp_path / "data"), out, root=str(tmp_path / "data"))
+        kaldi.Config(corpus=str(tmp_path / "data"), out=out).prepare()
+    paths = kaldi.Config(
+        corpus=str(tmp_path / "data"), out=out, root=str(tmp_path / "data")
+    ).prepare()
     assert list(paths) == ["train"] and len(Manifest(paths["train"])) == 2
 
 
 def test_utt2dur_spares_the_headers(data, tmp_path):
     (data / "utt2dur").write_text("rec1 3.9\nrec2 2.0\n")
-    rows = Manifest(kaldi.prepare(str(data), str(tmp_path / "out"))["train"])
+    rows = Manifest(kaldi.Config(corpus=str(data), out=str(tmp_path / "out")).prepare()["train"])
     np.testing.assert_allclose(rows.durations, [3.9, 2.0])
 
 
@@ -89,9 +91,9 @@ def test_faults_name_file_and_line(data, tmp_path, name, line, message):
     lines = (data / name).read_text().splitlines()
     (data / name).write_text("\n".join([line, *lines[1:]]))
     with pytest.raises(ValueError, match=message):
-        kaldi.prepare(str(data), str(tmp_path / "out"))
+        kaldi.Config(corpus=str(data), out=str(tmp_path / "out")).prepare()
 
 
 def test_no_directory(tmp_path):
     with pytest.raises(ValueError, match="neither wav.scp"):
-        kaldi.prepare(str(tmp_path), str(tmp_path / "out"))
+        kaldi.Config(corpus=str(tmp_path), out=str(tmp_path / "out")).prepare()

@@ -33,14 +33,16 @@ def test_tree(tmp_path, suffix):
     tree(tmp_path / "LibriSpeech", suffix=suffix)
     tree(tmp_path / "LibriSpeech", split="train-clean-5", suffix=suffix)
     (tmp_path / "LibriSpeech" / "SPEAKERS.TXT").write_text("; comment\n84 | F | dev-clean | 8 | X")
-    paths = librispeech.prepare(str(tmp_path), str(tmp_path / "out"))
+    paths = librispeech.Config(corpus=str(tmp_path), out=str(tmp_path / "out")).prepare()
     assert sorted(paths) == ["dev-clean", "train-clean-5"]
     rows = Manifest(paths["dev-clean"])
     assert rows.ids == [f"84-121123-000{number}" for number in range(3)]
     np.testing.assert_allclose(rows.durations, [0.5, 1.0, 1.5], atol=1e-6)
     assert rows[1]["text"] == "HELLO WORLD 1"
     assert rows[1]["speaker"] == "84" and rows[1]["gender"] == "F" and rows[1]["lang"] == "en"
-    one = librispeech.prepare(str(tmp_path), str(tmp_path / "one"), splits=("dev-clean",))
+    one = librispeech.Config(
+        corpus=str(tmp_path), out=str(tmp_path / "one"), splits=("dev-clean",)
+    ).prepare()
     assert list(one) == ["dev-clean"]
 
 
@@ -52,7 +54,7 @@ def test_faults_are_listed_with_file_and_line(tmp_path):
         file.write("84-121123-0000 AGAIN\n")
     out = tmp_path / "out"
     with pytest.raises(ValueError) as caught:
-        librispeech.prepare(str(tmp_path / "corpus"), str(out))
+        librispeech.Config(corpus=str(tmp_path / "corpus"), out=str(out)).prepare()
     message = str(caught.value)
     assert message.startswith("4 faults")
     assert "84-121123.trans.txt:2: no audio for 84-121123-0001" in message
@@ -60,7 +62,9 @@ def test_faults_are_listed_with_file_and_line(tmp_path):
     assert "84-121123.trans.txt:4: no audio for 84-121123-0000" in message
     assert "84-121123-0009.flac: no line of 84-121123.trans.txt" in message
     assert not out.exists(), "nothing is written when it stops"
-    paths = librispeech.prepare(str(tmp_path / "corpus"), str(out), on_error="skip")
+    paths = librispeech.Config(
+        corpus=str(tmp_path / "corpus"), out=str(out), on_error="skip"
+    ).prepare()
     assert Manifest(paths["dev-clean"]).ids == ["84-121123-0000"]
     assert len((out / "skipped.txt").read_text().splitlines()) == 4
 
@@ -68,13 +72,17 @@ def test_faults_are_listed_with_file_and_line(tmp_path):
 def test_wrong_folders_and_words(tmp_path):
     tree(tmp_path / "corpus")
     with pytest.raises(ValueError, match="does not exist"):
-        librispeech.prepare(str(tmp_path / "none"), "out")
+        librispeech.Config(corpus=str(tmp_path / "none"), out="out").prepare()
     with pytest.raises(ValueError, match="it has dev-clean"):
-        librispeech.prepare(str(tmp_path / "corpus"), "out", splits=("test-clean",))
+        librispeech.Config(
+            corpus=str(tmp_path / "corpus"), out="out", splits=("test-clean",)
+        ).prepare()
     with pytest.raises(ValueError, match="no <split>"):
-        librispeech.prepare(str(tmp_path / "corpus" / "dev-clean" / "84"), "out")
+        librispeech.Config(
+            corpus=str(tmp_path / "corpus" / "dev-clean" / "84"), out="out"
+        ).prepare()
     with pytest.raises(ValueError, match="'stop' or 'skip'"):
-        librispeech.prepare(str(tmp_path / "corpus"), "out", on_error="ignore")
+        librispeech.Config(corpus=str(tmp_path / "corpus"), out="out", on_error="ignore").prepare()
     with pytest.raises(ValueError, match="no split is called dev"):
         librispeech.download(str(tmp_path), ("dev",))
 
@@ -133,20 +141,23 @@ def test_download_with_a_wrong_checksum_or_no_network(tmp_path, server):
         fetch(Archive("31/x.tar.gz", "00"), server, tmp_path / "got", "LibriSpeech/dev-clean")
     assert not list((tmp_path / "got").iterdir())
     with pytest.raises(OSError, match="is there a network"):
-        librispeech.prepare(
-            str(tmp_path / "got"), "out", download=True, mirror="http://127.0.0.1:9/resources"
-        )
+        librispeech.Config(
+            corpus=str(tmp_path / "got"),
+            out="out",
+            download=True,
+            mirror="http://127.0.0.1:9/resources",
+        ).prepare()
 
 
 def test_real_trees(real_data, tmp_path):
-    paths = librispeech.prepare(
-        str(real_data / "LibriSpeech"), str(tmp_path), splits=("dev-clean",)
-    )
+    paths = librispeech.Config(
+        corpus=str(real_data / "LibriSpeech"), out=str(tmp_path), splits=("dev-clean",)
+    ).prepare()
     rows = Manifest(paths["dev-clean"])
     assert len(rows) == 2703
     assert rows.durations.sum() / 3600 == pytest.approx(5.388, abs=0.005)
     assert rows[rows.find("84-121123-0000")]["text"].startswith("GO DO YOU HEAR")
     # Here only some utterances of each chapter are kept, so all others are faults.
     flac = str(real_data / "librispeech_flac")
-    paths = librispeech.prepare(flac, str(tmp_path / "flac"), on_error="skip")
+    paths = librispeech.Config(corpus=flac, out=str(tmp_path / "flac"), on_error="skip").prepare()
     assert len(Manifest(paths["dev-clean"])) == 40

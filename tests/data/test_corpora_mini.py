@@ -18,7 +18,7 @@ SMALL = {"hours": 0.0012, "n_dev": 2, "n_test": 4, "n_text": 50, "seed": 3}
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     out = tmp_path_factory.mktemp("mini")
-    return out, mini.prepare(str(out), workers=2, **SMALL)
+    return out, mini.Config(out=str(out), workers=2, **SMALL).prepare()
 
 
 def test_what_is_written(corpus):
@@ -43,7 +43,7 @@ def test_complete_corpus_is_left_alone(corpus):
 
 def test_same_bytes_for_any_number_of_workers(corpus, tmp_path):
     out, _ = corpus
-    mini.prepare(str(tmp_path), workers=1, **SMALL)
+    mini.Config(out=str(tmp_path), workers=1, **SMALL).prepare()
     assert _digests(tmp_path) == _digests(out)
 
 
@@ -123,5 +123,5 @@ def test_fft_convolution_is_convolution():
 )
 def test_options_that_make_no_sense(tmp_path, options):
     with pytest.raises(ValueError, match="wanted"):
-        mini.prepare(str(tmp_path), **options)
+        mini.Config(out=str(tmp_path), **options).prepare()
     assert not list(tmp_path.iterdir())

@@ -29,7 +29,7 @@ def corpus(tmp_path):
 
 
 def test_segments(corpus, tmp_path):
-    paths = must_c.prepare(str(corpus), str(tmp_path / "out"), target="de")
+    paths = must_c.Config(corpus=str(corpus), out=str(tmp_path / "out"), target="de").prepare()
     assert sorted(paths) == ["dev", "tst-COMMON"]
     rows = Manifest(paths["tst-COMMON"])
     assert rows.ids == ["ted_1_0000", "ted_1_0001", "ted_2_0000"]
@@ -44,9 +44,9 @@ def test_segments(corpus, tmp_path):
         "translation": "Ein Hund.",
         "translation_lang": "de",
     }
-    inside = must_c.prepare(
-        str(corpus / "en-de"), str(tmp_path / "o"), target="de", splits=("dev",)
-    )
+    inside = must_c.Config(
+        corpus=str(corpus / "en-de"), out=str(tmp_path / "o"), target="de", splits=("dev",)
+    ).prepare()
     assert list(inside) == ["dev"] and len(Manifest(inside["dev"])) == 3
 
 
@@ -61,7 +61,7 @@ def test_segments(corpus, tmp_path):
 )
 def test_what_is_not_there(corpus, tmp_path, options, says):
     with pytest.raises(ValueError, match=says):
-        must_c.prepare(str(corpus), str(tmp_path / "out"), **options)
+        must_c.Config(corpus=str(corpus), out=str(tmp_path / "out"), **options).prepare()
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,6 @@ def test_what_is_not_there(corpus, tmp_path, options, says):
 def test_faults(corpus, tmp_path, file, text, says):
     (corpus / "en-de/data/dev/txt" / file).write_text(text)
     with pytest.raises(ValueError, match=says):
-        must_c.prepare(str(corpus), str(tmp_path / "out"), target="de", splits=("dev",))
+        must_c.Config(
+            corpus=str(corpus), out=str(tmp_path / "out"), target="de", splits=("dev",)
+        ).prepare()

@@ -35,7 +35,7 @@ def found(path):
 
 
 def test_own_errors_and_answers_to_other_instructions(decodes, tmp_path):
-    path = pairs.prepare(decodes, str(tmp_path / "out"))["pairs"]
+    path = pairs.Config(decodes=decodes, out=str(tmp_path / "out")).prepare()["pairs"]
     assert found(path) == {
         "asr-u1-own": ("two", "too"),
         "asr-u0-other": ("one", "eins"),
@@ -54,7 +54,7 @@ def test_a_pair_keeps_the_task_it_was_decoded_under(decodes, tmp_path):
     path = tmp_path / "exp/de/decode.json"
     facts = json.loads(path.read_text()) | {"options": {"task": {"name": "translate"}}}
     path.write_text(json.dumps(facts))
-    made = Manifest(pairs.prepare(decodes, str(tmp_path / "out"))["pairs"])
+    made = Manifest(pairs.Config(decodes=decodes, out=str(tmp_path / "out")).prepare()["pairs"])
     assert {row["id"].split("-")[0]: row["task"] for row in made} == {
         "asr": "asr",
         "de": "translate",
@@ -62,9 +62,12 @@ def test_a_pair_keeps_the_task_it_was_decoded_under(decodes, tmp_path):
 
 
 def test_kinds_limit_and_seed(decodes, tmp_path):
-    own = pairs.prepare(decodes, str(tmp_path / "a"), kinds=("own",))["pairs"]
+    own = pairs.Config(decodes=decodes, out=str(tmp_path / "a"), kinds=("own",)).prepare()["pairs"]
     assert found(own) == {"asr-u1-own": ("two", "too")}
-    few = [pairs.prepare(decodes, str(tmp_path / f"b{s}"), limit=3, seed=s) for s in (0, 0, 1)]
+    few = [
+        pairs.Config(decodes=decodes, out=str(tmp_path / f"b{s}"), limit=3, seed=s).prepare()
+        for s in (0, 0, 1)
+    ]
     ids = [Manifest(made["pairs"]).ids for made in few]
     assert len(ids[0]) == 3 and ids[0] == ids[1] != ids[2]
 
@@ -72,10 +75,10 @@ def test_kinds_limit_and_seed(decodes, tmp_path):
 def test_bad_input(decodes, tmp_path):
     out = str(tmp_path / "out")
     with pytest.raises(ValueError, match="no --decodes"):
-        pairs.prepare((), out)
+        pairs.Config(decodes=(), out=out).prepare()
     with pytest.raises(ValueError, match="no pairs called hers"):
-        pairs.prepare(decodes, out, kinds=("hers",))
+        pairs.Config(decodes=decodes, out=out, kinds=("hers",)).prepare()
     with pytest.raises(ValueError, match="not a whole decode"):
-        pairs.prepare((str(tmp_path),), out)
+        pairs.Config(decodes=(str(tmp_path),), out=out).prepare()
     with pytest.raises(ValueError, match="no pair: every answer is right"):
-        pairs.prepare(decodes[1:], out)
+        pairs.Config(decodes=decodes[1:], out=out).prepare()

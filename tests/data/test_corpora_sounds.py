@@ -34,7 +34,7 @@ def clotho(tmp_path):
 
 
 def test_clotho_aqa_every_answer_trains_and_most_people_s_is_tested(clotho, tmp_path):
-    paths = clotho_aqa.prepare(str(clotho), str(tmp_path / "out"))
+    paths = clotho_aqa.Config(corpus=str(clotho), out=str(tmp_path / "out")).prepare()
     rows = {name: list(Manifest(path)) for name, path in paths.items()}
     assert {name: len(part) for name, part in rows.items()} == {
         "train": 9, "dev": 3, "test": 3, "test_unanimous": 1
@@ -52,23 +52,25 @@ def test_clotho_aqa_every_answer_trains_and_most_people_s_is_tested(clotho, tmp_
 
 
 def test_clotho_aqa_one_kind_alone(clotho, tmp_path):
-    paths = clotho_aqa.prepare(str(clotho), str(tmp_path / "out"), kind="yes_no")
+    paths = clotho_aqa.Config(
+        corpus=str(clotho), out=str(tmp_path / "out"), kind="yes_no"
+    ).prepare()
     assert [len(Manifest(path)) for path in paths.values()] == [3, 1, 1, 1]
     with pytest.raises(ValueError, match="wanted 'yes_no', 'open'"):
-        clotho_aqa.prepare(str(clotho), str(tmp_path / "out"), kind="binary")
+        clotho_aqa.Config(corpus=str(clotho), out=str(tmp_path / "out"), kind="binary").prepare()
 
 
 def test_clotho_aqa_faults_name_file_and_line(clotho, tmp_path):
     table = clotho / "clotho_aqa_test.csv"
     table.write_text(table.read_text() + "test rain.wav,Is it wet?,,yes\n")
     with pytest.raises(ValueError, match="clotho_aqa_test.csv:11: nothing in answer"):
-        clotho_aqa.prepare(str(clotho), str(tmp_path / "out"))
+        clotho_aqa.Config(corpus=str(clotho), out=str(tmp_path / "out")).prepare()
     table.write_text(table.read_text().replace("QuestionText", "question"))
     with pytest.raises(ValueError, match="no column QuestionText; it has file_name, question"):
-        clotho_aqa.prepare(str(clotho), str(tmp_path / "out"))
+        clotho_aqa.Config(corpus=str(clotho), out=str(tmp_path / "out")).prepare()
     table.unlink()
     with pytest.raises(ValueError, match="no such table"):
-        clotho_aqa.prepare(str(clotho), str(tmp_path / "out"))
+        clotho_aqa.Config(corpus=str(clotho), out=str(tmp_path / "out")).prepare()
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def captions(tmp_path):
 
 
 def test_audiocaps_has_one_row_a_clip_with_all_its_captions(captions, tmp_path):
-    paths = audiocaps.prepare(str(captions), str(tmp_path / "out"))
+    paths = audiocaps.Config(corpus=str(captions), out=str(tmp_path / "out")).prepare()
     rows = {name: list(Manifest(path)) for name, path in paths.items()}
     assert {name: len(part) for name, part in rows.items()} == {"train": 3, "dev": 3, "test": 3}
     assert [row["id"] for row in rows["test"]] == [
@@ -106,7 +108,9 @@ def test_audiocaps_has_one_row_a_clip_with_all_its_captions(captions, tmp_path):
 def test_audiocaps_goes_on_without_what_is_gone(captions, tmp_path):
     (captions / "test" / "20.wav").unlink()
     with pytest.raises(ValueError, match=r"test.csv:12: no sound of UDGBjjwyaqE"):
-        audiocaps.prepare(str(captions), str(tmp_path / "out"))
-    paths = audiocaps.prepare(str(captions), str(tmp_path / "out"), on_error="skip")
+        audiocaps.Config(corpus=str(captions), out=str(tmp_path / "out")).prepare()
+    paths = audiocaps.Config(
+        corpus=str(captions), out=str(tmp_path / "out"), on_error="skip"
+    ).prepare()
     assert len(Manifest(paths["test"])) == 2
     assert "UDGBjjwyaqE" in (tmp_path / "out" / "skipped.txt").read_text()

@@ -44,7 +44,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def corpus(table, tmp_path_factory):
     out = tmp_path_factory.mktemp("tatoeba")
-    return out, tatoeba.prepare(str(table), str(out), source="deu", **SMALL)
+    return out, tatoeba.Config(corpus=str(table), out=str(out), source="deu", **SMALL).prepare()
 
 
 def test_what_is_written(corpus):
@@ -75,7 +75,7 @@ def test_voices_and_sentences_of_dev_and_test_are_unheard(corpus):
 def test_a_complete_corpus_is_left_alone(corpus, table):
     out, paths = corpus
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    assert tatoeba.prepare(str(table), str(out), source="deu", **SMALL) == paths
+    assert tatoeba.Config(corpus=str(table), out=str(out), source="deu", **SMALL).prepare() == paths
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
 
 
@@ -121,7 +121,7 @@ def test_reading(table, tmp_path):
 )
 def test_options_that_make_no_sense(table, tmp_path, options, says):
     with pytest.raises(ValueError, match=says):
-        tatoeba.prepare(str(table), str(tmp_path), **{**SMALL, **options})
+        tatoeba.Config(corpus=str(table), out=str(tmp_path), **{**SMALL, **options}).prepare()
     assert not list(tmp_path.iterdir())
 
 
@@ -136,19 +136,19 @@ def test_transcripts_take_the_place_of_the_audio(tmp_path):
     hyp.write_text(json.dumps({"id": "1", "hyp": "sad"}) + "\n")
     given = {"corpus": str(hyp.parent), "references": str(tmp_path / "test.jsonl")}
     with pytest.raises(ValueError, match="nothing recognised for 1 of .*, as 0"):
-        transcripts.prepare(out=str(tmp_path / "out"), **given)
+        transcripts.Config(out=str(tmp_path / "out"), **given).prepare()
     hyp.write_text(hyp.read_text() + json.dumps({"id": "0", "hyp": ""}) + "\n")
-    found = Manifest(transcripts.prepare(out=str(tmp_path / "out"), **given)["test"])
+    found = Manifest(transcripts.Config(out=str(tmp_path / "out"), **given).prepare()["test"])
     languages = {"lang": "en", "translation": "gesagt", "translation_lang": "de"}
     assert list(found) == [
         {"id": "0", "text": "", **languages},
         {"id": "1", "text": "sad", **languages},
     ]
-    said = transcripts.prepare(given["references"], str(tmp_path / "said"))
+    said = transcripts.Config(references=given["references"], out=str(tmp_path / "said")).prepare()
     assert [row["text"] for row in Manifest(said["test"])] == ["said", "said"]
     hyp.write_text("{}\n")
     with pytest.raises(ValueError, match=r"hyp.jsonl:1: not a decoding result"):
-        transcripts.prepare(out=str(tmp_path / "out"), **given)
+        transcripts.Config(out=str(tmp_path / "out"), **given).prepare()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 def prepared(folder, name, text, **options):
     (folder / name).write_text(text)
-    paths = tsv.prepare(str(folder / name), str(folder / "out"), **options)
+    paths = tsv.Config(corpus=str(folder / name), out=str(folder / "out"), **options).prepare()
     return Manifest(paths[(folder / name).stem])
 
 
@@ -81,7 +81,7 @@ def test_a_folder_of_tables_leaves_out_other_lists(folder):
     (folder / "train.tsv").write_text("path\tsentence\na.wav\thello\n")
     (folder / "test.tsv").write_text("path\tsentence\nb.wav\tgood bye\n")
     (folder / "reported.tsv").write_text("reason\tdate\nnoise\ttoday\n")
-    paths = tsv.prepare(str(folder), str(folder / "out"))
+    paths = tsv.Config(corpus=str(folder), out=str(folder / "out")).prepare()
     assert sorted(paths) == ["test", "train"]
 
 
@@ -111,8 +111,10 @@ def test_empty_table(folder):
 def test_real_table(real_data, tmp_path):
     table = real_data / "misc_audio" / "manifest.tsv"
     with pytest.raises(ValueError, match="aeneas_mono.zero.wav: it holds no samples"):
-        tsv.prepare(str(table), str(tmp_path))
-    rows = Manifest(tsv.prepare(str(table), str(tmp_path), on_error="skip")["manifest"])
+        tsv.Config(corpus=str(table), out=str(tmp_path)).prepare()
+    rows = Manifest(
+        tsv.Config(corpus=str(table), out=str(tmp_path), on_error="skip").prepare()["manifest"]
+    )
     assert len(rows) > 50 and "formats-jfk_16k" in rows.ids
     skipped = (tmp_path / "skipped.txt").read_text()
     assert "lyra_invalid.wav: libsndfile cannot read it" in skipped

@@ -16,7 +16,6 @@ https://github.com/cdjkim/audiocaps
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
 from speechllm.data.corpora._table import read_csv
@@ -55,11 +54,6 @@ class Config:
                 if (entry := _entry(rows, sounds, theirs, places[key], found))
             ]
         return finish(self.out, entries, found)
-
-
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write the manifests; see Config. Returns them by name."""
-    return Config(corpus=corpus, out=out, **options).prepare()
 
 
 def _entry(rows: list[dict], sounds: Path, split: str, where: str, found: Faults) -> Entry | None:

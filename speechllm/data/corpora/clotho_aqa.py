@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
 from speechllm.data.corpora._table import read_csv
@@ -81,11 +80,6 @@ class Config:
             places.setdefault(key, where)
         asked = [Asked(*key, tuple(given), places[key]) for key, given in answers.items()]
         return [one for one in asked if self.kind in ("", one.kind)]
-
-
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write the manifests; see Config. Returns them by name."""
-    return Config(corpus=corpus, out=out, **options).prepare()
 
 
 def _each(asked: Asked, folder: Path) -> Iterator[Entry]:

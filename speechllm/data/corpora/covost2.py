@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllm.data import languages
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
+from speechllm.tasks import languages
 
 SPLITS = ("train", "dev", "test")
 Row = tuple[str, dict[str, str]]  # where it stands, its fields by column
@@ -94,11 +94,6 @@ class Config:
         row |= {"speaker": fields["client_id"]} if fields.get("client_id") else {}
         row |= {"lang": self.source, "translation": translation, "translation_lang": self.target}
         yield Entry(row, where)
-
-
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write a manifest for each split; see Config. Returns them by split."""
-    return Config(corpus=corpus, out=out, **options).prepare()
 
 
 def _table(path: Path, wanted: tuple[str, ...], found: Faults) -> list[Row]:

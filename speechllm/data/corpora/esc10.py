@@ -25,7 +25,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -109,11 +108,6 @@ class Config:
 
     def _rng(self, what: str) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32(f"{self.seed} {what}".encode()))
-
-
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write the manifests of all folds; see Config. Returns them by name ("fold1/train")."""
-    return Config(corpus=corpus, out=out, **options).prepare()
 
 
 def _check(config: Config) -> None:

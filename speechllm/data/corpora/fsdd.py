@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -102,11 +101,6 @@ class Config:
             parts.append(order[start : start + size])
             start += size
         return parts
-
-
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write the manifests of all splits; see Config. Returns them by name ("official/train")."""
-    return Config(corpus=corpus, out=out, **options).prepare()
 
 
 def _recordings(corpus: str, found: Faults) -> list[Recording]:

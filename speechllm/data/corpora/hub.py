@@ -27,11 +27,12 @@ from tqdm import tqdm
 
 import features
 from speechllm import config
-from speechllm.data import languages, manifest
+from speechllm.data import manifest
 from speechllm.data.corpora._build import Faults
 from speechllm.data.corpora._parquet import Place, labels
 from speechllm.data.corpora.tsv import NAMES
 from speechllm.data.rows import faults
+from speechllm.tasks import languages
 
 SPLITS = ()  # as the files are called
 # What files begin with, where their name does not say what they are.
@@ -180,11 +181,6 @@ class Config:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         return path
-
-
-def prepare(path: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write a manifest for each split; see Config. Returns them by split."""
-    return Config(path=path, out=out, **options).prepare()
 
 
 def _suffix(data: bytes) -> str:

@@ -68,11 +68,6 @@ class Config:
         return row | ({"lang": self.lang} if self.lang else {})
 
 
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write a manifest for each data directory; see Config. Returns them by directory name."""
-    return Config(corpus=corpus, out=out, **options).prepare()
-
-
 def _table(path: Path, found: Faults) -> dict[str, tuple[str, str]]:
     """Key to (rest of the line, place); empty if there is no such file."""
     table: dict[str, tuple[str, str]] = {}

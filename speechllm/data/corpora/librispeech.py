@@ -14,7 +14,6 @@ V. Panayotov et al., LibriSpeech: an ASR corpus based on public domain audio boo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
 from speechllm.data.corpora._download import Archive, fetch
@@ -69,11 +68,6 @@ class Config:
         if not there:
             raise ValueError(f"{folder}: no <split>/<speaker>/<chapter>/*.trans.txt in it")
         return list(self.splits) or there
-
-
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write a manifest for each split of the tree; see Config. Returns them by split."""
-    return Config(corpus=corpus, out=out, **options).prepare()
 
 
 def download(folder: str, splits: tuple[str, ...], mirror: str = MIRROR) -> None:

@@ -11,7 +11,6 @@ stage, none of them in dev or test. The same options give the same bytes.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -54,11 +53,6 @@ class Config(_speech.Settings):
         manifest.write(manifests["text"], text_rows)
         mark.write()
         return manifests
-
-
-def prepare(out: str, **options: Any) -> dict[str, Path]:
-    """Make the corpus under `out`; see Config. Returns the manifests train, dev, test and text."""
-    return Config(out=out, **options).prepare()
 
 
 def _crowd(split: str, _: list[Utterance], rng: np.random.Generator) -> list[Utterance]:

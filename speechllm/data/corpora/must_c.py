@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllm.data import languages
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
+from speechllm.tasks import languages
 
 SPLITS = ("train", "dev", "tst-COMMON", "tst-HE")
 KEYS = ("wav", "offset", "duration")
@@ -103,11 +103,6 @@ class Config:
         row |= {"start": float(segment["offset"]), "duration": float(segment["duration"])}
         row |= {"text": text, "speaker": str(segment.get("speaker_id", "")), "lang": self.source}
         return row | {"translation": translation, "translation_lang": self.target}
-
-
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write a manifest for each split; see Config. Returns them by split."""
-    return Config(corpus=corpus, out=out, **options).prepare()
 
 
 def _segments(path: Path) -> list[Any]:

@@ -69,11 +69,6 @@ class Config:
                         yield {**kept, "id": id, "rejected": " ".join(wrong[kind].split())}
 
 
-def prepare(decodes: tuple[str, ...], out: str, **options: Any) -> dict[str, Path]:
-    """Write pairs.jsonl; see Config. Returns it by its name."""
-    return Config(decodes=tuple(decodes), out=out, **options).prepare()
-
-
 def _read(folder: Path) -> list[dict]:
     """The rows that a decode answered, with `chosen` (the reference) and `hyp`."""
     try:

@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from speechllm.data import languages, manifest
+from speechllm.data import manifest
 from speechllm.data.corpora import _cast, _pairs, _speech
 from speechllm.data.corpora._build import folder_of
 from speechllm.data.corpora._cast import Utterance, cast
 from speechllm.data.corpora._pairs import Pair
+from speechllm.tasks import languages
 
 SPLITS = ("train", "dev", "test", "text", "text_dev")
 VERSION = 1  # of what is made; raise it with any change of sentences, voices or sound
@@ -109,11 +110,6 @@ class Config(_speech.Settings):
                 "name one of them, or say with columns what they are"
             )
         return source, codes[1 - codes.index(source)]
-
-
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Make the corpus under `out`; see Config. Returns the manifests by name."""
-    return Config(corpus=corpus, out=out, **options).prepare()
 
 
 def _check(config: Config) -> None:

@@ -52,10 +52,5 @@ class Config:
         return texts
 
 
-def prepare(references: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write the manifest; see Config. Returns it by name."""
-    return Config(references=references, out=out, **options).prepare()
-
-
 def _text_row(row: dict[str, Any], text: str) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in HEARD} | {"text": text}

@@ -123,11 +123,6 @@ class Config:
         }
 
 
-def prepare(corpus: str, out: str, **options: Any) -> dict[str, Path]:
-    """Write a manifest for each table; see Config. Returns them by the tables' names."""
-    return Config(corpus=corpus, out=out, **options).prepare()
-
-
 def _rows(table: Path) -> Iterator[tuple[str, list[str]]]:
     """(place, values) of each line. Quotes of a CSV may hold newlines; those of a TSV may not."""
     if table.suffix == ".csv":

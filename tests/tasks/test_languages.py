@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechllm.data import languages
+from speechllm.tasks import languages
 
 
 def test_codes_and_names():

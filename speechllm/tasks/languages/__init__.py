@@ -1,7 +1,7 @@
 """Languages by their codes: ISO 639-1 ("de"), 639-3 ("deu") and with a region ("pt-BR", "sv_SE").
 
 Prompts name languages, corpora and manifests have codes. The list is ISO 639-1, 183 languages, each
-with its code of three letters.
+with its code of three letters. A folder, since each file of this room is a task.
 """
 
 import re
