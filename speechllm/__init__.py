@@ -22,9 +22,8 @@ def load(folder):
         ValueError: the folder is no experiment, stage or model folder, or not a whole one.
     """
     from speechllm.models import store
-    from speechllm.train import checkpoint
 
-    return store.load(checkpoint.final(folder))
+    return store.load(store.find(folder))
 
 
 def __getattr__(name):

@@ -12,7 +12,7 @@ from speechllm.data import manifest, mixing
 from speechllm.data.manifest import Manifest
 from speechllm.decode import run as decoding
 from speechllm.models import store, tiny
-from speechllm.train import checkpoint, loop
+from speechllm.train import loop
 from speechllm.train.run import Run
 from speechllm.train.stages import stages
 
@@ -50,7 +50,7 @@ def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
     assert [s["steps"] for s in summary.stages.values()] == [tiny.STEPS] * len(plan)
     losses = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(0 < v["loss"] < 1e4 for v in losses if "loss" in v)
-    again, model = store.load(checkpoint.chosen(tmp_path / plan[-1].name, "last"))
+    again, model = store.load(store.chosen(tmp_path / plan[-1].name, "last"))
     assert again.preset.tables["encoder"] == system.preset.tables["encoder"]
     hyp = tmp_path / "hyp.jsonl"
     options = decoding.Options(workers=0, max_tokens_per_s=4.0)

@@ -177,10 +177,9 @@ def _show(args: argparse.Namespace) -> None:
     from speechllm.data.show import show
     from speechllm.models import store
     from speechllm.models.system import System
-    from speechllm.train import checkpoint
 
     if Path(args.preset).is_dir():
-        system = store.system_of(checkpoint.final(args.preset))
+        system = store.system_of(store.find(args.preset))
     else:
         system = System.open(config.load(args.preset), args.tokenizer)
     print(show(system, args.manifest, args.id, args.plot))

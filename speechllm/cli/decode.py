@@ -84,13 +84,12 @@ def asked(system, changes: list[str]):
 def run(args: argparse.Namespace) -> None:
     """Decode each manifest, heard in each way."""
     from speechllm.models import store
-    from speechllm.train import checkpoint
 
     jobs = [(manifest, audio) for manifest in args.manifest for audio in args.audio]
     if args.out and len(jobs) > 1:
         raise ValueError(f"--out is for one manifest, heard in one way; got {len(jobs)}")
     where = device(args.device)
-    folder = checkpoint.final(args.model)
+    folder = store.find(args.model)
     system, model = store.load(folder)
     system = asked(system, args.set)
     model.to(where)

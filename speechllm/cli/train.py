@@ -99,11 +99,12 @@ def run(args: argparse.Namespace) -> int:
 
     from speechllm import config, provenance
     from speechllm.data.manifest import Manifest
+    from speechllm.models import store
     from speechllm.models.system import System
-    from speechllm.train import checkpoint, loop
+    from speechllm.train import loop
     from speechllm.train.run import Run
 
-    start = checkpoint.final(args.preset) if Path(args.preset).is_dir() else None
+    start = store.find(args.preset) if Path(args.preset).is_dir() else None
     preset = config.load(start / "preset.toml" if start else args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")

@@ -2,6 +2,9 @@
 
     preset.toml  tokenizer/  model.safetensors  [objectives.safetensors]  checkpoint.json
 
+An experiment keeps such folders as `EXP/STAGE/step-00000120/`; `stages.json` gives the order of the
+stages and what each hands on, `EXP/STAGE/best.json` the best step. `find` says which one to use.
+
 Weights of pretrained parts that were never trained are not copied into the folder; they come from
 where the preset says. Everything else must be there, and nothing besides.
 """
@@ -9,6 +12,7 @@ where the preset says. Everything else must be there, and nothing besides.
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +28,54 @@ from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
 from speechllm.models.shards import read_into
 from speechllm.models.system import System
+
+STEP = re.compile(r"step-(\d{8})$")
+
+
+def checkpoints(stage_folder: Path) -> list[Path]:
+    """List the whole checkpoints of a stage, oldest first."""
+    found = stage_folder.glob("step-*") if stage_folder.is_dir() else []
+    return sorted(f for f in found if STEP.match(f.name))
+
+
+def chosen(stage_folder: Path, keep: str) -> Path:
+    """Return the checkpoint of a stage that goes on: its best or its last.
+
+    Raises:
+        ValueError: the stage has no checkpoint.
+    """
+    found = checkpoints(stage_folder)
+    if not found:
+        raise ValueError(f"{stage_folder}: no checkpoint yet; train first")
+    best = stage_folder / "best.json"
+    if keep == "best" and best.exists():
+        step = json.loads(best.read_text())["step"]
+        found = [f for f in found if f.name == f"step-{step:08d}"] or found
+    return found[-1]
+
+
+def find(experiment: Path) -> Path:
+    """Return the checkpoint to use: the folder itself, a stage's best, or of the newest stage.
+
+    Raises:
+        ValueError: there is none.
+    """
+    experiment = Path(experiment)
+    if (experiment / "checkpoint.json").exists():
+        return experiment
+    if checkpoints(experiment):
+        return chosen(experiment, "best")
+    order = experiment / "stages.json"
+    if not order.exists():
+        hint = "; speechllm import makes one of it" if (experiment / "config.json").exists() else ""
+        raise ValueError(
+            f"{experiment} is neither an experiment nor a checkpoint of speechllm{hint}"
+        )
+    entries = json.loads(order.read_text())
+    begun = [e for e in entries if checkpoints(experiment / e["name"])]
+    if not begun:
+        raise ValueError(f"{experiment}: no checkpoint yet; train first")
+    return chosen(experiment / begun[-1]["name"], begun[-1]["keep"])
 
 
 def state(

@@ -5,8 +5,6 @@ all as safetensors. `EXP/STAGE/best.json` names the best step. A run killed anyw
 save, leaves the checkpoint before it.
 """
 
-import json
-import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +15,6 @@ from speechllm import config, provenance
 from speechllm.models import store
 from speechllm.train import optim
 from speechllm.train.stages import Learner, Stage
-
-STEP = re.compile(r"step-(\d{8})$")
 
 
 @dataclass
@@ -33,12 +29,6 @@ class Progress:
     errors: list = field(default_factory=list)
 
 
-def folders(stage_folder: Path) -> list[Path]:
-    """List the whole checkpoints of a stage, oldest first."""
-    found = stage_folder.glob("step-*") if stage_folder.is_dir() else []
-    return sorted(f for f in found if STEP.match(f.name))
-
-
 def save(folder: Path, system, learner: Learner, optimizer, learning, trained, progress) -> None:
     """Save a checkpoint at `progress.step`, and drop those that are neither newest nor best."""
     target = folder / f"step-{progress.step:08d}"
@@ -50,25 +40,9 @@ def save(folder: Path, system, learner: Learner, optimizer, learning, trained, p
         }
         store.save(target, system, tensors, {"trained": trained, "progress": vars(progress)})
     provenance.write_json(folder / "best.json", {"step": progress.best_step})
-    for old in folders(folder):
+    for old in store.checkpoints(folder):
         if old.name not in (target.name, f"step-{progress.best_step:08d}"):
             shutil.rmtree(old)
-
-
-def chosen(folder: Path, keep: str) -> Path:
-    """Return the checkpoint of a stage that goes on: its best or its last.
-
-    Raises:
-        ValueError: the stage has no checkpoint.
-    """
-    found = folders(folder)
-    if not found:
-        raise ValueError(f"{folder}: no checkpoint yet; train first")
-    best = folder / "best.json"
-    if keep == "best" and best.exists():
-        step = json.loads(best.read_text())["step"]
-        found = [f for f in found if f.name == f"step-{step:08d}"] or found
-    return found[-1]
 
 
 def load_weights(folder: Path, system, learner: Learner) -> None:
@@ -85,7 +59,7 @@ def resume(folder: Path, system, learner: Learner, optimizer, learning) -> Progr
     Raises:
         ValueError: the checkpoint was made by another preset (the differing settings are listed).
     """
-    found = folders(folder)
+    found = store.checkpoints(folder)
     if not found:
         return Progress()
     same_preset(found[-1], system.preset, folder.name)
@@ -133,31 +107,7 @@ def _flat(tables, where: str = "") -> dict:
     return {key: value for found in inside for key, value in found.items()}
 
 
-def final(experiment: Path) -> Path:
-    """Return the checkpoint to decode with: itself, a stage's best, or of the newest stage.
-
-    Raises:
-        ValueError: nothing to decode with.
-    """
-    experiment = Path(experiment)
-    if (experiment / "checkpoint.json").exists():
-        return experiment
-    if folders(experiment):
-        return chosen(experiment, "best")
-    order = experiment / "stages.json"
-    if not order.exists():
-        hint = "; speechllm import makes one of it" if (experiment / "config.json").exists() else ""
-        raise ValueError(
-            f"{experiment} is neither an experiment nor a checkpoint of speechllm{hint}"
-        )
-    entries = json.loads(order.read_text())
-    begun = [e for e in entries if folders(experiment / e["name"])]
-    if not begun:
-        raise ValueError(f"{experiment}: no checkpoint yet; train first")
-    return chosen(experiment / begun[-1]["name"], begun[-1]["keep"])
-
-
 def write_order(experiment: Path, stages: list[Stage]) -> None:
-    """Note the stages' order and what each hands on, for `final`."""
+    """Note the stages' order and what each hands on, for `store.find`."""
     entries = [{"name": s.name, "keep": s.keep, "steps": s.steps} for s in stages]
     provenance.write_json(experiment / "stages.json", entries)

@@ -52,7 +52,7 @@ def train(run: Run, until: str = "") -> Summary:
         job = StageRun(run, stage, number, learner, trained, log)
         job.go()
         summary.add(stage.name, job.progress)
-        kept = checkpoint.chosen(run.out / stage.name, stage.keep)
+        kept = store.chosen(run.out / stage.name, stage.keep)
         checkpoint.load_weights(kept, run.system, learner)
         log.say(f"stage {stage.name}: done, goes on from {kept.name}")
     log.end()

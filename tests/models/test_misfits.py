@@ -101,13 +101,12 @@ def test_media_written_as_text_and_media_of_another_kind(tmp_path):
 
 def test_folders_of_the_wrong_kind(tmp_path):
     """One of ours for import, a published one for decoding, a tokenizer that is not there."""
-    from speechllm.models import importing
+    from speechllm.models import importing, store
     from speechllm.models.llm import load_tokenizer
-    from speechllm.train import checkpoint
 
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="nor a checkpoint of speechllm; speechllm import makes"):
-        checkpoint.final(tmp_path)
+        store.find(tmp_path)
     (tmp_path / "checkpoint.json").write_text("{}")
     with pytest.raises(ValueError, match="is a model folder of ours already: decode or train it"):
         importing.bring(str(tmp_path), tmp_path / "out")

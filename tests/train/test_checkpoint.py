@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from speechllm.train import checkpoint, loop
+from speechllm.models import store
+from speechllm.train import loop
 
 
 def stage_of(folder, steps, best=None):
@@ -21,12 +22,12 @@ def stage_of(folder, steps, best=None):
 
 def test_best_and_last(tmp_path):
     folder = stage_of(tmp_path / "a", (3, 6), best=3)
-    assert checkpoint.chosen(folder, "best").name == "step-00000003"
-    assert checkpoint.chosen(folder, "last").name == "step-00000006"
+    assert store.chosen(folder, "best").name == "step-00000003"
+    assert store.chosen(folder, "last").name == "step-00000006"
     lost = stage_of(tmp_path / "b", (3, 6), best=2)
-    assert checkpoint.chosen(lost, "best").name == "step-00000006"
+    assert store.chosen(lost, "best").name == "step-00000006"
     with pytest.raises(ValueError, match="no checkpoint yet; train first"):
-        checkpoint.chosen(tmp_path / "c", "last")
+        store.chosen(tmp_path / "c", "last")
 
 
 def test_what_an_experiment_is_decoded_with(tmp_path):
@@ -34,13 +35,13 @@ def test_what_an_experiment_is_decoded_with(tmp_path):
     order = [{"name": name, "keep": keep} for name, keep in (("a", "best"), ("b", "last"))]
     (tmp_path / "stages.json").write_text(json.dumps([*order, {"name": "c", "keep": "best"}]))
     stage_of(tmp_path / "a", (1, 2), best=1)
-    assert checkpoint.final(tmp_path).name == "step-00000001"
+    assert store.find(tmp_path).name == "step-00000001"
     second = stage_of(tmp_path / "b", (1, 2), best=1)
-    assert checkpoint.final(tmp_path) == second / "step-00000002"
-    assert checkpoint.final(tmp_path / "a").name == "step-00000001"
-    assert checkpoint.final(second / "step-00000001") == second / "step-00000001"
+    assert store.find(tmp_path) == second / "step-00000002"
+    assert store.find(tmp_path / "a").name == "step-00000001"
+    assert store.find(second / "step-00000001") == second / "step-00000001"
     with pytest.raises(ValueError, match="neither an experiment nor a checkpoint"):
-        checkpoint.final(tmp_path / "d")
+        store.find(tmp_path / "d")
 
 
 @pytest.mark.parametrize(("losses", "best"), [((2.0, 1.0), 6), ((1.0, 2.0), 3)])
@@ -48,5 +49,5 @@ def test_the_best_has_the_lowest_validation_loss(make_run, tmp_path, monkeypatch
     found = iter(losses)
     monkeypatch.setattr(loop.StageRun, "validation", lambda self: {"valid": {"loss": next(found)}})
     loop.train(make_run(tmp_path), until="encoder")
-    assert checkpoint.chosen(tmp_path / "encoder", "best").name == f"step-{best:08d}"
-    assert checkpoint.chosen(tmp_path / "encoder", "last").name == "step-00000006"
+    assert store.chosen(tmp_path / "encoder", "best").name == f"step-{best:08d}"
+    assert store.chosen(tmp_path / "encoder", "last").name == "step-00000006"

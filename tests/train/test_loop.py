@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from speechllm.data import loader
 from speechllm.models import store
 from speechllm.objectives.ctc import CTC
-from speechllm.train import checkpoint, loop, optim
+from speechllm.train import loop, optim
 from speechllm.train.stages import Learner, stages
 
 
 def weights(folder):
     """Return all tensors of an experiment's final checkpoint, with heads and optimiser."""
-    final = checkpoint.final(folder)
+    final = store.find(folder)
     files = sorted(final.glob("*.safetensors"))
     return {f"{f.stem}/{k}": v for f in files for k, v in load_file(f).items()}
 
@@ -118,8 +118,8 @@ def test_the_log_of_a_resumed_run_has_each_step_once(make_run, tmp_path, monkeyp
 
 
 def test_what_is_frozen_stays_and_what_learns_moves(uninterrupted, make_run):
-    first = checkpoint.chosen(uninterrupted / "encoder", "best")
-    last = checkpoint.chosen(uninterrupted / "tune", "best")
+    first = store.chosen(uninterrupted / "encoder", "best")
+    last = store.chosen(uninterrupted / "tune", "best")
     a, b = load_file(first / "model.safetensors"), load_file(last / "model.safetensors")
     moved = {
         k.split(".")[0] + (".lora" if "lora_" in k else "")
@@ -163,7 +163,7 @@ def test_a_full_disk_keeps_what_there_is(make_run, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "save_file", full)
     with pytest.raises(OSError, match="the disk is full: free some space and resume"):
         loop.train(make_run(tmp_path))
-    assert [f.name for f in checkpoint.folders(tmp_path / "encoder")] == ["step-00000003"]
+    assert [f.name for f in store.checkpoints(tmp_path / "encoder")] == ["step-00000003"]
     assert not list(tmp_path.glob("**/.*tmp"))
 
 
@@ -253,7 +253,7 @@ def test_soft_tokens_start_at_the_norm_of_text_until_the_adapter_has_learned(mak
     preset = replace(run.system.preset, tables={**run.system.preset.tables, "stage": [tune, lora]})
     run.system = replace(run.system, preset=preset)
     loop.train(run)
-    folders = [checkpoint.final(tmp_path / name) for name in ("tune", "lora")]
+    folders = [store.find(tmp_path / name) for name in ("tune", "lora")]
     files = [load_file(folder / "model.safetensors") for folder in folders]
     scales = [tensors["adapter.norm.norm.weight"] for tensors in files]
     assert torch.equal(*scales) and scales[0].std() > 0, "the first stage has trained it"
@@ -273,7 +273,7 @@ def test_sigkill_and_the_same_command_again(tiny, uninterrupted, tmp_path):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-c", SCRIPT, *command(tiny, tmp_path / "exp")]
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, text=True)
-    while not checkpoint.folders(tmp_path / "exp" / "encoder") and process.poll() is None:
+    while not store.checkpoints(tmp_path / "exp" / "encoder") and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()

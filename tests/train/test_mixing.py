@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from speechllm.data import augment, mixing
 from speechllm.data.manifest import Manifest, write
-from speechllm.train import checkpoint, loop
+from speechllm.models import store
+from speechllm.train import loop
 from speechllm.train.stages import stages
 
 TEXT = "{weight=1,task={name='copy'}}"
@@ -47,7 +48,7 @@ def lines(folder):
 
 
 def weights(folder):
-    files = sorted(checkpoint.final(folder).glob("*.safetensors"))
+    files = sorted(store.find(folder).glob("*.safetensors"))
     return {f"{f.stem}/{k}": v for f in files for k, v in load_file(f).items()}
 
 

@@ -12,7 +12,7 @@ from speechllm.decode.run import Options, decode
 from speechllm.models import store
 from speechllm.models.fusion.cross_attention import Config
 from speechllm.models.llm import Config as LLMConfig
-from speechllm.train import checkpoint, loop
+from speechllm.train import loop
 
 H, V = 32, 60
 PLAIN = {"hidden_size": H, "intermediate_size": 48, "num_hidden_layers": 4}
@@ -332,7 +332,7 @@ def test_a_system_trains_saves_and_decodes(make_run, tmp_path):
         "stage.tune.train=['adapter.*','fusion.*']",
     )
     loop.train(run)
-    folder = checkpoint.final(tmp_path / "run")
+    folder = store.find(tmp_path / "run")
     held = load_file(folder / "model.safetensors")
     gates = [name for name in held if name.startswith("fusion.") and name.endswith("_gate")]
     assert len(gates) == 4 and all(held[name].any() for name in gates)
