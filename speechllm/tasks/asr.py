@@ -5,20 +5,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Config:
-    """Prompts (one is drawn an example in training, the first is used in decoding)."""
+    """Settings of the question.
+
+    prompt: one is drawn an example in training, the first is used in decoding; "" asks nothing.
+    audio_first: the audio stands before the prompt.
+    turn: whose turn the prompt stands in, "user" beside the audio or "system" before it.
+    """
 
     prompt: tuple[str, ...] = ("Transcribe speech to text.",)
     audio_first: bool = True
+    turn: str = "user"
 
     metric = "wer"
+
+    def __post_init__(self):
+        if self.turn not in ("user", "system"):
+            raise ValueError(f"turn: wanted 'user' or 'system', got {self.turn!r}")
+        if not self.prompt:
+            raise ValueError('prompt: wanted at least one, e.g. [""] to ask nothing')
 
     def messages(self, row: dict, rng=None) -> list[dict]:
         """Turn a manifest row into chat messages; `rng` draws the prompt, None takes the first."""
         prompt = self.prompt[int(rng.integers(len(self.prompt))) if rng is not None else 0]
-        parts = [sound(row), {"type": "text", "text": prompt}] if prompt else [sound(row)]
-        if not self.audio_first:
-            parts.reverse()
+        before = [{"role": "system", "content": prompt}] if prompt and self.turn == "system" else []
+        words = [{"type": "text", "text": prompt}] if prompt and self.turn == "user" else []
+        parts = [sound(row), *words] if self.audio_first else [*words, sound(row)]
         return [
+            *before,
             {"role": "user", "content": parts},
             {"role": "assistant", "content": row["text"]},
         ]

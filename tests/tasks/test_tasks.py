@@ -137,3 +137,13 @@ def test_one_of_several_descriptions_is_drawn_in_training():
     assert caption.Config().messages(row)[-1]["content"] == "a"
     assert caption.Config().messages(ROW)[-1]["content"] == ROW["text"]
     assert row["text"] == "a"
+
+
+def test_asr_prompt_can_be_the_system_turn():
+    task = asr.Config(prompt=("Repeat:",), turn="system")
+    system, user, answer = task.messages({"audio": "a.wav", "text": "hi"})
+    assert system == {"role": "system", "content": "Repeat:"}
+    assert [part["type"] for part in user["content"]] == ["audio"]
+    assert answer["content"] == "hi"
+    with pytest.raises(ValueError, match="turn: wanted 'user' or 'system', got 'both'"):
+        asr.Config(turn="both")
