@@ -1,7 +1,6 @@
 """What stands beside every number: command, commit, hardware, versions, time, memory."""
 
 import importlib.metadata
-import json
 import os
 import platform
 import resource
@@ -76,10 +75,3 @@ def facts(**more) -> dict:
         "date": time.strftime("%Y-%m-%d"),
         **more,
     }
-
-
-def write_json(path: Path, values: dict | list) -> None:
-    """Write JSON atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(values, indent=1) + "\n")
-    os.replace(temporary, path)

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> None:
 def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: str) -> None:
     from tqdm import tqdm
 
-    from speechllm import config, provenance
+    from speechllm import config, files, provenance
     from speechllm.data import examples
     from speechllm.data.manifest import Manifest
     from speechllm.decode.run import Options, decode
@@ -130,7 +130,7 @@ def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: 
             options=dataclasses.asdict(options),
             **dataclasses.asdict(tally),
         )
-        provenance.write_json(out / "decode.json", facts)
+        files.write_json(out / "decode.json", facts)
     speed = f", RTFx {tally.rtfx:.1f}" if tally.audio_s else ""
     print(
         f"{out / 'hyp.jsonl'}: {tally.n_utterances} utterances decoded, "

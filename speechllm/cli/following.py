@@ -23,18 +23,18 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print a line an instruction."""
-    from speechllm import provenance
+    from speechllm import files
     from speechllm.score.following import follow
 
-    files = {}
+    paths = {}
     for pair in args.decode:
         kind, equals, path = pair.partition("=")
         if not equals or not Path(path).exists():
             raise ValueError(f"wanted KIND=DECODE, an existing decode; got {pair!r}")
-        files[kind] = Path(path) / "hyp.jsonl" if Path(path).is_dir() else Path(path)
-    found = follow(files, args.normaliser, args.seed)
+        paths[kind] = Path(path) / "hyp.jsonl" if Path(path).is_dir() else Path(path)
+    found = follow(paths, args.normaliser, args.seed)
     for one in found:
         print(one)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        provenance.write_json(args.out / "following.json", [vars(one) for one in found])
+        files.write_json(args.out / "following.json", [vars(one) for one in found])

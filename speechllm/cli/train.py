@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     import accelerate
     import torch
 
-    from speechllm import config, provenance
+    from speechllm import config, files, provenance
     from speechllm.data.manifest import Manifest
     from speechllm.models import store
     from speechllm.models.system import System
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
             data=digests,
             **dataclasses.asdict(summary),
         )
-        provenance.write_json(args.out / "run.json", facts)
+        files.write_json(args.out / "run.json", facts)
         for error in summary.errors:
             print(f"skipped: {error}")
         print(

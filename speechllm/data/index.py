@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from speechllm.data.atomic import atomic
+from speechllm import files
 from speechllm.data.columns import Column, File
 from speechllm.data.rows import faults, kind, seconds
 
@@ -123,7 +123,7 @@ def load(side: Path, wanted: tuple[int, int]) -> Index:
 
 def _save(index: Index, side: Path) -> None:
     facts = {"stamp": index.stamp, "n": len(index), "firsts": index.firsts}
-    with atomic(side, binary=True) as file:
+    with files.writing(side, binary=True) as file:
         file.write(FORMAT + json.dumps(facts).encode() + b"\n")
         for name, dtype in DTYPES.items():
             file.write(bytes(_aligned(file.tell()) - file.tell()))

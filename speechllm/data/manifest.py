@@ -20,7 +20,6 @@ N = number of examples.
 
 import bisect
 import difflib
-import hashlib
 import json
 import os
 import weakref
@@ -30,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from speechllm.data.atomic import atomic
+from speechllm import files
 from speechllm.data.index import Builder, hash_of, open_index, parse, refuse_duplicates, stamp
 from speechllm.data.rows import faults, map_paths
 
@@ -106,9 +105,8 @@ class Manifest(Sequence[dict[str, Any]]):
         raise ValueError(f"{self.path} has no example with the id {id!r}; {hint}")
 
     def digest(self) -> str:
-        """First 12 hexadecimal digits of the file's SHA-256, to stand beside a result."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        """Say which file this is, to stand beside a result."""
+        return files.digest(self.path)
 
     def subset(self, indices: Iterable[int]) -> "Manifest":
         """A manifest of these positions in this order, on the same file and index."""
@@ -181,7 +179,7 @@ def write(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
     path = Path(path)
     folder = os.path.abspath(path.parent) + os.sep
     builder = Builder()
-    with atomic(path) as file:
+    with files.writing(path) as file:
         for number, row in enumerate(rows, start=1):
             if fault := next(faults(row), None):
                 named = f" (id {row['id']!r})" if isinstance(row, dict) and "id" in row else ""

@@ -11,9 +11,7 @@ where the preset says. Everything else must be there, and nothing besides.
 
 import errno
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
-from speechllm import config
+from speechllm import config, files
 from speechllm.models.hub import some
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
@@ -127,34 +125,18 @@ def write(folder: Path, system: System, fills: dict[str, Callable], facts: dict)
         OSError: the disk is full or not writable; nothing half-written is left behind.
     """
     folder = Path(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        system.tokenizer.save_pretrained(temporary / "tokenizer")
-        (temporary / "preset.toml").write_text(system.preset.dump())
-        for stem, fill in fills.items():
-            fill(temporary / f"{stem}.safetensors")
-        (temporary / "checkpoint.json").write_text(json.dumps(facts, indent=1))
-        for file in (f for f in temporary.rglob("*") if f.is_file()):
-            _sync(file)
-        os.rename(temporary, folder)
-        _sync(folder.parent)
+        with files.new_folder(folder) as unfinished:
+            system.tokenizer.save_pretrained(unfinished / "tokenizer")
+            (unfinished / "preset.toml").write_text(system.preset.dump(), "utf-8")
+            for stem, fill in fills.items():
+                fill(unfinished / f"{stem}.safetensors")
+            facts_text = json.dumps(facts, indent=1)
+            (unfinished / "checkpoint.json").write_text(facts_text, "utf-8")
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
         hint = "the disk is full: free some space and resume" if full else str(error)
         raise OSError(f"could not save {folder}: {hint}; earlier checkpoints are whole") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    """Force a file or a folder's entries to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def facts(folder: Path) -> dict:

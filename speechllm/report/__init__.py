@@ -32,9 +32,9 @@ def results(
     Raises:
         ValueError: a file of an experiment is broken (named, with line), or nothing can be written.
     """
+    from speechllm import files
     from speechllm.report import collect, markdown
     from speechllm.report import page as pages
-    from speechllm.score import _files
 
     declared = dict(declared or {})
     experiments = [collect.read(folder) for folder in exp_dirs]
@@ -50,7 +50,7 @@ def results(
     ]
     text = markdown.write(experiments, title)
     if out is not None:
-        _files.save(Path(out), text)
+        files.write_text(Path(out), text)
     if page is not None:
-        _files.save(Path(page), pages.write(experiments, title, Path(page)))
+        files.write_text(Path(page), pages.write(experiments, title, Path(page)))
     return text

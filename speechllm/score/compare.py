@@ -6,12 +6,12 @@
 The two paired tests of `intervals.py` over the utterances that both files must hold.
 """
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
 
-from speechllm.score import _files, _metric, _read, intervals
+from speechllm import files
+from speechllm.score import _metric, _read, intervals
 
 
 def compare_files(
@@ -51,5 +51,5 @@ def write(found: intervals.Paired, metric: str, name_b: str, folder: str | Path)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     values = {"metric": metric, "against": name_b, "line": str(found), **asdict(found)}
-    _files.save(folder / f"{name}.json", json.dumps(values, indent=1))
+    files.write_json(folder / f"{name}.json", values)
     return folder / f"{name}.json"

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from speechllm import files
 from speechllm.score import (
     _edit,
-    _files,
     _metric,
     _page,
     _read,
@@ -144,9 +144,9 @@ def score_file(
     utterances = _read.read(hyp_path, manifest, missing, keys, fields)
     module = _metric.fitted(module, utterances, clean)
     scored = score_utterances(utterances, module, clean)
-    sources = {"hyp": Path(hyp_path).name, "hyp_sha256": _files.digest(hyp_path)}
+    sources = {"hyp": Path(hyp_path).name, "hyp_sha256": files.digest(hyp_path)}
     if manifest is not None:
-        sources |= {"manifest": Path(manifest).name, "manifest_sha256": _files.digest(manifest)}
+        sources |= {"manifest": Path(manifest).name, "manifest_sha256": files.digest(manifest)}
     result = _summarise(scored, metric, module, clean, context or {}, sources, seed)
     if out_dir is not None:
         write(result, out_dir)
@@ -221,7 +221,7 @@ def write(result: Result, out_dir: str | Path) -> None:
     module = metric_module(result.metric)
     names = [sclite.utterance_id(s.utterance.id, s.utterance.speaker) for s in result.utterances]
     aligned = [align(s, module) for s in result.utterances]
-    files = {
+    texts = {
         "ref.trn": sclite.trn([(n, s.ref) for n, s in zip(names, result.utterances, strict=True)]),
         "hyp.trn": sclite.trn([(n, s.hyp) for n, s in zip(names, result.utterances, strict=True)]),
         "alignments.txt": "\n".join(
@@ -232,9 +232,9 @@ def write(result: Result, out_dir: str | Path) -> None:
         "score.json": result.to_json(),
     }
     if hasattr(module, "plain_files"):
-        files |= module.plain_files([s.utterance for s in result.utterances])
-    for name, text in files.items():
-        _files.save(folder / name, text)
+        texts |= module.plain_files([s.utterance for s in result.utterances])
+    for name, text in texts.items():
+        files.write_text(folder / name, text)
 
 
 def align(s: Scored, module) -> tuple[list[str], list[str], list[_edit.Step]]:

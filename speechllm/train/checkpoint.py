@@ -11,7 +11,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from speechllm import config, provenance
+from speechllm import config, files
 from speechllm.models import store
 from speechllm.train import optim
 from speechllm.train.stages import Learner, Stage
@@ -39,7 +39,7 @@ def save(folder: Path, system, learner: Learner, optimizer, learning, trained, p
             "optimizer": optim.state(optimizer, learning),
         }
         store.save(target, system, tensors, {"trained": trained, "progress": vars(progress)})
-    provenance.write_json(folder / "best.json", {"step": progress.best_step})
+    files.write_json(folder / "best.json", {"step": progress.best_step})
     for old in store.checkpoints(folder):
         if old.name not in (target.name, f"step-{progress.best_step:08d}"):
             shutil.rmtree(old)
@@ -110,4 +110,4 @@ def _flat(tables, where: str = "") -> dict:
 def write_order(experiment: Path, stages: list[Stage]) -> None:
     """Note the stages' order and what each hands on, for `store.find`."""
     entries = [{"name": s.name, "keep": s.keep, "steps": s.steps} for s in stages]
-    provenance.write_json(experiment / "stages.json", entries)
+    files.write_json(experiment / "stages.json", entries)

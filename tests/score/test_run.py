@@ -168,8 +168,8 @@ def test_a_full_disk_leaves_the_old_score(hyp, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run._files.os, "fsync", full)
-    with pytest.raises(ValueError, match="cannot be written: No space left"):
+    monkeypatch.setattr(run.files.os, "fsync", full)
+    with pytest.raises(OSError, match="ref.trn: cannot be written: No space left"):
         run.score_file(hyp, "cer", out_dir=tmp_path / "score")
     assert (tmp_path / "score/score.txt").read_text() == before
     assert not list((tmp_path / "score").glob(".*"))

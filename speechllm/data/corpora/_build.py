@@ -15,8 +15,8 @@ from typing import Any
 from tqdm import tqdm
 
 import features
+from speechllm import files
 from speechllm.data import manifest
-from speechllm.data.atomic import atomic
 from speechllm.data.rows import faults
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Faults:
                 f"{len(self.messages)} faults; mend them, or go on without them (--on-error skip):"
                 f"\n  {shown}{more}"
             )
-        with atomic(skipped) as file:
+        with files.writing(skipped) as file:
             file.writelines(f"{message}\n" for message in self.messages)
         _log.warning("skipped %d, listed in %s:\n  %s%s", len(self.messages), skipped, shown, more)
 

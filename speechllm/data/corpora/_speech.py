@@ -19,7 +19,7 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
-from speechllm.data.atomic import atomic
+from speechllm import files
 from speechllm.data.corpora import _room
 from speechllm.data.corpora._cast import Utterance
 from speechllm.data.corpora._espeak import Espeak
@@ -54,7 +54,7 @@ class Mark:
     def is_there(self) -> bool:
         """Say whether the corpus was completed with these options."""
         try:
-            return json.loads(self.path.read_text()) == self.options
+            return files.read_json(self.path) == self.options
         except (OSError, ValueError):
             return False
 
@@ -64,8 +64,7 @@ class Mark:
 
     def write(self) -> None:
         """Say that it is complete."""
-        with atomic(self.path) as file:
-            json.dump(self.options, file, indent=1)
+        files.write_json(self.path, self.options)
 
 
 def check(config: Settings) -> None:

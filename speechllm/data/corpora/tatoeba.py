@@ -13,13 +13,13 @@ the same bytes.
 Pairs: https://tatoeba.org (CC BY 2.0 FR), or https://www.manythings.org/anki.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from speechllm import files
 from speechllm.data import manifest
 from speechllm.data.corpora import _cast, _pairs, _speech
 from speechllm.data.corpora._build import folder_of
@@ -62,7 +62,7 @@ class Config(_speech.Settings):
         _check(self)
         out = Path(self.out).absolute()
         manifests = {name: out / f"{name}.jsonl" for name in SPLITS}
-        digest = hashlib.sha256(table.read_bytes()).hexdigest()[:16]
+        digest = files.digest(table)
         mark = _speech.Mark(out, VERSION, replace(self, corpus=digest))
         if mark.is_there() and all(path.exists() for path in manifests.values()):
             return manifests
