@@ -55,12 +55,12 @@ def tables(args, threads: int) -> None:
     import frontend_stored
     import torch
 
-    from features import fast
+    from features import kernel
 
     torch.set_num_threads(threads)
     clock = time.process_time if threads == 1 else time.perf_counter
     cpu = torch.backends.cpu.get_cpu_capability()
-    print(f"\n{threads} thread(s), {cpu}, torch {version('torch')}; {fast.status().split(' (')[0]}")
+    print(f"\n{threads} thread(s), {cpu}, torch {version('torch')}; {_kernel(kernel)}")
     waves = peers.waves(args.data, 20 if args.quick else 200 // threads)
     long = peers.long(waves, 120 if args.quick else 3600 if threads == 1 else 600)
     for title, rows in groups(peers, args.only).items():
@@ -79,6 +79,11 @@ def tables(args, threads: int) -> None:
         frontend_gpu.race(functools.partial(table.compare, "GPU, 64 x 15 s"), args.rounds)
     if args.only in "stored":
         frontend_stored.race(args, peers, clock, threads)
+
+
+def _kernel(kernel) -> str:
+    native, _ = kernel.load()
+    return f"C kernel {native.name}" if native else "no C kernel"
 
 
 def groups(peers, only: str) -> dict:

@@ -1,30 +1,26 @@
 """The fast path on a CPU: the chain as a C kernel, 16 frames at a time, one frame a SIMD lane.
 
 `run` is all that the torch path knows of it: it does the work, or answers False where it cannot (no
-compiler, another device, another number format, an option it was not taught), and torch goes on.
-The kernel (native/frontend.c) is general; what makes it a preset is a plan: window, places of the
+library, another device, another number format, an option it was not taught), and torch goes on. The
+kernel (native/frontend.c) is general; what makes it a preset is a plan: window, places of the
 samples, twiddles, mel weights, made here once for each set of options. It holds no state, starts no
 thread, writes into the caller's output, and keeps one scratch of some 50 KB a thread.
-FEATURES_FAST=0 turns it off.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from features import _compile, tables, windows
+from features import kernel, tables, windows
 from features.options import Spectral, Wave
 
-SOURCE = Path(__file__).parent / "native" / "frontend.c"
 # options that the kernel carries out, or the torch path before and after it
 KNOWN = frozenset(
     "sampling_rate frame_length_ms frame_shift_ms n_fft snip_edges center drop_last pad_to_s "
@@ -82,41 +78,18 @@ def alone(o: Spectral | Wave) -> Callable[[np.ndarray], np.ndarray] | None:
     return compute if plan else None
 
 
-def status() -> str:
-    """One line for `speechllm doctor`: active, or why not and what to do."""
-    library, place = _library()
-    if library:
-        return f"C kernel active, {library.features_width()} frames at a time ({place})"
-    return f"C kernel absent, torch computes features some 4 times slower: {place}"
-
-
-class _Struct(ctypes.Structure):
-    """`Plan` of native/frontend.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in (
-            "length shift columns first repeat_edge half stages live gap bins rows ceps dim center "
-            "magnitude log energy"
-        ).split()),
-        *((name, ctypes.c_float) for name in ("preemphasis", "floor", "energy_scale")),
-        *((name, ctypes.c_void_p) for name in (
-            "places window radix twiddle split slot row_start bin weight dct"
-        ).split()),
-    ]  # fmt: skip
-
-
 class _Plan:
     """Constants of one set of options; many threads may share it."""
 
-    def __init__(self, library: ctypes.CDLL, **values):
+    def __init__(self, native: kernel.Kernel, **values):
         arrays = {k: np.ascontiguousarray(v) for k, v in values.items() if np.ndim(v)}
         self._kept = arrays  # the struct holds bare addresses
-        self._struct = _Struct(**{k: v for k, v in values.items() if k not in arrays})
+        self._struct = kernel.Plan(**{k: v for k, v in values.items() if k not in arrays})
         for name, array in arrays.items():
             setattr(self._struct, name, array.ctypes.data)
         self._address = ctypes.byref(self._struct)
-        self._function = library.features_run
-        self._scratch = library.features_scratch(self._address)
+        self._function = native.run
+        self._scratch = native.scratch(self._address)
 
     def run(self, wave: int, n: int, n_padded: int, frames: int, out: int, step: int) -> None:
         """Call the kernel: addresses of wave and output, samples, frames, floats between rows."""
@@ -136,22 +109,6 @@ def _plain(x: torch.Tensor) -> bool:
     )
 
 
-@functools.cache
-def _library() -> tuple[ctypes.CDLL | None, str]:
-    """The compiled kernel and its place; or None and the reason."""
-    if os.environ.get("FEATURES_FAST", "1") == "0":
-        return None, "FEATURES_FAST=0 turns it off; unset it"
-    library, place = _compile.load(SOURCE)
-    if library:
-        library.features_width.restype = library.features_scratch.restype = ctypes.c_int64
-        library.features_run.restype = None
-        number, address = ctypes.c_int64, ctypes.c_void_p
-        library.features_run.argtypes = [
-            address, address, number, number, number, address, number, address,
-        ]  # fmt: skip
-    return library, place
-
-
 @functools.lru_cache(maxsize=64)
 def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
     """The plan for options, None where the kernel cannot carry them out."""
@@ -161,17 +118,17 @@ def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
     energy = o.use_energy and not o.num_ceps  # in a column of its own, or in place of a bin
     if odd or late or energy or not radix:
         return None
-    library, _ = _library()
-    if library is None:
+    native, _ = kernel.load()
+    if native is None:
         return None
     slot, made = _slots(radix), tables.make(o)
     bank = np.eye(o.fft_length // 2 + 1) if made.bank is None else made.bank.T.numpy()
     cosine = np.zeros((1, 1), np.float32) if made.cosine is None else made.cosine.T.numpy()
     row, column = np.nonzero(bank)
     hops = -(-o.frame_length // o.frame_shift)
-    columns = library.features_width() + hops - 1
+    columns = native.width + hops - 1
     return _Plan(
-        library,
+        native,
         length=o.frame_length, shift=o.frame_shift, columns=columns,
         first=o.first_sample(0) if first is None else first, repeat_edge=int(not o.center),
         half=o.fft_length // 2, stages=len(radix), gap=GAP, live=(o.frame_length + 1) // 2,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 # One thread: the order of float sums, and so the last bit, depends on the number of threads; and
 # several test processes with many threads each are slow.
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest  # noqa: E402
 

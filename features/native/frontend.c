@@ -7,10 +7,12 @@
    split; power spectra take the place of the complex ones; the mel bank is a list of its weights
    that are not zero. The block, 45 KB for N = 512 and W = 16, stays in the nearest caches.
 
-   features/fast.py makes the plan (tables, places, twiddles) and calls `features_run`. */
+   features/fast.py makes the plan (tables, places, twiddles) and calls `features_run_VARIANT`;
+   setup.py compiles this file once a variant. */
+
+#include "frontend.h"
 
 #include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
 #if defined(__AVX512F__)
@@ -33,23 +35,6 @@
 typedef float V __attribute__((vector_size(4 * W)));
 typedef float Loose __attribute__((vector_size(4 * W), aligned(4), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * W)));
-
-typedef struct {
-    int64_t length, shift, columns;      /* of a frame; columns of the transposed table */
-    int64_t first, repeat_edge;          /* first sample of frame 0; 1: 1 0 | 0 1 2, 0: 2 1 | 0 1 2 */
-    int64_t half, stages, live;          /* N / 2; passes; complex inputs that are not padding */
-    int64_t gap;                         /* vectors between the parts of the first pass */
-    int64_t bins, rows, ceps, dim;       /* rows: mel bins; dim: what is written a frame */
-    int64_t center, magnitude, log, energy; /* log: 0 none, 1 ln, 2 log10; energy: 0, 1 raw, 2 */
-    float preemphasis, floor, energy_scale;
-    const int32_t *places;               /* of sample i in the table, from i = -1 (= sample 0) on */
-    const float *window;                 /* half of it: the split adds two spectra */
-    const int64_t *radix;
-    const float *twiddle, *split;        /* (cos, sin) pairs, pass by pass; of the split */
-    const int32_t *slot;                 /* of Z[k] and P[k] in the spectrum, in vectors */
-    const int32_t *row_start, *bin;      /* mel bank by rows: slots and weights */
-    const float *weight, *dct;           /* dct (ceps, rows) */
-} Plan;
 
 INLINE V all(float x) { return x - (V){0}; }
 INLINE V load(const float *x) { return *(const Loose *)x; }
@@ -388,18 +373,18 @@ static int64_t span(const Plan *p, int64_t frames)
     return (frames - 1) * p->shift + p->length;
 }
 
-int64_t features_width(void) { return W; }
+EXPORT int64_t NAME(features_width)(void) { return W; }
 
 /* Floats of scratch that `features_run` wants. */
-int64_t features_scratch(const Plan *p)
+EXPORT int64_t NAME(features_scratch)(const Plan *p)
 {
     return W + table_size(p) + W * (2 * p->half + 8 * p->gap + p->dim + p->rows) + span(p, W);
 }
 
 /* The first `frames` frames of a wave of n samples, padded with zeros to `padded`, to rows of `out`
    that are `step` floats apart. */
-void features_run(const Plan *p, const float *wave, int64_t n, int64_t padded, int64_t frames,
-                  float *out, int64_t step, float *scratch)
+EXPORT void NAME(features_run)(const Plan *p, const float *wave, int64_t n, int64_t padded,
+                               int64_t frames, float *out, int64_t step, float *scratch)
 {
     float *table = (float *)(((uintptr_t)scratch + 4 * W - 1) / (4 * W) * (4 * W));
     V *z = (V *)(table + table_size(p)), *y = z + 2 * p->half + 8 * p->gap;

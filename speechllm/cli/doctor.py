@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"commit      {provenance.commit()}")
     faults = [fault for package in PACKAGES if (fault := _package(package)) and package in NEEDED]
     _torch()
-    from features import _torchaudio, fast
+    from features import _torchaudio, kernel
 
     print(f"hook        {_torchaudio.status()}")
-    print(f"front end   {fast.status()}")
+    print(f"front end   {kernel.status()}")
     for fault in faults:
         print(f"FAULT       {fault}")
     print("all that is needed works" if not faults else "see FAULT above")

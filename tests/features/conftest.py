@@ -1,6 +1,7 @@
 """Signals that front ends stumble over, the float64 specification, and how far apart is too far."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ RATE = 16000
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Several threads on a shared machine cost more than they give."""
-    torch.set_num_threads(1)
+def threads():
+    """One (see tests/conftest.py), or as many as OMP_NUM_THREADS says."""
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

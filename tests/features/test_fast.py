@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import features
-from features import fast, presets
+from features import fast, kernel, presets
 from features.options import Spectral
 
 WIDE = {"mean": 1e-4, "p999": 5e-3, "most": 2e-1}
@@ -31,24 +31,10 @@ OPTIONS = [
 
 
 @pytest.fixture(autouse=True)
-def kernel(request):
-    """Skip, saying why, where there is no compiler; but not what is about its absence."""
-    if "absent" not in request.fixturenames and fast._library()[0] is None:
-        pytest.skip(fast.status())
-
-
-@pytest.fixture
-def absent(monkeypatch):
-    """Forget the compiled library before and after."""
-    _forget()
-    yield monkeypatch
-    monkeypatch.undo()
-    _forget()
-
-
-def _forget():
-    fast._library.cache_clear()
-    fast._plan.cache_clear()
+def built():
+    """Skip, saying why, where the C library is not there."""
+    if kernel.load()[0] is None:
+        pytest.skip(kernel.status())
 
 
 def both(extractor, wave):
@@ -235,31 +221,3 @@ def test_an_option_it_was_not_taught_goes_to_torch():
     assert fast._plan(Later()) is not None
     assert fast._plan(Later(novelty=0.1)) is None
     assert fast.KNOWN <= {field.name for field in dataclasses.fields(Spectral)}
-
-
-def test_switched_off(absent, signals, close):
-    on = features.get("kaldi_fbank80")
-    x, _ = on(signals["speechlike"])
-    _forget()
-    absent.setenv("FEATURES_FAST", "0")
-    y, _ = on(signals["speechlike"])
-    assert "absent" in fast.status() and "unset it" in fast.status()
-    close(x, y)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("PATH", "", "no C compiler found; install one"),
-        ("CC", "false", "fails"),
-        ("XDG_CACHE_HOME", "/dev/null", "/dev/null"),
-    ],
-)
-def test_without_a_compiler_torch_goes_on(absent, name, value, said, tmp_path, signals):
-    absent.setenv("XDG_CACHE_HOME", str(tmp_path))
-    absent.delenv("CC", raising=False)
-    absent.setenv(name, value)
-    x, n = features.get("kaldi_fbank40")(signals["noise"])
-    assert n and torch.isfinite(x).all()
-    assert fast.status().startswith("C kernel absent") and said in fast.status()
-    assert "\n" not in fast.status() and not list(tmp_path.glob("*/*"))

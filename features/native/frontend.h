@@ -1,0 +1,34 @@
+/* What features/fast.py, frontend.c and dispatch.c agree on. */
+
+#ifndef FEATURES_FRONTEND_H
+#define FEATURES_FRONTEND_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+#define JOINED(a, b) a##_##b
+#define JOIN(a, b) JOINED(a, b)
+#define NAME(x) JOIN(x, VARIANT)
+
+typedef struct {
+    int64_t length, shift, columns;      /* of a frame; columns of the transposed table */
+    int64_t first, repeat_edge;          /* first sample of frame 0; 1: 1 0 | 0 1 2, 0: 2 1 | 0 1 2 */
+    int64_t half, stages, live;          /* N / 2; passes; complex inputs that are not padding */
+    int64_t gap;                         /* vectors between the parts of the first pass */
+    int64_t bins, rows, ceps, dim;       /* rows: mel bins; dim: what is written a frame */
+    int64_t center, magnitude, log, energy; /* log: 0 none, 1 ln, 2 log10; energy: 0, 1 raw, 2 */
+    float preemphasis, floor, energy_scale;
+    const int32_t *places;               /* of sample i in the table, from i = -1 (= sample 0) on */
+    const float *window;                 /* half of it: the split adds two spectra */
+    const int64_t *radix;
+    const float *twiddle, *split;        /* (cos, sin) pairs, pass by pass; of the split */
+    const int32_t *slot;                 /* of Z[k] and P[k] in the spectrum, in vectors */
+    const int32_t *row_start, *bin;      /* mel bank by rows: slots and weights */
+    const float *weight, *dct;           /* dct (ceps, rows) */
+} Plan;
+
+#endif
