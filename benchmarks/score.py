@@ -16,7 +16,10 @@ from pathlib import Path
 import jiwer
 import numpy as np
 
-from speechllm.score import _edit, _english, intervals, normalise, wer
+from speechllm.score import counting, edit, intervals
+from speechllm.score.text import english, normalise
+
+wer = counting.named("wer")
 
 
 def main() -> None:
@@ -40,11 +43,11 @@ def main() -> None:
     hyps = spoil(refs, 0.10)
     pair = medians(lambda: alignments(refs, hyps), lambda: jiwer_text(refs, hyps), args.runs)
     report("alignments", "", words, pair, "jiwer, as text")
-    english, reference = normalise.get("whisper-en"), transformers_normaliser()
+    ours, reference = normalise.get("whisper-en"), transformers_normaliser()
     if reference:
         texts = [text.lower() for text in refs]
         pair = medians(
-            lambda: list(map(english, texts)), lambda: list(map(reference, texts)), args.runs
+            lambda: list(map(ours, texts)), lambda: list(map(reference, texts)), args.runs
         )
         report("whisper-en", "", words, pair, "transformers")
     stats = np.array([wer.stats(r, h) for r, h in zip(refs, hyps, strict=True)])
@@ -88,7 +91,7 @@ def jiwer_total(refs: list[str], hyps: list[str]) -> int:
 
 def alignments(refs: list[str], hyps: list[str]) -> list:
     """Align all words."""
-    return [_edit.align(r.split(), h.split()) for r, h in zip(refs, hyps, strict=True)]
+    return [edit.align(r.split(), h.split()) for r, h in zip(refs, hyps, strict=True)]
 
 
 def jiwer_text(refs: list[str], hyps: list[str]) -> str:
@@ -109,7 +112,7 @@ def transformers_normaliser():
         from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
     except ImportError:
         return None
-    return EnglishTextNormalizer(_english.spelling())
+    return EnglishTextNormalizer(english.spelling())
 
 
 def transcripts(data: str) -> list[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from speechllm.report import collect, listening, markdown, svg, tasks
 from speechllm.report.collect import Experiment, Score
-from speechllm.score import _page, run
+from speechllm.score import counting
+from speechllm.score.pages import alignments, frame
 
 MOST_BARS = 60
 ONE_COLUMN = 12
@@ -21,7 +22,7 @@ def write(experiments: list[Experiment], title: str, out: Path | None = None) ->
     body += [_section(e, out) for e in experiments if e.state != "not run"]
     body.append("<footer>Written by speechllm report from the files of the experiments.</footer>")
     css = (Path(__file__).parent / "report.css").read_text("utf-8")
-    return _page.document(title, "\n".join(body), css=css)
+    return frame.document(title, "\n".join(body), css=css)
 
 
 def _summary(experiments: list[Experiment]) -> str:
@@ -76,13 +77,13 @@ def _section(experiment: Experiment, out: Path | None) -> str:
 
 def _score(score: Score, out: Path | None) -> str:
     values = score.values
-    name = run.metric_module(values["metric"]).NAME if values.get("metric") else ""
+    name = counting.named(values["metric"]).label if values.get("metric") else ""
     value = float("nan") if values.get("value") is None else values["value"]
     low, high = (float("nan") if v is None else v for v in values.get("ci95", (None, None)))
     counts = values.get("counts", {})
     note = f"{markdown.set_name(score)}, {counts.get('utterances', '?')} utterances"
     parts = [
-        _page.headline(value, name, (low, high), note),
+        frame.headline(value, name, (low, high), note),
         f"<pre>{escape(values['line'])}</pre>",
         _faults(counts, score, out),
     ]
@@ -94,7 +95,7 @@ def _score(score: Score, out: Path | None) -> str:
 
 def _faults(counts: dict, score: Score, out: Path | None) -> str:
     """Name the faults that occurred, and link to the alignments where there are any."""
-    found = [f"{text} {counts[k]}" for k, text in _page.LABELS.items() if counts.get(k)]
+    found = [f"{text} {counts[k]}" for k, text in alignments.LABELS.items() if counts.get(k)]
     text = "Utterances with faults: " + ", ".join(found) if found else "No loops, bursts, empties"
     link = ""
     page = score.folder / "alignments.html"

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from speechllm import files
-from speechllm.score import _metric, _read, intervals
+from speechllm.score import counting, intervals
+from speechllm.score.formats import hypotheses
+from speechllm.score.text import normalise
 
 
 def compare_files(
@@ -27,22 +29,22 @@ def compare_files(
     Raises:
         ValueError: a bad line, or the files do not hold the same ids with the same references.
     """
-    module = _metric.metric_module(metric)
-    clean = _metric.normaliser(module, normaliser)
-    fields = _metric.fields(metric)
-    a = {u.id: u for u in _read.read(path_a, fields=fields)}
-    b = {u.id: u for u in _read.read(path_b, fields=fields)}
+    asked = counting.named(metric)
+    clean = normalise.get(normaliser or asked.normaliser)
+    fields = counting.compared(metric)
+    a = {u.id: u for u in hypotheses.read(path_a, fields=fields)}
+    b = {u.id: u for u in hypotheses.read(path_b, fields=fields)}
     alone = [f"{name} (only in {path_a})" for name in a if name not in b]
     alone += [f"{name} (only in {path_b})" for name in b if name not in a]
     alone += [f"{n} (another reference)" for n in a if n in b and a[n].refs != b[n].refs]
     if alone:
         raise ValueError(
             f"a comparison wants the same utterances in both files; these differ: "
-            f"{_read.some(alone)}; decode both on the same manifest"
+            f"{hypotheses.some(alone)}; decode both on the same manifest"
         )
-    module = _metric.fitted(module, list(a.values()), clean)
-    rows = [_metric.count([system[name] for name in a], module, clean) for system in (a, b)]
-    return intervals.paired(*rows, module.score, resamples, seed)
+    fitted = asked.over(counting.clean_texts(one, clean)[0][0] for one in a.values())
+    rows = [counting.count([system[name] for name in a], fitted, clean) for system in (a, b)]
+    return intervals.paired(*rows, fitted.score, resamples, seed)
 
 
 def write(found: intervals.Paired, metric: str, name_b: str, folder: str | Path) -> Path:

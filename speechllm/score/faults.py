@@ -6,7 +6,7 @@
 | empty_hyp | normalised hypothesis is empty though the reference is not |
 | loop      | hypothesis repeats an n-gram four times in a row, at least twice more than the ref;
 |           | or was ended by the loop guard ("stop": "loop") |
-| burst     | alignment has a long run of insertions (`BURST` of the metric): hallucination |
+| burst     | alignment has a long run of insertions (`burst` of the metric): hallucination |
 | cut       | decoding was stopped by the length bound ("stop": "length") |
 | missing   | hypothesis is not there at all and counted as deletions on request |
 """
@@ -14,7 +14,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from speechllm.score import _edit
+from speechllm.score import edit
 
 NAMES = ("empty_ref", "empty_hyp", "loop", "burst", "cut", "missing")
 LOOP_TIMES = 4
@@ -25,8 +25,8 @@ def find(utterance, ref: Sequence[str], hyp: Sequence[str], metric) -> tuple[str
     holds = {
         "empty_ref": not ref,
         "empty_hyp": bool(ref) and not hyp,
-        "loop": utterance.stop == "loop" or loops(ref, hyp, metric.LOOP_LENGTH),
-        "burst": longest_insertion(ref, hyp, metric.BURST) >= metric.BURST,
+        "loop": utterance.stop == "loop" or loops(ref, hyp, metric.loop_length),
+        "burst": longest_insertion(ref, hyp, metric.burst) >= metric.burst,
         "cut": utterance.stop == "length",
         "missing": utterance.missing,
     }
@@ -54,7 +54,7 @@ def repeats(tokens: Sequence[str], longest: int) -> int:
 
 def longest_insertion(ref: Sequence[str], hyp: Sequence[str], at_least: int = 1) -> int:
     """Length of the longest run of insertions; 0 without work if there are less than `at_least`."""
-    if ref == hyp or _edit.counts(ref, hyp)[3] < at_least:
+    if ref == hyp or edit.counts(ref, hyp)[3] < at_least:
         return 0
-    kinds = groupby(step[0] for step in _edit.align(ref, hyp))
+    kinds = groupby(step[0] for step in edit.align(ref, hyp))
     return max((len(list(run)) for kind, run in kinds if kind == "I"), default=0)

@@ -26,7 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
-from speechllm.score import _read, intervals, normalise
+from speechllm.score import intervals
+from speechllm.score.formats import hypotheses
+from speechllm.score.text import normalise
 
 NOTHING = "nothing"  # the kind of an empty answer
 ALIKE = 0.5  # word F1 from which on an answer is taken for one on this audio
@@ -142,7 +144,9 @@ def follow(
 
 def _answers(path: str | Path, clean) -> dict[str, tuple[list[str], str]]:
     """(references, answer) by id, normalised."""
-    return {one.id: ([clean(ref) for ref in one.refs], clean(one.hyp)) for one in _read.read(path)}
+    return {
+        one.id: ([clean(ref) for ref in one.refs], clean(one.hyp)) for one in hypotheses.read(path)
+    }
 
 
 def _percent(total):

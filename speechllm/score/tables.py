@@ -27,7 +27,7 @@ def make(scored: Sequence, metric) -> dict[str, list[dict]]:
     keys: dict[str, Callable] = {
         "speaker": lambda s: _natural(s.utterance.speaker),
         "duration_s": _duration,
-        f"{metric.UNIT}s": lambda s: bins(s.n_ref, SIZES, whole=True),
+        f"{metric.unit}s": lambda s: bins(s.n_ref, SIZES, whole=True),
         "task": lambda s: _natural(s.utterance.task),
         "kind": lambda s: _natural(s.utterance.kind),
     }
@@ -43,10 +43,10 @@ def constant(scored: Sequence, metric) -> float | None:
     What is not above it may have been answered without listening.
     """
     answers = {s.ref for s in scored}
-    if len(answers) > MOST_ANSWERS or getattr(metric, "MANY_REFERENCES", False):
+    if len(answers) > MOST_ANSWERS or metric.many_references:
         return None
     totals = [np.sum([metric.stats(s.ref, one) for s in scored], 0) for one in sorted(answers)]
-    best = min if metric.LOWER_IS_BETTER else max
+    best = min if metric.lower_is_better else max
     return best(float(metric.score(total)) for total in totals)
 
 
@@ -75,13 +75,16 @@ def _table(scored: Sequence, key: Callable, metric) -> list[dict]:
 def row(label: str, total: np.ndarray, utterances: int, metric) -> dict:
     """Describe one part; `value` is None where the metric is undefined."""
     value = float(metric.score(total))
-    shown = getattr(metric, "SHOWN", metric.FIELDS)
     return {
         "name": label,
         "value": None if np.isnan(value) else value,
         "utterances": utterances,
         "size": metric.size(total),
-        **{name: int(n) for name, n in zip(metric.FIELDS, total, strict=True) if name in shown},
+        **{
+            name: int(n)
+            for name, n in zip(metric.fields, total, strict=True)
+            if name in metric.shown
+        },
     }
 
 

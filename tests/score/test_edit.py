@@ -6,7 +6,7 @@ from collections import Counter
 import jiwer
 import pytest
 
-from speechllm.score import _edit
+from speechllm.score import edit
 
 
 def slow(ref, hyp, gap, substitution):
@@ -45,16 +45,16 @@ def tally(steps):
 def test_counts_and_alignment_are_the_slow_ones():
     for ref, hyp in random_pairs(3000):
         expected = slow(ref, hyp, 100, 101)
-        steps = _edit.align(ref, hyp)
+        steps = edit.align(ref, hyp)
         assert [step[0] for step in steps] == expected, (ref, hyp)
-        assert _edit.counts(ref, hyp) == tally(steps), (ref, hyp)
-        sclites = [step[0] for step in _edit.align(ref, hyp, _edit.SCLITE)]
+        assert edit.counts(ref, hyp) == tally(steps), (ref, hyp)
+        sclites = [step[0] for step in edit.align(ref, hyp, edit.SCLITE)]
         assert sclites == slow(ref, hyp, 3, 4), (ref, hyp)
 
 
 def test_steps_spell_both_texts():
     for ref, hyp in random_pairs(500, seed=1):
-        steps = _edit.align(ref, hyp)
+        steps = edit.align(ref, hyp)
         assert [ref[i] for kind, i, _ in steps if kind != "I"] == ref
         assert [hyp[j] for kind, _, j in steps if kind != "D"] == hyp
 
@@ -63,7 +63,7 @@ def test_long_texts_stay_cheap():
     rng = random.Random(2)
     ref = [rng.choice("abcdefghij") + str(rng.randint(0, 300)) for _ in range(9000)]
     hyp = [w if rng.random() > 0.05 else "x" for w in ref if rng.random() > 0.02]
-    assert tally(_edit.align(ref, hyp)) == _edit.counts(ref, hyp)
+    assert tally(edit.align(ref, hyp)) == edit.counts(ref, hyp)
 
 
 def test_sclite_has_our_split_and_our_alignment_whenever_it_has_our_total(sclite, spoiled):
@@ -76,18 +76,18 @@ def test_sclite_has_our_split_and_our_alignment_whenever_it_has_our_total(sclite
     more = 0
     for i, (ref, hyp) in enumerate(pairs):
         expected = theirs[f"s-{i:05d}"]
-        ours = _edit.counts(ref.split(), hyp.split())
+        ours = edit.counts(ref.split(), hyp.split())
         if ours != expected:
             more += 1
             assert sum(expected[1:]) > sum(ours[1:])
             assert 4 * expected[1] + 3 * sum(expected[2:]) <= 4 * ours[1] + 3 * sum(ours[2:])
-        assert _edit.sclite_counts(ref.split(), hyp.split()) == expected
+        assert edit.sclite_counts(ref.split(), hyp.split()) == expected
     assert 0 < more < len(pairs) / 50
 
 
 def test_the_case_where_sclite_counts_more(sclite):
     ref, hyp = "a b c d e", "d e x y z"
-    assert _edit.counts(ref.split(), hyp.split()) == (0, 5, 0, 0)
+    assert edit.counts(ref.split(), hyp.split()) == (0, 5, 0, 0)
     assert jiwer.process_words(ref, hyp).substitutions == 5
     assert sclite([ref], [hyp])[0] == {"s-00000": (2, 0, 3, 3)}
 
@@ -97,7 +97,7 @@ def test_jiwer_has_our_total_and_never_fewer_substitutions(spoiled, rate):
     refs, hyps = spoiled[rate]
     theirs = jiwer.process_words(refs, hyps)
     for ref, hyp, chunks in zip(refs, hyps, theirs.alignments, strict=True):
-        _, sub, deleted, inserted = _edit.counts(ref.split(), hyp.split())
+        _, sub, deleted, inserted = edit.counts(ref.split(), hyp.split())
         size = Counter()
         for c in chunks:
             kind = c.type

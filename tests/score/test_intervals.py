@@ -5,7 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from speechllm.score import intervals, wer
+from speechllm.score import intervals
+from speechllm.score.counting import named
+
+wer = named("wer")
 
 
 def corpus(rng, utterances, rate):

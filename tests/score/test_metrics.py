@@ -4,8 +4,9 @@ import jiwer
 import numpy as np
 import pytest
 
-from speechllm.score import _metric, accuracy, cer, wer
-from speechllm.score.run import metrics
+from speechllm.score.counting import metrics, named
+
+wer, cer, accuracy = named("wer"), named("cer"), named("accuracy")
 
 
 def total(metric, pairs):
@@ -15,32 +16,21 @@ def total(metric, pairs):
 @pytest.mark.parametrize("name", [name for name in metrics() if name != "comet"])  # has a model
 def test_each_metric_keeps_what_it_promises(name):
     """Integers, one a field, that may be summed; scores of one total and of many; right is best."""
-    module = _metric.metric_module(name)
+    metric = named(name)
     refs = ["the cat sat on a mat", "one two three four five", "yes it does rain today"]
-    if hasattr(module, "over"):
-        module = module.over(refs)
-    given = (lambda ref: [ref]) if getattr(module, "MANY_REFERENCES", False) else str
+    metric = metric.over(refs)
     wrong = ["the cat on a mat sits", "two one three", "no"]
     totals = []
     for hyps in (refs, wrong):
-        if hasattr(module, "all_stats"):
-            cleaned = [([ref], hyp) for ref, hyp in zip(refs, hyps, strict=True)]
-            counts = list(module.all_stats([None] * len(refs), cleaned))
-        else:
-            counts = [module.stats(given(ref), hyp) for ref, hyp in zip(refs, hyps, strict=True)]
-        assert all(len(row) == len(module.FIELDS) for row in counts)
+        cleaned = [([ref], hyp) for ref, hyp in zip(refs, hyps, strict=True)]
+        counts = list(metric.all_stats([None] * len(refs), cleaned))
+        assert all(len(row) == len(metric.fields) for row in counts)
         assert all(isinstance(n, (int, np.integer)) for row in counts for n in row)
         totals.append(np.sum(counts, 0))
-        assert module.describe(totals[-1]) and module.size(totals[-1]) > 0
-    right, worse = (float(module.score(one)) for one in totals)
-    assert (right < worse) == module.LOWER_IS_BETTER and right != worse
-    assert module.score(np.array(totals)) == pytest.approx([right, worse])
-
-
-def test_a_metric_that_lacks_something_says_what(monkeypatch):
-    monkeypatch.delattr(accuracy, "BURST")
-    with pytest.raises(ValueError, match=r"accuracy\.py: a metric wants BURST too; see wer\.py"):
-        _metric.metric_module("accuracy")
+        assert metric.describe(totals[-1]) and metric.size(totals[-1]) > 0
+    right, worse = (float(metric.score(one)) for one in totals)
+    assert (right < worse) == metric.lower_is_better and right != worse
+    assert metric.score(np.array(totals)) == pytest.approx([right, worse])
 
 
 @pytest.mark.parametrize("rate", [0.03, 0.15, 0.5, 0.95])

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from speechllm.score import _english, _number_words, normalise
+from speechllm.score.text import english, normalise, number_words
 
 CASES = [
     "Mr. O'Brien won't pay $20 million and a half, he's been told; she'd gone at 10:30 a.m.",
@@ -37,7 +37,7 @@ CASES = [
 def theirs():
     module = pytest.importorskip("transformers.models.whisper.english_normalizer")
     return {
-        "whisper-en": module.EnglishTextNormalizer(_english.spelling()),
+        "whisper-en": module.EnglishTextNormalizer(english.spelling()),
         "basic": module.BasicTextNormalizer(),
     }
 
@@ -56,14 +56,14 @@ def test_written_out_cases(theirs):
 
 def test_random_number_talk(theirs):
     rng = random.Random(0)
-    words = sorted(_number_words.KIND) + "3 4.5 $5 12th 0 a half dog 100 $x %".split()
+    words = sorted(number_words.KIND) + "3 4.5 $5 12th 0 a half dog 100 $x %".split()
     texts = [" ".join(rng.choices(words, k=rng.randint(1, 9))) for _ in range(4000)]
     assert differences(theirs, texts) == []
 
 
 def test_random_contractions_and_symbols(theirs):
     rng = random.Random(1)
-    pieces = [*_english._WORDS, *_english._TITLES, "'d", "'s", "n't", "'t", " been", " got", " "]
+    pieces = [*english._WORDS, *english._TITLES, "'d", "'s", "n't", "'t", " been", " got", " "]
     pieces += [" ", " ", ".", ",", "%", "$", "¢", "5", "12", "é", "ß", "[", "]", "(", ")", "'", "-"]
     texts = ["".join(rng.choices(pieces, k=rng.randint(1, 12))) for _ in range(4000)]
     assert differences(theirs, texts) == []
@@ -89,6 +89,6 @@ def test_names_versions_and_wrong_name():
 
 
 def test_readable_examples():
-    english = normalise.get("whisper-en")
-    assert english("Dr. Smith's colour: twenty-one dollars") == "doctor smith is color $21"
+    ours = normalise.get("whisper-en")
+    assert ours("Dr. Smith's colour: twenty-one dollars") == "doctor smith is color $21"
     assert normalise.get("basic")("¡Hola, [ruido] señor!").split() == ["hola", "señor"]

@@ -6,7 +6,10 @@ import random
 import numpy as np
 import pytest
 
-from speechllm.score import cider, compare, macro_f1, rouge_l, run
+from speechllm.score import compare, run
+from speechllm.score.counting import named
+
+cider, macro_f1, rouge_l = named("cider"), named("macro_f1"), named("rouge_l")
 
 CLASSES = ["dog", "rain", "waves", "fire"]
 

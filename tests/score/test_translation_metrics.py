@@ -11,7 +11,10 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
-from speechllm.score import bleu, chrf, compare, intervals, run
+from speechllm.score import compare, intervals, run
+from speechllm.score.counting import named
+
+bleu, chrf, accuracy = named("bleu"), named("chrf"), named("accuracy")
 
 WORDS = (
     "das ist ein Haus, und der Hund: „schläft“ nicht! Warum? 3,5 Euro U.S. 你好 don't (a)".split()
@@ -92,8 +95,6 @@ def test_randomisation_finds_a_difference_and_none_where_there_is_none():
     rng = np.random.default_rng(1)
     right = rng.random((300, 2)) < [0.9, 0.8]
     a, b = (np.stack([column, ~column], 1).astype(int) for column in right.T)
-    from speechllm.score import accuracy
-
     assert intervals.randomised(a, b, accuracy.score) < 0.01
     assert intervals.randomised(a, a[::-1], accuracy.score) == 1
     ps = [intervals.randomised(a, a[rng.permutation(300)], accuracy.score, 50) for _ in range(5)]

@@ -5,7 +5,7 @@ import pytest
 
 from speechllm import config
 from speechllm.data import chat
-from speechllm.score import run
+from speechllm.score import counting
 from speechllm.tasks import asr, caption, copy, qa
 
 ROW = {"id": "a", "audio": "a.wav", "start": 1.0, "duration": 2.0, "text": "ÄPFEL UND BIRNEN"}
@@ -20,7 +20,7 @@ def test_each_task_makes_messages_that_end_with_an_answer(name):
         assert messages[-1]["role"] == "assistant" and messages[-1]["content"]
     assert isinstance(task.metric, str)
     for metric in task.metric.split(","):
-        assert metric in run.metrics()
+        assert metric in counting.metrics()
 
 
 def test_recognition_puts_the_audio_and_the_prompt_in_order():

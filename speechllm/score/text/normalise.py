@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from speechllm.config import suggest
-from speechllm.score import _english
+from speechllm.score.text import english
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ _ALL = {
     n.name: n
     for n in (
         Normaliser("none", 1, str),
-        Normaliser("basic", 1, _english.basic),
-        Normaliser("whisper-en", 1, _english.english),
+        Normaliser("basic", 1, english.basic),
+        Normaliser("whisper-en", 1, english.english),
     )
 }
 

@@ -8,9 +8,9 @@ fast without any paging.
 """
 
 from collections import Counter
-from functools import cache
 from html import escape
-from pathlib import Path
+
+from speechllm.score.pages.frame import asset, document, headline
 
 LABELS = {
     "wrong": "with errors",
@@ -29,45 +29,17 @@ _LEGEND = (
 )
 
 
-@cache
-def asset(name: str) -> str:
-    """Text of a file of this folder that goes into pages, as page.css."""
-    return (Path(__file__).parent / name).read_text("utf-8")
-
-
-def document(title: str, body: str, script: str = "", css: str = "") -> str:
-    """Wrap a body into a whole page that needs no other file."""
-    script = f"<script>\n{script}</script>\n" if script else ""
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{asset('page.css')}{css}</style>\n"
-        f"<body>\n{body}\n{script}</body>\n</html>\n"
-    )
-
-
-def headline(value: float, name: str, interval, note: str) -> str:
-    """Write the number that matters, large, with its interval and a note beside it."""
-    low, high = interval
-    if value != value:
-        return f'<p class="headline"><b>{name}</b> <span>undefined: {escape(note)}</span></p>'
-    return (
-        f'<p class="headline"><b>{value:.2f}&thinsp;% {name}</b> '
-        f"<span>95 % between {low:.2f} and {high:.2f}; {escape(note)}</span></p>"
-    )
-
-
-def page(result, aligned: list, module) -> str:
+def page(result, aligned: list, metric) -> str:
     """Write the page of a result; `aligned` holds (ref tokens, hyp tokens, steps) an utterance."""
     articles = [
-        _article(k, scored, *parts, module)
+        _article(k, scored, *parts, metric)
         for k, (scored, parts) in enumerate(zip(result.utterances, aligned, strict=True))
     ]
     articles.sort(key=lambda a: a[0])
     kinds = Counter(flag for _, flags, _ in articles for flag in flags)
     body = [
         "<h1>Alignments</h1>",
-        headline(result.value, module.NAME, result.interval, f"{len(articles)} utterances"),
+        headline(result.value, metric.label, result.interval, f"{len(articles)} utterances"),
         f"<pre>{escape(result.line)}</pre>",
         _tools(kinds, len(articles)),
         _LEGEND,
@@ -75,7 +47,7 @@ def page(result, aligned: list, module) -> str:
         *(text for _, _, text in articles),
         "</main>",
     ]
-    title = f"{module.NAME} {result.value:.2f} % - alignments"
+    title = f"{metric.label} {result.value:.2f} % - alignments"
     return document(title, "\n".join(body), asset("page.js"))
 
 
@@ -97,7 +69,7 @@ def _tools(kinds: Counter, total: int) -> str:
     )
 
 
-def _article(k: int, scored, ref, hyp, steps, module) -> tuple[tuple, tuple, str]:
+def _article(k: int, scored, ref, hyp, steps, metric) -> tuple[tuple, tuple, str]:
     """Lay out one utterance; return (sort key, flags, HTML)."""
     errors = sum(kind != "=" for kind, _, _ in steps)
     rate = errors / max(1, len(ref))
@@ -112,13 +84,13 @@ def _article(k: int, scored, ref, hyp, steps, module) -> tuple[tuple, tuple, str
     html = (
         f'<article data-k="{k}" data-e="{errors}" data-r="{rate:.4f}" data-n="{len(ref)}" '
         f'data-f="{" ".join(flags)}"><header>{head}</header>'
-        f'<p class="a" dir="auto">{_words(ref, hyp, steps, module)}</p></article>'
+        f'<p class="a" dir="auto">{_words(ref, hyp, steps, metric)}</p></article>'
     )
     return (-errors, -rate, k), flags, html
 
 
-def _words(ref, hyp, steps, module) -> str:
-    gap = "" if module.UNIT == "character" else " "
+def _words(ref, hyp, steps, metric) -> str:
+    gap = "" if metric.unit == "character" else " "
     return gap.join(_word(step, ref, hyp) for step in steps) or '<span class="soft">(empty)</span>'
 
 

@@ -13,7 +13,7 @@ against which the tests hold this file.
 import re
 from fractions import Fraction
 
-from speechllm.score._number_words import (
+from speechllm.score.text.number_words import (
     CURRENCIES,
     DECIMALS,
     KIND,

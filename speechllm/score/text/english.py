@@ -13,7 +13,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from speechllm.score import _number_words, _numbers
+from speechllm.score.text import number_words, numbers
 
 # Letters that NFKD does not take apart.
 _LETTERS = {
@@ -156,8 +156,8 @@ def english(text: str) -> str:
     text = re.sub(r"(\d),(\d)", r"\1\2", text)
     text = re.sub(r"\.([^0-9]|$)", r" \1", text)
     text = unicodedata.normalize("NFKD", text).translate(_FOLDED)
-    if _DIGIT.search(text) or not _number_words.TRIGGERS.isdisjoint(text.split()):
-        text = _numbers.figures(text)
+    if _DIGIT.search(text) or not number_words.TRIGGERS.isdisjoint(text.split()):
+        text = numbers.figures(text)
     american = spelling()
     text = " ".join([american.get(word, word) for word in text.split()])
     text = re.sub(r"[.$¢€£]([^0-9])", r" \1", text)

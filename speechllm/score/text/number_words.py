@@ -1,4 +1,4 @@
-"""The English words that `_numbers.py` reads: kinds and values as in Whisper's."""
+"""The English words that `numbers.py` reads: kinds and values as in Whisper's."""
 
 _TEENS = (
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "

@@ -9,7 +9,7 @@ written in their full-width form, in both files alike, so that equal words stay 
 import unicodedata
 from collections.abc import Sequence
 
-from speechllm.score._edit import Step
+from speechllm.score.edit import Step
 
 COMMAND = "sclite -i spu_id -s -e utf-8 -r ref.trn trn -h hyp.trn trn -o pralign sum stdout"
 WIDTH = 120

@@ -13,53 +13,41 @@ are those of the COCO caption evaluation on texts normalised as ours are.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import exp, log, sqrt
 
-from speechllm.score.rouge_l import (
-    BURST,
-    FIELDS,
-    LOOP_LENGTH,
-    LOWER_IS_BETTER,
-    MANY_REFERENCES,
-    MILLION,
-    NORMALISER,
-    REFERENCES,
-    SHOWN,
-    UNIT,
-    describe,
-    score,
-    size,
-    tokens,
-)
+from speechllm.score.metrics._metric import MILLION, Millionths
 
-__all__ = [
-    "BURST", "FIELDS", "LOOP_LENGTH", "LOWER_IS_BETTER", "MANY_REFERENCES", "NAME", "NORMALISER",
-    "REFERENCES", "SHOWN", "UNIT", "all_stats", "describe", "score", "size", "stats", "tokens",
-]  # fmt: skip
-
-NAME = "CIDEr-D"
 ORDER = 4
 SIGMA = 6.0  # of the penalty, in words
 SCALE = 10.0  # CIDEr-D's unit: ten times the mean similarity
 
 
-def stats(ref: str | Sequence[str], hyp: str) -> tuple[int, int]:
-    """Millionths of one utterance that is a corpus by itself, where every n-gram weighs nothing."""
-    refs = [ref] if isinstance(ref, str) else list(ref)
-    return next(all_stats([], [(refs, hyp)]))
+@dataclass(frozen=True)
+class Config(Millionths):
+    """CIDEr-D."""
 
+    label = "CIDEr-D"
+    normaliser = "basic"
+    many_references = True
+    references = ("texts", "text")
 
-def all_stats(_, texts: Sequence[tuple[list[str], str]]) -> Iterator[tuple[int, int]]:
-    """Score each utterance, given as (references, hypothesis), in millionths; and 1."""
-    references = [[_ngrams(ref) for ref in refs] for refs, _ in texts]
-    seen = Counter(gram for refs in references for gram in set().union(*refs))
-    weights = {gram: log(len(texts)) - log(number) for gram, number in seen.items()}
-    most = log(max(len(texts), 1))  # of an n-gram that no reference has
-    for refs, (_, hyp) in zip(references, texts, strict=True):
-        heard = _Vector(_ngrams(hyp), weights, most)
-        wanted = [_Vector(ref, weights, most) for ref in refs]
-        mean = sum(heard.similarity(one) for one in wanted) / max(len(wanted), 1)
-        yield round(SCALE * mean * MILLION), 1
+    def stats(self, ref: str | Sequence[str], hyp: str) -> tuple[int, int]:
+        """Millionths of an utterance that is a corpus by itself, where no n-gram weighs a thing."""
+        refs = [ref] if isinstance(ref, str) else list(ref)
+        return next(self.all_stats([], [(refs, hyp)]))
+
+    def all_stats(self, utterances, texts: Sequence) -> Iterator[tuple[int, int]]:
+        """Score each utterance, given as (references, hypothesis), in millionths; and 1."""
+        references = [[_ngrams(ref) for ref in refs] for refs, _ in texts]
+        seen = Counter(gram for refs in references for gram in set().union(*refs))
+        weights = {gram: log(len(texts)) - log(number) for gram, number in seen.items()}
+        most = log(max(len(texts), 1))  # of an n-gram that no reference has
+        for refs, (_, hyp) in zip(references, texts, strict=True):
+            heard = _Vector(_ngrams(hyp), weights, most)
+            wanted = [_Vector(ref, weights, most) for ref in refs]
+            mean = sum(heard.similarity(one) for one in wanted) / max(len(wanted), 1)
+            yield round(SCALE * mean * MILLION), 1
 
 
 def _ngrams(text: str) -> Counter:

@@ -1,0 +1,1 @@
+"""What scoring shows in a browser: alignments, and the frame of every page."""
