@@ -13,6 +13,7 @@ EPILOG = """examples:
   speechllm presets show mini --file      # its TOML"""
 ROW = "{:<18} {:<17} {:<16} {:<15} {:<24} {:>8}  {}"
 COLUMNS = "preset|encoder|adapter|fusion|LLM|tokens/s|learns, millions by stage".split("|")
+GPU_GB = 80  # of the largest that are common
 PURPOSES = ("weights", "gradients", "optimizer", "activations", "cache", "total")
 
 
@@ -102,7 +103,7 @@ def budget(args: argparse.Namespace, whole: tuple, small) -> None:
     """Print a line of memory a stage, and one for decoding."""
     from speechllm.train import memory
 
-    size, bf16 = (args.rows, args.seconds), args.precision == "bf16"
+    size, bf16, over = (args.rows, args.seconds), args.precision == "bf16", []
     tiny_model = small.build()
     pairs = zip(memory.each_stage(small, tiny_model), memory.each_stage(*whole), strict=True)
     for (stage, little), (_, large) in pairs:
@@ -110,9 +111,16 @@ def budget(args: argparse.Namespace, whole: tuple, small) -> None:
         line = memory.training(little, large, stage, batch, bf16)
         learns = f"{learning(large) / 1e6:.2f} M at {stage.lr:g}: {', '.join(stage.train)}"
         print(f"  {stage.name:<10} {_gigabytes(line)}  {learns}", flush=True)
+        if (wanted := line.weights + line.gradients + line.optimizer) > GPU_GB * 1e9:
+            over.append(f"{stage.name} ({wanted / 1e9:.0f} GB)")
     batch = memory.batch_of(small, replace(stage, task=None), *size)
     line = memory.decoding(tiny_model, whole[1], batch, bf16)
     print(f"  {'decoding':<10} {_gigabytes(line)}")
+    if over:
+        print(
+            f"\nbeyond one GPU of {GPU_GB} GB, whatever the batch: {', '.join(over)}; each process "
+            "holds all of it, so more of them do not help: let LoRA learn in place of whole weights"
+        )
 
 
 def _gigabytes(estimate) -> str:

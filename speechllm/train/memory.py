@@ -1,10 +1,11 @@
 """How much memory training and decoding will want, before anything of that size is made.
 
-Weights, gradients and the optimiser's state are counted on the meta device. What a pass keeps
-between them is estimated: the tiny form, whose lengths are those of the real system, runs once on a
-batch of the asked size and says how many positions go through each layer and which outputs wait for
-a gradient; each is then as wide as the real layer. Attention matrices, where a family keeps them,
-and what the allocator wastes are left out. Tests hold the estimate against what is measured.
+Weights, gradients and the optimiser's state, with the float32 masters of what learns in 16 bits,
+are counted on the meta device. What a pass keeps between them is estimated: the tiny form, whose
+lengths are those of the real system, runs once on a batch of the asked size and says how many
+positions go through each layer and which outputs wait for a gradient; each is then as wide as the
+real layer. Attention matrices, where a family keeps them, and what the allocator wastes are left
+out. Tests hold the estimate against what is measured.
 """
 
 import re
@@ -22,6 +23,7 @@ from speechllm.data import manifest
 from speechllm.data.batch import Batch
 from speechllm.data.collate import collate
 from speechllm.models.system import System
+from speechllm.train import optim
 from speechllm.train.run import Run
 from speechllm.train.stages import Learner, Stage, stages
 
@@ -29,6 +31,7 @@ TOKENS_PER_S = 3.0  # of an answer: English speech in a large vocabulary
 PROMPT = 30  # tokens
 KEPT = 1.6  # a layer's output, and what activation and residual sum keep of it
 LIVE = 3.5  # of the widest layer's output while it runs: input, output, activation
+FLOAT = 4  # bytes of a gradient, of each of AdamW's moments, of a master
 WIDE = 8  # bytes that a logit costs besides: a float copy and its gradient
 
 
@@ -106,8 +109,10 @@ def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: b
     """
     leaves = trace(small, lambda: losses(small, stage, batch))
     learning = [p for p in whole.parameters() if p.requires_grad]
-    gradients = sum(_bytes(p) for p in learning)
-    copied = gradients * any(getattr(one, "copies", False) for one in whole.objectives.values())
+    gradients = sum(FLOAT * p.numel() for p in learning)
+    masters = sum(FLOAT * p.numel() for p in learning if optim.narrow(p))
+    copies = any(getattr(one, "copies", False) for one in whole.objectives.values())
+    copied = copies * sum(_bytes(p) for p in learning)
     ran = list(match(leaves, whole))
     kept = sum(_size(layer, n, bf16) for layer, n, waits in ran if waits)
     logits = sum(n * width_of(layer) for layer, n, waits in ran if waits and _wide(layer, whole))
@@ -115,7 +120,7 @@ def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: b
     first = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if not waits), default=0)
     live = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if waits), default=0)
     activations = round(max(first, KEPT * kept + WIDE * logits + live) + _media(batch))
-    return Estimate(_weights(whole) + copied, gradients, 2 * gradients, activations)
+    return Estimate(_weights(whole) + copied, gradients, 2 * gradients + masters, activations)
 
 
 def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Estimate:

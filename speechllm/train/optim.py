@@ -1,5 +1,16 @@
-"""AdamW and Muon, their schedule, and their state as plain tensors (no pickle)."""
+"""AdamW and Muon, their schedule, and their state as plain tensors (no pickle).
 
+A weight of 16 bits would lose most steps: bfloat16 has 8 significant bits, so that a change below
+1/512 of the weight rounds away, and AdamW's are of the size of the rate. Such a weight learns by a
+float32 master that the optimiser keeps beside it: gradients are summed, clipped and applied there,
+moments are float32, and after each step the weight is its master, rounded. (The other way, weights
+in float32 that autocast rounds at each use, costs the same 16 bytes a weight; but what validation
+sees would then not be what is saved and decoded with, frozen 16-bit layers beside them could not
+run without autocast, and a master rounds once a step instead of once a use.)
+"""
+
+import contextlib
+import functools
 import math
 
 import torch
@@ -7,24 +18,55 @@ from torch import nn
 
 from speechllm.train.stages import Stage
 
+MASTER = "master"  # entry of a checkpoint: the float32 weight
+
 
 class Optimizer:
     """One or two optimisers of torch that step together and share a learning rate.
 
     Args:
-        parts: the optimisers, over disjoint parameters.
+        weights: what learns, by name.
+        masters: the float32 copies of those among them that are narrower.
+        parts: the optimisers, over disjoint parameters, masters in the place of their weights.
     """
 
-    def __init__(self, parts: list[torch.optim.Optimizer]):
-        self.parts = parts
+    def __init__(self, weights: dict, masters: dict, parts: list[torch.optim.Optimizer]):
+        self.weights, self.masters, self.parts = weights, masters, parts
+        self.pairs = [(weights[name], master) for name, master in masters.items()]
 
+    @property
+    def stepped(self) -> dict[str, nn.Parameter]:
+        """What the steps are done on, by name: masters, and weights that need none.
+
+        Their gradients are the whole ones: to be summed over processes and clipped.
+        """
+        return self.weights | self.masters
+
+    @contextlib.contextmanager
+    def gathering(self):
+        """Add each gradient to its master's, in float32, as soon as a backward pass has it."""
+        handles = [
+            weight.register_post_accumulate_grad_hook(functools.partial(_hand_over, master))
+            for weight, master in self.pairs
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @torch.no_grad()
     def step(self, lr: float) -> None:
         """Do one step at learning rate `lr` and drop the gradients."""
+        for weight, master in self.pairs:
+            _hand_over(master, weight)
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = lr
             part.step()
             part.zero_grad(set_to_none=True)
+        for weight, master in self.pairs:
+            weight.copy_(master)
 
     def of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
         """Return the optimiser that a parameter belongs to."""
@@ -35,8 +77,24 @@ class Optimizer:
         )
 
 
+def _hand_over(master: nn.Parameter, weight: nn.Parameter) -> None:
+    """Move the gradient of a weight to its master."""
+    if weight.grad is None:
+        return
+    if master.grad is None:
+        master.grad = weight.grad.float()
+    else:
+        master.grad += weight.grad
+    weight.grad = None
+
+
+def narrow(weight: torch.Tensor) -> bool:
+    """Say whether a weight has too few bits to learn without a master."""
+    return weight.is_floating_point() and weight.element_size() < 4
+
+
 def make(stage: Stage, learning: dict[str, nn.Parameter]) -> Optimizer:
-    """Make the stage's optimiser.
+    """Make the stage's optimiser, and the masters of weights that want one.
 
     "adamw": AdamW; matrices decay, vectors (norms, biases) do not. "muon": the weight matrices of
     hidden layers by Muon (Jordan et al. 2024, steps scaled to AdamW's size as in arXiv 2502.16982),
@@ -45,8 +103,10 @@ def make(stage: Stage, learning: dict[str, nn.Parameter]) -> Optimizer:
     Raises:
         ValueError: "muon" with a torch that has none (before 2.9).
     """
-    hidden = {n: p for n, p in learning.items() if stage.optimizer == "muon" and _hidden(n, p)}
-    rest = [p for name, p in learning.items() if name not in hidden]
+    masters = {n: nn.Parameter(p.detach().float()) for n, p in learning.items() if narrow(p)}
+    stepped = learning | masters
+    hidden = {n: p for n, p in stepped.items() if stage.optimizer == "muon" and _hidden(n, p)}
+    rest = [p for name, p in stepped.items() if name not in hidden]
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": stage.weight_decay},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
@@ -66,7 +126,7 @@ def make(stage: Stage, learning: dict[str, nn.Parameter]) -> Optimizer:
                 ns_steps=3,  # of 5: a small model's step is a seventh faster; LOG.md, mini
             )
         )
-    return Optimizer(parts)
+    return Optimizer(learning, masters, parts)
 
 
 def _hidden(name: str, parameter: nn.Parameter) -> bool:
@@ -87,17 +147,26 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 
 def state(optimizer: Optimizer, learning: dict[str, nn.Parameter]) -> dict:
-    """Return the optimiser's tensors by `parameter name:entry`."""
-    return {
-        f"{name}:{entry}": value
-        for name, parameter in learning.items()
-        for entry, value in optimizer.of(parameter).state.get(parameter, {}).items()
-    }
+    """Return the optimiser's tensors by `parameter name:entry`, masters among them."""
+    found = {}
+    for name in learning:
+        stepped = optimizer.stepped[name]
+        entries = dict(optimizer.of(stepped).state.get(stepped, {}))
+        if name in optimizer.masters:
+            entries[MASTER] = stepped.detach()
+        found |= {f"{name}:{entry}": value for entry, value in entries.items()}
+    return found
 
 
+@torch.no_grad()
 def restore(optimizer: Optimizer, learning: dict[str, nn.Parameter], tensors: dict) -> None:
-    """Put tensors of `state` back, to the bit."""
+    """Put tensors of `state` back, to the bit; the weights have been loaded already."""
+    for weight, master in optimizer.pairs:
+        master.copy_(weight)
     for key, value in tensors.items():
         name, entry = key.rsplit(":", 1)
-        parameter = learning[name]
-        optimizer.of(parameter).state[parameter][entry] = value.to(parameter.device, copy=True)
+        stepped = optimizer.stepped[name]
+        if entry == MASTER:
+            stepped.copy_(value)
+        else:
+            optimizer.of(stepped).state[stepped][entry] = value.to(stepped.device, copy=True)

@@ -31,9 +31,10 @@ class StageRun:
         self.folder = run.out / stage.name
         self.accelerator = run.accelerator
         torch.manual_seed(run.seed + number)
-        self.learning = learner.begin(stage, f"stage {stage.name}", trained)
+        learning = learner.begin(stage, f"stage {stage.name}", trained)
         learner.to(run.accelerator.device)
-        self.optimizer = optim.make(stage, self.learning)
+        self.optimizer = optim.make(stage, learning)
+        self.learning = self.optimizer.stepped
         parts = (self.folder, run.system, learner, self.optimizer, self.learning)
         self.progress = checkpoint.resume(*parts)
 
@@ -108,7 +109,8 @@ class StageRun:
                 loss = sum(stage.weights[k] * v / max(counts[k], 1) for k, (v, _) in pairs.items())
             self.finite(loss, batch)
             if loss.requires_grad:  # not where no objective is for such a batch: CTC and text
-                loss.backward()
+                with self.optimizer.gathering():
+                    loss.backward()
             for name, (value, _) in pairs.items():
                 sums[name] += value.item()
             if len(self.parts) > 1:
