@@ -29,9 +29,13 @@ def suggest(word: str, known) -> str:
 
 
 def names(room: str) -> list[str]:
-    """List the parts of a room, as "models.adapters": its files without leading underscore."""
-    files = (ROOT / room.replace(".", "/")).glob("*.py")
-    return sorted(f.stem for f in files if not f.stem.startswith("_"))
+    """List the parts of a room, as "models.adapters": its files without leading underscore.
+
+    A package that adds a folder of its own to the room's `__path__` adds the parts in it.
+    """
+    folders = importlib.import_module(f"speechllm.{room}").__path__
+    files = (file for folder in folders for file in Path(folder).glob("*.py"))
+    return sorted({f.stem for f in files if not f.stem.startswith("_")})
 
 
 def part(room: str, table: dict, where: str):

@@ -84,7 +84,8 @@ def test_unknown_preset_and_broken_toml(tmp_path):
 
 @pytest.mark.parametrize("name", config.presets())
 def test_every_word_of_every_preset_is_known(name):
-    from speechllm.data import augment, chat, loader
+    from speechllm.data import chat, loader
+    from speechllm.media import _augment as augment
     from speechllm.models.llm import Config as LLMConfig
     from speechllm.models.system import System
     from speechllm.train.stages import stages

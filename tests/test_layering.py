@@ -14,17 +14,18 @@ ALLOWED = {
     "speechllm/lock": set(),
     "speechllm/provenance": set(),
     "speechllm/score": {"speechllm/config", "speechllm/provenance"},
-    "speechllm/data": {"features", "speechllm/config", "speechllm/tasks"},
     "speechllm/tasks": {"speechllm/config"},
-    "speechllm/models": {"features", "speechllm/config", "speechllm/data/batch"},
+    "speechllm/media": {"features", "speechllm/config"},
+    "speechllm/data": {"features", "speechllm/config", "speechllm/tasks", "speechllm/media"},
+    "speechllm/models": {"features", "speechllm/config", "speechllm/media", "speechllm/data/batch"},
     "speechllm/objectives": {"speechllm/models", "speechllm/data"},
     "speechllm/train": {
         "speechllm/config", "speechllm/provenance", "speechllm/data", "speechllm/tasks",
-        "speechllm/models", "speechllm/objectives",
+        "speechllm/media", "speechllm/models", "speechllm/objectives",
     },
     "speechllm/decode": {
         "speechllm/config", "speechllm/provenance", "speechllm/data", "speechllm/tasks",
-        "speechllm/models",
+        "speechllm/media", "speechllm/models",
     },
     "speechllm/report": {"speechllm/config", "speechllm/score", "speechllm/provenance"},
 }  # fmt: skip

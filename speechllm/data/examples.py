@@ -13,15 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-import features
-from features.stored import Stored
-from speechllm import config
+from speechllm import config, media
 from speechllm.data import chat
-from speechllm.data.augment import Config as Augment
 from speechllm.data.chat import Builder, Encoded
 from speechllm.data.manifest import Manifest
-
-STALE_S = 0.05  # by which stored features may differ from the duration: it has two decimals
+from speechllm.data.rows import seconds
+from speechllm.media.audio import Augment
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,8 @@ class Example:
 
     @property
     def seconds(self) -> float:
-        """Audio seconds, as the manifest says."""
-        return float(self.row.get("duration", 0.0))
+        """How long its media are, as batches count it."""
+        return seconds(self.row)
 
 
 @dataclass
@@ -78,7 +75,6 @@ class Examples:
     named: dict = field(default_factory=dict)
     _cache: dict = field(default_factory=dict, repr=False)
     _cached_mb: float = 0.0
-    _sets: dict = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -165,15 +161,15 @@ class Examples:
         return made
 
     def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
-        """Decode one medium, run the front end, augment."""
+        """Take the frames of one medium: heard or replaced, kept or made, augmented."""
         if "audio" not in part:
             raise ValueError(
                 f"a part of type {part['type']!r} has no 'audio', which is all we hear"
             )
-        asked = part
+        asked, medium = part, media.of(part["type"])
         part = self.heard.part(part) if self.heard else part
-        key = (part["audio"], part.get("start"), part.get("duration"))
-        x, n = self._cache.get(key) or self._extract(part, rng)
+        key = medium.key(part)
+        x, n = self._cache.get(key) or medium.frames(part, self.extractor, rng, self.augment)
         if rng is None or not self.augment.on_waves:
             self._keep(key, x, n)
         if rng is not None:
@@ -186,35 +182,6 @@ class Examples:
         if key not in self._cache and self._cached_mb + size <= self.cache_mb:
             self._cache[key] = x, n
             self._cached_mb += size
-
-    def _stored(self, part: dict) -> tuple[torch.Tensor, int]:
-        """Take frames from a stored set; they must be as many as the duration says."""
-        folder, _, id = part["features"].partition("#")
-        if folder not in self._sets:
-            self._sets[folder] = Stored(folder, self.extractor)
-        x, n = self._sets[folder][id]
-        seconds, rate = part.get("duration"), self.extractor.sampling_rate
-        wanted = self.extractor.count(round(seconds * rate)) if seconds else n
-        if abs(n - wanted) > STALE_S * self.extractor.frame_rate_hz:
-            raise ValueError(
-                f"{part['features']}: {n} frames, but {seconds} s give {wanted}; the row was "
-                "changed since: extract into a new folder"
-            )
-        return torch.from_numpy(np.array(x)), n
-
-    def _extract(self, part: dict, rng) -> tuple[torch.Tensor, int]:
-        if part.get("features") and (rng is None or not self.augment.on_waves):
-            return self._stored(part)
-        rate = self.extractor.sampling_rate
-        wave, _ = features.load(
-            part["audio"],
-            sampling_rate=rate,
-            start_s=part.get("start", 0.0),
-            duration_s=part.get("duration"),
-        )
-        if rng is not None:
-            wave = self.augment.wave(wave, rate, rng)
-        return self.extractor(wave)
 
 
 def _answered(messages: list[dict], answer: str) -> list[dict]:

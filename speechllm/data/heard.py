@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from speechllm.data import chat
+from speechllm import media
 from speechllm.data.manifest import Manifest
+from speechllm.data.rows import parts
 
 KINDS = ("real", "shuffled", "silent")
 
@@ -22,11 +23,12 @@ KINDS = ("real", "shuffled", "silent")
 class Shuffled:
     """Another sound for each: `others` maps the key of a sound to the part that is heard."""
 
+    medium: str
     others: dict[tuple, dict]
 
     def part(self, part: dict) -> dict:
         """Return the part that is heard in place of this one."""
-        return part if part.get("asks") else self.others[key(part)]
+        return part if part.get("asks") else self.others[media.of(self.medium).key(part)]
 
     def frames(self, part: dict, x: torch.Tensor) -> torch.Tensor:
         """Leave frames as they are."""
@@ -37,6 +39,7 @@ class Shuffled:
 class Silent:
     """The front end's frame of digital silence, (F,), or one sample, in place of every frame."""
 
+    medium: str
     frame: torch.Tensor
 
     def part(self, part: dict) -> dict:
@@ -48,11 +51,20 @@ class Silent:
         return x if part.get("asks") else self.frame.expand_as(x).contiguous()
 
 
-def make(kind: str, manifest: Manifest, extractor, seed: int = 0) -> Shuffled | Silent | None:
-    """Make what replaces the sounds of a manifest; None for "real".
+def make(
+    kind: str, manifest: Manifest, front, seed: int = 0, medium: str = "audio"
+) -> Shuffled | Silent | None:
+    """Make what replaces the sounds of a manifest, or what else it has of a medium; None: "real".
 
-    Each distinct sound is replaced by another one, all of them changing places in one ring that the
-    seed draws, so that no sound stays where it was, and each is heard as often as before.
+    Each distinct one is replaced by another one, all of them changing places in one ring that the
+    seed draws, so that none stays where it was, and each is heard as often as before.
+
+    Args:
+        kind: one of KINDS.
+        manifest: whose rows they are.
+        front: the medium's front end, which says what nothing is.
+        seed: of the ring.
+        medium: a file of media/.
 
     Raises:
         ValueError: another word; a manifest with less than two sounds cannot be shuffled.
@@ -61,35 +73,13 @@ def make(kind: str, manifest: Manifest, extractor, seed: int = 0) -> Shuffled | 
         raise ValueError(f"audio: wanted {', '.join(KINDS[:-1])} or {KINDS[-1]}, got {kind!r}")
     if kind == "real":
         return None
+    key = media.of(medium).key
     if kind == "silent":
-        return Silent(silence_frame(extractor))
-    sounds = {key(part): part for row in manifest for part in _sounds(row)}
+        return Silent(medium, media.of(medium).nothing(front))
+    there = (p for row in manifest for p in parts(row) if p["type"] == medium and not p.get("asks"))
+    sounds = {key(part): part for part in there}
     if len(sounds) < 2:
         raise ValueError(f"{manifest.path}: {len(sounds)} sounds; shuffling wants two or more")
     ring = [list(sounds)[i] for i in np.random.default_rng(seed).permutation(len(sounds))]
-    return Shuffled({a: sounds[b] for a, b in zip(ring, ring[1:] + ring[:1], strict=True)})
-
-
-def key(part: dict) -> tuple:
-    """What tells one sound from another: file and times."""
-    return part["audio"], part.get("start") or 0.0, part.get("duration")
-
-
-def _sounds(row: dict) -> list[dict]:
-    """The sounds of a row that may be replaced: its own, or those of its messages."""
-    if row.get("messages"):
-        parts = chat.media(row["messages"])
-    else:
-        parts = [row] if row.get("audio") is not None else []
-    kept = ("start", "duration", "features")
-    return [
-        {"type": "audio", "audio": p["audio"], **{k: p[k] for k in kept if k in p}}
-        for p in parts
-        if not p.get("asks")
-    ]
-
-
-def silence_frame(extractor) -> torch.Tensor:
-    """Return what the front end makes of digital silence: one frame (F,), or one sample."""
-    x, n = extractor(torch.zeros(extractor.sampling_rate))
-    return x[n // 2]
+    others = {a: sounds[b] for a, b in zip(ring, ring[1:] + ring[:1], strict=True)}
+    return Shuffled(medium, others)

@@ -147,7 +147,7 @@ def parse(line: bytes) -> Any:
 
 
 def _scan(path: Path, now: tuple[int, int]) -> Index:
-    builder = Builder()
+    builder = Builder(home=str(path.parent))
     for number, line in _lines(path, now[0]):
         try:
             row = parse(line)
@@ -185,12 +185,13 @@ class Builder:
     durations: array = field(default_factory=lambda: array("f"))
     hashes: array = field(default_factory=lambda: array("Q"))
     kinds: dict[tuple, int] = field(default_factory=dict)
+    home: str = ""  # at which the rows' relative paths start
 
     def add(self, row: dict[str, Any], n_bytes: int) -> None:
         """Take the next row, and the size of its line."""
         self.kinds.setdefault(kind(row), len(self.hashes))
         self.offsets.append(self.offsets[-1] + n_bytes)
-        self.durations.append(seconds(row))
+        self.durations.append(seconds(row, self.home))
         self.hashes.append(hash_of(row["id"]))
 
     def index(self, now: tuple[int, int] = (0, 0)) -> Index:

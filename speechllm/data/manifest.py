@@ -6,8 +6,9 @@ A manifest says which audio, from where to where, and what is said in it:
      "speaker": "1089", "lang": "en", "task": "asr"}
 
 `id` is needed, and at least one of `audio`, `text` and `messages`; `duration` (seconds, above 0) is
-needed with `audio`, `start` (seconds) is 0 when absent, all other keys are kept as they are. Paths
-are absolute or relative to the folder of the manifest, so that a folder can be moved whole.
+needed with `audio`, `start` (seconds) is 0 when absent, `channel` (from 0) chooses one of several,
+whose mean is heard without it; all other keys are kept as they are. Paths are absolute or relative
+to the folder of the manifest, so that a folder can be moved whole.
 `features` ("FOLDER#ID") refers to features that `features extract --manifest` stored: they are
 taken instead of the audio, where no augmentation changes the wave.
 `messages` is the general form: chat turns whose parts are `{"type": "audio", "audio": "a.flac"}`.
@@ -178,7 +179,7 @@ def write(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
     """
     path = Path(path)
     folder = os.path.abspath(path.parent) + os.sep
-    builder = Builder()
+    builder = Builder(home=folder)
     with files.writing(path) as file:
         for number, row in enumerate(rows, start=1):
             if fault := next(faults(row), None):

@@ -5,16 +5,20 @@ which lists them all.
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from speechllm import media
+from speechllm.tasks.asr import sound
 
 # Control characters, line separators and lone surrogates: no tokenizer wants them, and a newline
 # or a tab breaks each line-based format that follows (.trn, TSV, logs).
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTENT = ("audio", "text", "messages")
 ANSWERS = (*CONTENT, "translation", "transcript", "chosen", "rejected", "question")
-MEDIA = ("audio", "image", "pose", "video")  # what a medium can be
+MEDIA = media.KINDS  # what a medium can be
 STRINGS = (
     "audio features text chosen rejected transcript speaker lang task translation translation_lang"
 ).split()
@@ -80,14 +84,17 @@ def _text_faults(key: str, text: Any) -> Iterator[tuple[str, str]]:
 
 
 def _time_faults(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    start, duration = row.get("start"), row.get("duration")
-    if start is not None and not (_is_number(start) and start >= 0):
-        yield f"'start' is {start!r}", "wanted seconds, 0 or more"
-    if duration is None:
-        if row.get("audio") is not None:
-            yield "no 'duration'", "wanted seconds; `speechllm data prepare` reads it from the file"
-    elif not (_is_number(duration) and duration > 0):
-        yield f"'duration' is {duration!r}", "wanted seconds, above 0"
+    """Times and channel of a row's sound, and of the media of its messages."""
+    for holder in (row, *_parts(row)):
+        start, duration, channel = (holder.get(key) for key in ("start", "duration", "channel"))
+        if start is not None and not (_is_number(start) and start >= 0):
+            yield f"'start' is {start!r}", "wanted seconds, 0 or more"
+        if duration is not None and not (_is_number(duration) and duration > 0):
+            yield f"'duration' is {duration!r}", "wanted seconds, above 0"
+        if channel is not None and not (type(channel) is int and channel >= 0):
+            yield f"'channel' is {channel!r}", "wanted its number from 0, or none for their mean"
+    if row.get("duration") is None and row.get("audio") is not None:
+        yield "no 'duration'", "wanted seconds; `speechllm data prepare` reads it from the file"
 
 
 def _is_number(value: Any) -> bool:
@@ -104,11 +111,28 @@ def kind(row: dict[str, Any]) -> tuple:
     return *named, *counts, *(row.get(key) is None for key in ANSWERS)
 
 
-def seconds(row: dict[str, Any]) -> float:
-    """Duration of a row; of `messages` without one, the sum of their parts'; 0 for text alone."""
+def parts(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The media of a row, as parts of messages: those of its messages, else its own sound."""
+    if row.get("messages"):
+        return [part for part in _parts(row) if part.get("type") in MEDIA]
+    return [sound(row)] if row.get("audio") is not None else []
+
+
+def seconds(row: dict[str, Any], home: str = "") -> float:
+    """How long a row's media are: as it says, else what they cost together; 0 for text alone.
+
+    home: the folder at which relative paths start.
+    """
     if row.get("duration") is not None:
         return float(row["duration"])
-    return float(sum(part["duration"] for part in _parts(row) if _is_number(part.get("duration"))))
+    return sum(_cost(part, home) for part in parts(row))
+
+
+def _cost(part: dict[str, Any], home: str) -> float:
+    kind, path = part["type"], part.get(part["type"])
+    if not media.reads(kind) or not isinstance(path, str):
+        return 0.0
+    return media.of(kind).cost(part | {kind: os.path.join(home, path)})
 
 
 def map_paths(row: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
@@ -146,6 +170,10 @@ def _map_part(part: Any, change: Callable[[str], str]) -> Any:
 
 
 def _parts(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for message in row.get("messages") or []:
+    """Whatever parts the messages hold, of any type; what is no message or no list holds none."""
+    messages = row.get("messages")
+    for message in messages if isinstance(messages, list) else []:
         content = message.get("content") if isinstance(message, dict) else None
-        yield from (part for part in content or [] if isinstance(part, dict))
+        for part in content if isinstance(content, list) else []:
+            if isinstance(part, dict):
+                yield part

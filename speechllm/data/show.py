@@ -5,6 +5,8 @@ from speechllm.data import chat
 from speechllm.data.batch import IGNORE, Kind
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
+from speechllm.media import audio
+from speechllm.tasks.asr import sound
 
 
 def show(system, path, id: str, plot=None) -> str:
@@ -53,8 +55,6 @@ def _table(tokenizer, encoded: chat.Encoded) -> list[str]:
 
 
 def _draw(row: dict, rate: int, plot) -> None:
-    wave, rate = features.load(
-        row["audio"], sampling_rate=rate, start_s=row["start"], duration_s=row["duration"]
-    )
+    wave = audio.open(sound(row), rate)
     figure = features.draw(wave, rate, title=f"{row['id']}: {row.get('text', '')}")
     figure.savefig(plot)

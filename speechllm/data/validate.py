@@ -8,6 +8,7 @@ A problem is an "error" (training would stop there) or a "warning" (it would lea
 are read in order of the lines, a window of them at a time; what is kept grows by 8 bytes a line.
 """
 
+import functools
 import os
 from array import array
 from collections.abc import Iterator
@@ -21,12 +22,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from speechllm import config
-from speechllm.data.hear import Finding, Wanted, listen, listen_deep
+from speechllm import config, media
 from speechllm.data.index import hash_of, parse
-from speechllm.data.rows import faults, seconds
+from speechllm.data.rows import faults, map_paths, parts, seconds
 from speechllm.data.summary import summary
+from speechllm.media import Finding
 from speechllm.tasks import languages
+from speechllm.tasks.asr import sound
 
 __all__ = ["Problem", "summary", "validate"]
 
@@ -69,6 +71,7 @@ def _problems(path: Path, deep: bool, workers: int, hashes: array) -> Iterator[P
     n_lines = _count_lines(path)
     if not n_lines:
         yield Problem(str(path), 1, "?", "the manifest is empty", "prepare the corpus again")
+    look = functools.partial(_part_findings, deep=deep)
     with (
         _pool(deep, workers) as pool,
         open(path, "rb") as file,
@@ -79,7 +82,7 @@ def _problems(path: Path, deep: bool, workers: int, hashes: array) -> Iterator[P
             rows = [(number, *_row(line)) for number, line in window]
             hashes.extend(hash_of(_id(row, number)) for number, row, _ in rows)
             jobs = (_media(row, found, path.parent) for _, row, found in rows)
-            heard = pool.map(listen_deep if deep else listen, jobs, chunksize=16)
+            heard = pool.map(look, jobs, chunksize=16)
             for (number, row, found), more in zip(rows, heard, strict=True):
                 for message, hint, severity in [*found, *more]:
                     id = str(row.get("id", "?"))
@@ -181,23 +184,20 @@ def _text_findings(row: dict[str, Any]) -> Iterator[Finding]:
             yield f"{rate:.1f} characters a second ({duration:.2f} s)", hint, "warning"
 
 
-def _media(row: dict[str, Any], found: list[Finding], folder: Path) -> list[Wanted]:
-    """The audio of a row and of its messages; none where the row itself is in error."""
+def _media(row: dict[str, Any], found: list[Finding], folder: Path) -> list[dict[str, Any]]:
+    """The media of a row and of its messages; none where the row itself is in error."""
     if any(severity == "error" for _, _, severity in found):
         return []
-    parts = [row] if row.get("audio") is not None else []
-    for message in row.get("messages") or []:
-        content = message.get("content") if isinstance(message, dict) else None
-        parts += [
-            p for p in content or [] if isinstance(p, dict) and isinstance(p.get("audio"), str)
-        ]
-    return [_wanted(part, folder) for part in parts]
+    row = map_paths(row, lambda path: os.path.normpath(folder / path))
+    ours = [sound(row)] if row.get("audio") is not None and row.get("messages") else []
+    return [*ours, *(part for part in parts(row) if isinstance(part.get(part["type"]), str))]
 
 
-def _wanted(part: dict[str, Any], folder: Path) -> Wanted:
-    """What a part refers to; relative paths start at the manifest's folder."""
-    audio, stored = os.path.normpath(folder / part["audio"]), part.get("features")
-    if isinstance(stored, str):
-        place, mark, id = stored.partition("#")
-        stored = os.path.normpath(folder / place) + mark + id
-    return Wanted(audio, part.get("start"), part.get("duration"), stored or None)
+def _part_findings(wanted: list[dict[str, Any]], deep: bool) -> list[Finding]:
+    """What the files of the media say of each part."""
+    return [
+        finding
+        for part in wanted
+        if media.reads(part["type"])
+        for finding in media.of(part["type"]).faults(part, deep)
+    ]

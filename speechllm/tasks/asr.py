@@ -39,5 +39,5 @@ class Config:
 
 def sound(row: dict) -> dict:
     """Make the part of a message that is a row's audio."""
-    medium = ("audio", "start", "duration", "features")
+    medium = ("audio", "start", "duration", "channel", "features")
     return {"type": "audio", **{k: row[k] for k in medium if k in row}}

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 
 from speechllm import config
-from speechllm.data import augment, chat, loader, mixing
+from speechllm.data import chat, loader, mixing
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
+from speechllm.media.audio import Augment
 from speechllm.models.system import System
 from speechllm.train.stages import Stage
 
@@ -119,9 +120,9 @@ class Run:
             needs=frozenset() if source.plain else stage.needs,
         )
 
-    def augment(self, stage: Stage, source: mixing.Source) -> augment.Config:
+    def augment(self, stage: Stage, source: mixing.Source) -> Augment:
         """Return the augmentation of one of a stage's sources."""
         if not stage.augment:
-            return augment.Config()
+            return Augment()
         table = {**self.system.preset.table("augment"), **source.augment}
-        return config.fill(augment.Config, table, f"{self.system.preset.source} [augment]")
+        return config.fill(Augment, table, f"{self.system.preset.source} [augment]")

@@ -13,7 +13,7 @@ import time
 import torch
 
 from speechllm.data import loader, mixing
-from speechllm.data.heard import silence_frame
+from speechllm.media import audio
 from speechllm.train import checkpoint, health, optim
 from speechllm.train.log import Log
 from speechllm.train.run import Run
@@ -213,7 +213,7 @@ class StageRun:
         keys = [(i, 0, indices) for i, indices in plan if self.mine(i)]
         source = loader.batches(examples, data, keys)
         batches = (batch for _, batch, _ in source if batch is not None)
-        silence = silence_frame(run.system.extractor)
+        silence = audio.nothing(run.system.extractor)
         parts = (batches, silence, self.accelerator.device, run.autocast)
         return validate(self.learner, self.stage, *parts)
 

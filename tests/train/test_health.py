@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from speechllm.data.collate import collate
-from speechllm.data.heard import silence_frame
+from speechllm.media.audio import nothing as silence_frame
 from speechllm.train import health
 from speechllm.train.stages import Learner, stages
 from speechllm.train.validate import validate

@@ -10,8 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from speechllm.data import augment, mixing
+from speechllm.data import mixing
 from speechllm.data.manifest import Manifest, write
+from speechllm.media import _augment as augment
 from speechllm.models import store
 from speechllm.train import loop
 from speechllm.train.stages import stages

@@ -8,7 +8,7 @@ import features
 from features import presets
 from features.augment import warp_mel
 from speechllm import config
-from speechllm.data import augment
+from speechllm.media import _augment as augment
 from speechllm.train import loop
 
 RATE = 16000

@@ -1,0 +1,44 @@
+"""One file a medium; the folder is the registry. Each file answers the same questions:
+
+    open(part)                   what lies in the file: a wave (N,)
+    front(table, where)          the front end that a preset's table names: `dim`, `count(n)`
+    frames(part, front, ...)     what the encoder reads, (x, n): from the file, or stored
+    cost(part)                   how long it is, in seconds or what is worth as much: batching, the
+                                 bound of an answer and the speed ask this, and nothing else
+    usual(front)                 frames of an ordinary one, with which a system is tried
+    faults(part, deep)           what is wrong with it: cheaply, or with all of it read
+    key(part)                    what tells one from another
+    nothing(front)               one frame of nothing heard or seen
+
+A part is what a message holds: {"type": "audio", "audio": "a.flac", "start": 1.5, ...}; a row of a
+manifest that has a sound of its own stands for such a part.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+
+from speechllm import config
+
+# words of manifests, whether this folder has their file already or not
+KINDS = tuple(sorted({*config.names("media"), "audio", "image", "pose", "video"}))
+
+# (message, hint, severity): severity is "error" or "warning"
+Finding = tuple[str, str, str]
+
+
+def reads(kind: str) -> bool:
+    """Say whether a file of this folder answers for a medium."""
+    return f"speechllm.media.{kind}" in sys.modules or kind in config.names("media")
+
+
+def of(kind: str) -> ModuleType:
+    """Give the file that answers for a medium.
+
+    Raises:
+        ValueError: nothing here reads it.
+    """
+    if not reads(kind):
+        hint = config.suggest(kind, config.names("media"))
+        raise ValueError(f"nothing here reads the medium {kind!r}; {hint}")
+    return importlib.import_module(f"speechllm.media.{kind}")

@@ -1,0 +1,139 @@
+"""What is wrong with a sound: its times, its samples, the features that are stored of it.
+
+Where features are stored nobody needs to read the sound unless the wave is augmented: what is wrong
+with the sound is a warning then.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+import features
+from features import presets
+from features.stored import Stored
+from speechllm.media import Finding
+
+OVERSHOOT_S = 0.01  # as the loader allows: times are written with two or three decimals
+SHORTFALL_S = 0.1  # by which a whole file may be longer than its 'duration'
+STALE_S = 0.05  # by which stored features may differ from 'duration': it has two decimals
+SILENCE_DB = -60.0  # RMS below full scale, under which nobody hears a voice
+NOTHING_DB = -180.0  # digital zero, as a number
+CANCELLED_DB = 20.0  # by which a mean of channels is weaker than that of unlike ones would be
+CLIPPED_SHARE = 0.001  # of the samples at full scale; loud but sound recordings have far fewer
+
+
+def faults(part: dict, deep: bool = False) -> list[Finding]:
+    """List what is wrong with a part: times against the header, stored features against their set.
+
+    deep: also decodes it, looks at the samples, and at all stored values.
+    """
+    found = [*_header_findings(part)]
+    if deep and not found:
+        found += _wave_findings(part)
+    if not part.get("features"):
+        return found
+    weaker = [(message, hint, "warning") for message, hint, _ in found]
+    return [*_feature_findings(part, deep), *weaker]
+
+
+def _feature_findings(part: dict, deep: bool) -> Iterator[Finding]:
+    folder, _, id = part["features"].partition("#")
+    seconds = part.get("duration")
+    try:
+        stored, options = _set(folder, deep)
+        n = stored.valid(id)
+    except ValueError as error:
+        yield (*_split(error), "error")
+        return
+    wanted = options.count(round((seconds or 0.0) * options.sampling_rate))
+    if seconds and abs(n - wanted) > STALE_S * options.frame_rate_hz:
+        hint = "the row was changed since: extract into a new folder"
+        yield f"{part['features']}: {n} frames, but {seconds} s give {wanted}", hint, "error"
+    elif deep and not np.isfinite(stored[id][0]).all():
+        yield f"{part['features']} holds NaN or infinity", "extract into a new folder", "error"
+
+
+def _set(folder: str, deep: bool) -> tuple[Stored, object]:
+    """A stored set, its checksums compared if `deep`, and the options that made it."""
+    found = _opened(folder, deep)
+    if isinstance(found, ValueError):
+        raise found
+    return found
+
+
+@functools.lru_cache(64)
+def _opened(folder: str, deep: bool) -> tuple[Stored, object] | ValueError:
+    """What `_set` gives or raises: a set that is damaged is read once, too."""
+    try:
+        stored = Stored(folder)
+        if deep:
+            stored.verify()
+        return stored, presets.options(stored.preset, **stored.options)
+    except ValueError as error:
+        return error
+
+
+def _header_findings(part: dict) -> Iterator[Finding]:
+    path, start_s, duration = part["audio"], part.get("start"), part.get("duration")
+    try:
+        info = features.info(path)
+    except ValueError as error:
+        yield (*_split(error), "error")
+        return
+    length, start, channel = info.duration_s, start_s or 0.0, part.get("channel") or 0
+    if channel >= info.channels:
+        hint = f"it counts from 0: write 0 to {info.channels - 1}, or leave it out"
+        yield f"'channel' is {channel}, but {path} has {info.channels}", hint, "error"
+    elif not info.n_samples:
+        yield f"{path} holds no samples", "remove the line, or fetch the file again", "error"
+    elif start >= length:
+        hint = "is it in seconds, and of this file?"
+        yield f"'start' is {start} s, but {path} has {length:.3f} s", hint, "error"
+    elif duration is not None and start + duration > length + OVERSHOOT_S:
+        hint = "shorten 'duration', or fetch the file again if it was cut off"
+        yield f"ends at {start + duration:.3f} s, but {path} has {length:.3f} s", hint, "error"
+    elif start_s is None and duration is not None and duration < length - SHORTFALL_S:
+        hint = "write 'start' too, if only that part is meant"
+        yield f"'duration' is {duration} s, but {path} has {length:.3f} s", hint, "warning"
+
+
+def _wave_findings(part: dict) -> Iterator[Finding]:
+    start, channel = part.get("start") or 0.0, part.get("channel")
+    try:
+        wave, _ = features.load(part["audio"], None, start, part.get("duration"), False, channel)
+    except ValueError as error:
+        yield (*_split(error), "error")
+        return
+    waves = np.atleast_2d(wave)
+    heard_db, loudest_db = _level_db(waves.mean(0)), max(map(_level_db, waves))
+    if loudest_db < SILENCE_DB:
+        level = f"{loudest_db:.0f} dB" if waves.any() else "digital zero"
+        yield f"silence ({level})", "was the microphone on? Listen, or remove the line", "warning"
+    elif heard_db < _level_db(waves, len(waves)) - CANCELLED_DB:
+        level = f"{heard_db:.0f} dB" if heard_db > NOTHING_DB else "digital zero"
+        yield (
+            f"the {len(waves)} channels cancel each other: their mean, which is heard, has {level},"
+            f" one alone {loudest_db:.0f} dB",
+            "write 'channel': 0 into the row to hear one of them",
+            "warning",
+        )
+    clipped = float(np.mean(np.abs(wave) >= 32767 / 32768))
+    if clipped > CLIPPED_SHARE:
+        yield f"{clipped:.1%} of the samples are clipped", "record it at a lower level", "warning"
+
+
+def _level_db(wave: np.ndarray, parts: int = 1) -> float:
+    """Level of a wave's samples below full scale; over `parts`, of the mean of unlike channels.
+
+    The mean of C waves that have nothing to do with each other has C times less power than theirs.
+    """
+    power = float(np.mean(np.square(wave, dtype=np.float64))) / parts
+    return max(10 * math.log10(power), NOTHING_DB) if power else NOTHING_DB
+
+
+def _split(error: ValueError) -> tuple[str, str]:
+    """Message and hint of an error."""
+    what, _, hint = str(error).partition("; ")
+    return what, hint or "remove the line"
