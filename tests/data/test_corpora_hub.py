@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from speechllm.data.corpora import hub
+from speechllm.data.corpora._ids import file_name
 from speechllm.data.manifest import Manifest
 from speechllm.tasks import qa, translate
 
@@ -212,3 +213,51 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", refused)
     with pytest.raises(ValueError, match="no/set: no such folder, and not .* the Hub: offline;"):
         hub.Config(path="no/set", out=str(tmp_path / "out")).prepare()
+
+
+def tone(hz):
+    file = io.BytesIO()
+    soundfile.write(file, 0.3 * np.sin(np.arange(1600) * hz / 2546), 16000, format="WAV")
+    return file.getvalue()
+
+
+def own(ids, **more):
+    return [
+        {"id": id, "audio": {"bytes": tone(100 + 50 * k), "path": None}, "text": str(k)} | more
+        for k, id in enumerate(ids)
+    ]
+
+
+def test_ids_that_a_file_name_cannot_hold_share_no_sound(tmp_path):
+    ids = ["rec/1", "rec_1", "rec 1", "Rec_1", "\u00e9", "e\u0301", "con", "CON", "", "."]
+    ids += ["x" * 300, "../up", "a\\b", "a.wav", "a", file_name("rec/1")]
+    save(tmp_path / "in/train.parquet", own(ids))
+    made = hub.Config(path=str(tmp_path / "in"), out=str(tmp_path / "out"), on_error="skip")
+    opened = Manifest(made.prepare()["train"])
+    assert opened.ids == [id for id in ids if id], "an empty id is refused, all others stay"
+    for row in opened:
+        with open(row["audio"], "rb") as file:
+            assert file.read() == tone(100 + 50 * int(row["text"]))
+    names = [row["audio"].rpartition("/")[2].lower() for row in opened]
+    assert len(set(names)) == len(names), "also where capitals make no difference"
+
+
+def test_repeated_ids_of_other_recordings_get_a_number(tmp_path):
+    rows = own([903, 903, 1001, 903], language="German")
+    rows.append(dict(rows[0]))
+    save(tmp_path / "test.parquet", rows)
+    options = {"path": str(tmp_path / "test.parquet"), "out": str(tmp_path / "out")}
+    with pytest.raises(ValueError, match="row 5: '903' again, with the same sound and text"):
+        hub.Config(**options).prepare()
+    made = Manifest(hub.Config(**options, on_error="skip").prepare()["test"])
+    assert made.ids == ["903", "903-2", "1001", "903-3"]
+    assert {row["lang"] for row in made} == {"de"}
+    assert len({row["audio"] for row in made}) == 4
+
+
+def test_a_column_for_ids(tmp_path):
+    save(tmp_path / "t.parquet", [row | {"key": f"k{row['text']}"} for row in own("ab")])
+    options = {"path": str(tmp_path / "t.parquet"), "out": str(tmp_path / "out")}
+    assert Manifest(hub.Config(**options, id_column="key").prepare()["t"]).ids == ["k0", "k1"]
+    with pytest.raises(ValueError, match="has no column nothing"):
+        hub.Config(**options, id_column="nothing").prepare()

@@ -118,3 +118,83 @@ def test_real_table(real_data, tmp_path):
     assert len(rows) > 50 and "formats-jfk_16k" in rows.ids
     skipped = (tmp_path / "skipped.txt").read_text()
     assert "lyra_invalid.wav: libsndfile cannot read it" in skipped
+
+
+def written(folder, name, data, **options):
+    """(rows, faults by line) of a table with some rows that are none."""
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    config = tsv.Config(
+        corpus=str(folder / name), out=str(folder / "o"), on_error="skip", **options
+    )
+    rows = Manifest(config.prepare()["t"])
+    skipped = folder / "o" / "skipped.txt"
+    lines = skipped.read_text().split("\n")[:-1] if skipped.exists() else []
+    return rows, {int(line.split(":")[1]): line.split(": ", 1)[1] for line in lines}
+
+
+def test_a_quote_that_never_closes_costs_its_own_row_alone(folder):
+    text = 'path,sentence\na.wav,one\nb.wav,"never closed\nclips/c.flac,"three, 3"\na.wav,four\n'
+    rows, lost = written(folder, "t.csv", text)
+    assert [row["text"] for row in rows] == ["one", "three, 3", "four"]
+    assert list(lost) == [3] and "a quote that never closes" in lost[3]
+    with pytest.raises(ValueError, match=r"t.csv:3: a quote that never closes") as caught:
+        tsv.Config(corpus=str(folder / "t.csv"), out=str(folder / "o")).prepare()
+    assert len(str(caught.value).split("\n")) == 2
+
+
+def test_a_quote_that_closes_over_other_rows_is_found(folder):
+    text = 'path,sentence\na.wav,"one\nb.wav,two\nclips/c.flac,three"\n'
+    rows, lost = written(folder, "t.csv", text)
+    assert [row["text"] for row in rows] == ["two", 'three"']
+    assert "never closes" in lost[2] and list(lost) == [2]
+    quoted = 'path,sentence\na.wav,"one,\ntwo ""2""\nthree"\n'
+    rows, lost = written(folder, "t.csv", quoted)
+    assert not lost and rows[0]["text"] == 'one, two "2" three'
+
+
+def test_a_field_beyond_all_measure_is_one_line(folder):
+    rows, lost = written(folder, "t.csv", 'path,sentence\na.wav,"' + "x" * 200_000 + "\nb.wav,b\n")
+    assert rows.ids == ["b"] and list(lost) == [2]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_strange_bytes_are_named(folder, name):
+    table = "path,sentence\na.wav,one\nb.wav,caf\u00e9\n"
+    table = table if name == "t.csv" else table.replace(",", "\t")
+    for ending in ("\n", "\r\n", "\r"):
+        rows, lost = written(folder, name, "\ufeff" + table.replace("\n", ending))
+        assert [row["text"] for row in rows] == ["one", "caf\u00e9"] and not lost
+    with pytest.raises(ValueError, match=f"{name}:3: not UTF-8.*CP1252"):
+        written(folder, name, table.encode("latin-1"))
+    for code in ("utf-16", "utf-16-le"):
+        with pytest.raises(ValueError, match=f"{name}: not UTF-8 but, it seems, UTF-16"):
+            written(folder, name, table.encode(code))
+    rows, lost = written(folder, name, table.replace("one", "o\0e"))
+    assert len(rows) == 1 and "NUL" in lost[2]
+    rows, lost = written(folder, name, table.replace("one", "o\u2028e"))
+    assert len(rows) + len(lost) == 2, "U+2028 ends no line"
+
+
+def test_two_columns_of_one_name_are_refused(folder):
+    with pytest.raises(ValueError, match="t.tsv:1: two columns called 'text'"):
+        prepared(folder, "t.tsv", "file\ttext\ttext\na.wav\tx\ty\n")
+
+
+def test_channels_and_repeated_ids(folder):
+    stereo = np.stack([np.full(16000, 0.1), np.full(16000, 0.2)], 1)
+    soundfile.write(folder / "s.wav", stereo, 16000)
+    text = "name\tpath\tchannel\ttext\n7\ts.wav\t0\tyes\n7\ts.wav\t1\tno\n7\ts.wav\t2\tmaybe\n"
+    rows, lost = written(folder, "t.tsv", text, id_column="name")
+    assert [(row["id"], row["channel"]) for row in rows] == [("7", 0), ("7-2", 1)]
+    assert "channel 2 (from 0), but" in lost[4] and "has 2" in lost[4]
+    rows, lost = written(folder, "t.tsv", text.replace("name", "x").replace("\t2\t", "\tleft\t"))
+    assert rows.ids == ["s-ch0", "s-ch1"] and "channel is 'left'" in lost[4]
+    again = "id\tpath\ttext\n7\ta.wav\tyes\n7\ta.wav\tyes\n"
+    rows, lost = written(folder, "t.tsv", again)
+    assert rows.ids == ["7"] and "'7' again, with the same sound" in lost[3]
+
+
+def test_names_of_languages_become_codes(folder):
+    text = "path\ttext\tlang\na.wav\tx\tGerman\nb.wav\ty\tpt-BR\nc\tz\tKlingon\n"
+    rows, _ = written(folder, "t.tsv", text)
+    assert [row["lang"] for row in rows] == ["de", "pt-BR", "Klingon"]

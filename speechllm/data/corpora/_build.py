@@ -6,6 +6,7 @@ headers of all files, checks each row and writes the manifests, or nothing at al
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,13 +16,16 @@ from typing import Any
 from tqdm import tqdm
 
 import features
+from features.audio import Info
 from speechllm import files
 from speechllm.data import manifest
+from speechllm.data.corpora._ids import Ids, language, report
 from speechllm.data.rows import faults
 
 _log = logging.getLogger(__name__)
 # Times are written with two or three decimals, so that an end may lie this far past the file's.
 OVERSHOOT_S = 0.01
+HEARD = ("audio", "start", "duration", "channel", "text")  # what tells two rows of one id apart
 _SHOWN = 20
 
 
@@ -69,16 +73,21 @@ class Faults:
 
 
 def finish(
-    out: str | Path, entries: dict[str, list[Entry]], found: Faults, workers: int = 0
+    out: str | Path,
+    entries: dict[str, list[Entry]],
+    found: Faults,
+    workers: int = 0,
+    apart: bool = False,
 ) -> dict[str, Path]:
     """Measure, check and write `out/<name>.jsonl` for each name; the paths by name.
 
+    Two recordings of one id are a fault, or with `apart` told apart by a number.
     Raises ValueError with all faults (`on_error` "stop") and where a manifest would be empty.
     """
     out = Path(out).absolute()
     paths = {e.row["audio"] for part in entries.values() for e in part if _must_measure(e.row)}
     lengths = measure(paths, workers)
-    good = {name: _good_rows(part, lengths, found) for name, part in entries.items()}
+    good = {name: _good_rows(name, part, lengths, found, apart) for name, part in entries.items()}
     found.settle(out)
     for name, rows in good.items():
         if not rows:
@@ -89,8 +98,8 @@ def finish(
     return manifests
 
 
-def measure(paths: Iterable[str], workers: int = 0) -> dict[str, float | str]:
-    """Seconds of each file by its header, or what is wrong with it, read in threads."""
+def measure(paths: Iterable[str], workers: int = 0) -> dict[str, Info | str]:
+    """Length and channels of each file, or what is wrong with it, read in threads."""
     paths = sorted(paths)
     # Opening waits for the disk, so more threads than cores pay, most of all on a network drive.
     with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
@@ -99,74 +108,74 @@ def measure(paths: Iterable[str], workers: int = 0) -> dict[str, float | str]:
         return dict(zip(paths, bar, strict=True))
 
 
-def _length(path: str) -> float | str:
+def _length(path: str) -> Info | str:
     try:
         info = features.info(path)
     except ValueError as error:
         return str(error)
-    return round(info.duration_s, 6) if info.n_samples else f"{path}: it holds no samples"
+    return info if info.n_samples else f"{path}: it holds no samples"
 
 
 def _must_measure(row: dict[str, Any]) -> bool:
     # With a duration and without a start, a corpus has measured the file itself (utt2dur).
-    return row.get("duration") is None or "start" in row
+    known = row.get("duration") is not None and not row.keys() & {"start", "channel"}
+    return row.get("audio") is not None and not known
 
 
 def _good_rows(
-    entries: list[Entry], lengths: dict[str, float | str], found: Faults
+    name: str, entries: list[Entry], lengths: dict[str, Info | str], found: Faults, apart: bool
 ) -> list[dict[str, Any]]:
-    rows, seen = [], {}
+    rows, seen, ids, unknown = [], {}, Ids(), Counter()
     for entry in entries:
-        row, fault = _timed(entry.row, lengths)
-        fault = fault or _row_fault(row, seen)
-        if fault:
-            found.add(entry.where, fault)
-        else:
+        try:
+            row = _timed(entry.row, lengths)
+            if row.get("lang"):
+                row["lang"] = language(row["lang"], unknown)
+            if apart:
+                row["id"] = ids.of(row["id"], repr([row.get(key) for key in HEARD]).encode())
+            elif row["id"] in seen:
+                there = seen[row["id"]]
+                raise ValueError(f"the id {row['id']!r} is that of {there}; ids must differ")
             seen[row["id"]] = entry.where
             rows.append(row)
+        except ValueError as error:
+            found.add(entry.where, str(error))
+    report(name, ids, unknown)
     return rows
 
 
-def _timed(
-    row: dict[str, Any], lengths: dict[str, float | str]
-) -> tuple[dict[str, Any], str | None]:
-    """The row with its duration, and what is wrong with its times."""
+def _timed(row: dict[str, Any], lengths: dict[str, Info | str]) -> dict[str, Any]:
+    """The row, checked, with its duration. Raises ValueError with what is wrong with it."""
+    measured = row.get("duration") is None
+    # The duration that is still to come is no fault: any will do for a moment.
+    if fault := next(faults(row | {"duration": 1.0} if measured else row), None):
+        raise ValueError("; ".join(fault))
+    if row.get("text") is not None and not row["text"].strip():
+        raise ValueError(f"{row['id']} has no words; remove it, or write what is said")
     if row.get("audio") is None:  # text alone, or messages whose sounds were measured before
-        return row, None
-    length = lengths.get(row["audio"])
-    if length is None:
-        return row, None if os.path.exists(row["audio"]) else f"{row['audio']}: no such file"
-    if isinstance(length, str):
-        return row, length
-    start, duration = row.get("start", 0.0), row.get("duration")
+        return dict(row)
+    info, path = lengths.get(row["audio"]), row["audio"]
+    if info is None:
+        if not os.path.exists(path):
+            raise ValueError(f"{path}: no such file")
+        return dict(row)
+    if isinstance(info, str):
+        raise ValueError(info)
+    if (row.get("channel") or 0) >= info.channels:
+        raise ValueError(f"channel {row['channel']} (from 0), but {path} has {info.channels}")
+    return _inside(row, path, round(info.duration_s, 6))
+
+
+def _inside(row: dict[str, Any], path: str, length: float) -> dict[str, Any]:
+    """The row with its duration, up to the file's end where none is given. Raises ValueError."""
+    start, duration = row.get("start") or 0.0, row.get("duration")
     if start >= length:
-        return row, f"start {start} s is past the end of {row['audio']} ({length:.3f} s)"
+        raise ValueError(f"start {start} s is past the end of {path} ({length:.3f} s)")
     if duration is None:
-        return row | {"duration": round(length - start, 6)}, None
+        return row | {"duration": round(length - start, 6)}
     if start + duration > length + OVERSHOOT_S:
-        return row, f"ends at {start + duration:.3f} s, but {row['audio']} has {length:.3f} s"
-    return row, None
-
-
-def _row_fault(row: dict[str, Any], seen: dict[str, str]) -> str | None:
-    if fault := next(faults(row), None):
-        return "; ".join(fault)
-    if row["id"] in seen:
-        return f"the id {row['id']!r} is that of {seen[row['id']]}; ids must differ"
-    if not row.get("text", "-").strip():
-        return f"{row['id']} has no words; remove it, or write what is said"
-    return None
-
-
-def read_lines(path: Path) -> list[tuple[str, str]]:
-    """(place, line) of each line with something in it. Raises ValueError if it is not UTF-8."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    # Not `splitlines`, which also cuts at separators that may stand inside a text.
-    lines = enumerate(text.split("\n"), start=1)
-    return [(f"{path}:{number}", line.rstrip("\r")) for number, line in lines if line.strip()]
+        raise ValueError(f"ends at {start + duration:.3f} s, but {path} has {length:.3f} s")
+    return dict(row)
 
 
 def folder_of(corpus: str, what: str) -> Path:

@@ -1,10 +1,12 @@
 """Parquet files of a data set: where they lie, of which split each is, their labels' names."""
 
-import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from speechllm import files
 
 SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
 
@@ -87,19 +89,46 @@ class Place:
             raise ValueError("Parquet needs pyarrow: pip install 'speechllm[hub]'") from error
         try:
             return pyarrow.parquet.ParquetFile(self.fs.open(str(file)))
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{file}: not a whole Parquet file: {error}; fetch it again") from None
+        except (pyarrow.ArrowException, OSError) as error:
+            raise _damaged(file, error) from None
+
+    def rows(self, file: PurePosixPath, columns: list[str], at_once: int) -> Iterator[dict]:
+        """Read the rows of a file, `at_once` in memory at a time.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        import pyarrow
+
+        try:
+            for batch in self.open(file).iter_batches(at_once, columns=columns):
+                yield from batch.to_pylist()
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError, OverflowError) as error:
+            raise _damaged(file, error) from None
 
 
-def labels(schema) -> dict[str, list[str]]:
-    """Names of class labels by column, from what the Hub's writer notes in the schema."""
+def _damaged(file: PurePosixPath, error: Exception) -> ValueError:
+    told = " ".join(str(error).split())[:200]
+    return ValueError(f"{file}: not a whole Parquet file ({told}); fetch it again")
+
+
+def labels(schema, file: PurePosixPath) -> dict[str, list[str]]:
+    """Names of class labels by column, from what the Hub's writer notes in the schema.
+
+    Raises:
+        ValueError: the note is damaged.
+    """
     noted = (schema.metadata or {}).get(b"huggingface", b"{}")
-    columns = json.loads(noted).get("info", {}).get("features", {})
-    return {
-        name: facts["names"]
-        for name, facts in columns.items()
-        if isinstance(facts, dict) and facts.get("_type") == "ClassLabel" and "names" in facts
-    }
+    where = f"{file}: the note 'huggingface' of its schema"
+    facts = files.expect(files.parse(noted, where), dict, where)
+    for key in ("info", "features"):
+        facts = files.expect(facts.get(key) or {}, dict, f"{where}: {key!r}")
+    found = {}
+    for name, about in facts.items():
+        if isinstance(about, dict) and about.get("_type") == "ClassLabel" and about.get("names"):
+            names = files.expect(about["names"], list, f"{where}: the names of {name!r}")
+            found[name] = [files.expect(one, str, f"{where}: {name!r}") for one in names]
+    return found
 
 
 def _split(file: PurePosixPath) -> str:

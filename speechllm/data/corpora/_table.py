@@ -1,13 +1,15 @@
-"""Published CSV tables, read strictly: the columns they are known by, each line with its place."""
+"""Published tables, read strictly: the columns they are known by, each line with its place."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from speechllm.data.corpora._build import Faults
+from speechllm.data.corpora._lines import records
 
 
-def read_csv(path: Path, columns: tuple[str, ...], found: Faults) -> Iterator[tuple[str, dict]]:
+def read_table(
+    path: Path, columns: tuple[str, ...], found: Faults
+) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (place, row) of each line; a line that lacks one of `columns` is noted and left out.
 
     Raises:
@@ -15,22 +17,14 @@ def read_csv(path: Path, columns: tuple[str, ...], found: Faults) -> Iterator[tu
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such table; is this the corpus as it is published?")
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            lost = [name for name in columns if name not in (reader.fieldnames or ())]
-            if lost:
-                there = ", ".join(reader.fieldnames or ()) or "nothing"
-                raise ValueError(f"{path}:1: no column {', '.join(lost)}; it has {there}")
-            for row in reader:
-                where = f"{path}:{reader.line_num}"
-                empty = [name for name in columns if not (row[name] or "").strip()]
-                if empty:
-                    found.add(where, f"nothing in {', '.join(empty)}")
-                else:
-                    yield (
-                        where,
-                        {name: (value or "").strip() for name, value in row.items() if name},
-                    )
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    rows = records(path, found)
+    where, header = next(rows, (f"{path}:1", []))
+    if lost := [name for name in columns if name not in header]:
+        there = ", ".join(filter(None, header)) or "nothing"
+        raise ValueError(f"{where}: no column {', '.join(lost)}; it has {there}")
+    for where, values in rows:
+        row = {name: value.strip() for name, value in zip(header, values, strict=True) if name}
+        if empty := [name for name in columns if not row[name]]:
+            found.add(where, f"nothing in {', '.join(empty)}")
+        else:
+            yield where, row

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
-from speechllm.data.corpora._table import read_csv
+from speechllm.data.corpora._table import read_table
 
 SPLITS = {"train": "train", "dev": "val", "test": "test"}  # ours: theirs
 COLUMNS = ("audiocap_id", "youtube_id", "start_time", "caption")
@@ -44,7 +44,7 @@ class Config:
         for ours, theirs in SPLITS.items():
             clips: dict[tuple, list[dict]] = {}
             places: dict[tuple, str] = {}
-            for where, row in read_csv(tables / f"{theirs}.csv", COLUMNS, found):
+            for where, row in read_table(tables / f"{theirs}.csv", COLUMNS, found):
                 key = row["youtube_id"], row["start_time"]
                 clips.setdefault(key, []).append(row)
                 places.setdefault(key, where)

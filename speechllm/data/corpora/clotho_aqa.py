@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
-from speechllm.data.corpora._table import read_csv
+from speechllm.data.corpora._table import read_table
 
 SPLITS = {"train": "train", "dev": "val", "test": "test"}  # ours: theirs
 COLUMNS = ("file_name", "QuestionText", "answer")
@@ -74,7 +74,7 @@ class Config:
     def _asked(self, folder: Path, split: str, found: Faults) -> list[Asked]:
         answers: dict[tuple, list[str]] = {}
         places: dict[tuple, str] = {}
-        for where, row in read_csv(folder / f"clotho_aqa_{split}.csv", COLUMNS, found):
+        for where, row in read_table(folder / f"clotho_aqa_{split}.csv", COLUMNS, found):
             key = row["file_name"], row["QuestionText"]
             answers.setdefault(key, []).append(row["answer"].lower())
             places.setdefault(key, where)

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
+from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
+from speechllm.data.corpora._lines import records
 from speechllm.tasks import languages
 
 SPLITS = ("train", "dev", "test")
@@ -102,17 +103,9 @@ def _table(path: Path, wanted: tuple[str, ...], found: Faults) -> list[Row]:
     Raises:
         ValueError: a column that is wanted is not there.
     """
-    lines = read_lines(path)
-    header = lines[0][1].split("\t") if lines else []
+    rows = records(path, found, quotes=False)
+    where, header = next(rows, (f"{path}:1", []))
     if missing := [name for name in wanted if name not in header]:
-        raise ValueError(
-            f"{path}:1: no column {', '.join(missing)}; it has {', '.join(header) or 'nothing'}"
-        )
-    rows = []
-    for where, line in lines[1:]:
-        values = line.split("\t")
-        if len(values) != len(header):
-            found.add(where, f"{len(values)} columns, but the first line has {len(header)}")
-        else:
-            rows.append((where, dict(zip(header, values, strict=True))))
-    return rows
+        there = ", ".join(header) or "nothing"
+        raise ValueError(f"{where}: no column {', '.join(missing)}; it has {there}")
+    return [(where, dict(zip(header, values, strict=True))) for where, values in rows]

@@ -32,7 +32,7 @@ from speechllm.data import manifest
 from speechllm.data.corpora import _questions, _spoken
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, measure
 from speechllm.data.corpora._questions import Asker, Question
-from speechllm.data.corpora._table import read_csv
+from speechllm.data.corpora._table import read_table
 
 SPLITS = ("train", "dev", "test")
 FOLDS = (1, 2, 3, 4, 5)
@@ -126,7 +126,7 @@ def _clips(corpus: str, found: Faults) -> Iterator[Clip]:
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
         raise ValueError(f"{folder}: no {' or '.join(TABLES)} in it")
-    for where, row in read_csv(table, COLUMNS, found):
+    for where, row in read_table(table, COLUMNS, found):
         if row.get("esc10", "True") != "True":
             continue  # ESC-50 has forty classes more
         if row["category"] not in NAMES:
@@ -145,7 +145,11 @@ def _measured(clips: list[Clip], found: Faults) -> list[Clip]:
         if isinstance(length, str):
             found.add(path, length)
     good = [(clip, lengths[clip.path]) for clip in clips]
-    return [Clip(c.path, c.fold, c.name, n) for c, n in good if not isinstance(n, str)]
+    return [
+        Clip(c.path, c.fold, c.name, round(info.duration_s, 6))
+        for c, info in good
+        if not isinstance(info, str)
+    ]
 
 
 def _split(clips: list[Clip], fold: int) -> dict[str, list[Clip]]:

@@ -12,12 +12,15 @@ Bytes are unpacked, as they are, to OUT/audio/<split>/, so that everything that 
 reads them; a second call leaves what is there. Splits are those of the files' names
 (`train-00000-of-00012.parquet`, `train/0000.parquet`); rows are read some at a time, so that memory
 does not grow with the data set. Of an address (hf://, s3://, https://) no file is fetched whole:
-it is read as far as it is needed. Numbers of a class label become its names. Columns are found by
-their usual names (audio, file; text, sentence, transcription; id; speaker_id, client_id; locale,
-language), else by what the options say. Needs pyarrow (`pip install 'speechllm[hub]'`).
+it is read as far as it is needed. Numbers of a class label become its names, names of languages
+their codes. Columns are found by their usual names (audio, file; text, sentence, transcription; id;
+speaker_id, client_id; locale, language), else by what the options say. An id that comes again with
+another sound (in FLEURS it names the sentence) gets a number: 903, 903-2. Needs pyarrow
+(`pip install 'speechllm[hub]'`).
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +29,10 @@ from typing import Any
 from tqdm import tqdm
 
 import features
-from speechllm import config
+from speechllm import config, files
 from speechllm.data import manifest
 from speechllm.data.corpora._build import Faults
+from speechllm.data.corpora._ids import Ids, file_name, language, report
 from speechllm.data.corpora._parquet import Place, labels
 from speechllm.data.corpora.tsv import NAMES
 from speechllm.data.rows import faults
@@ -37,6 +41,7 @@ from speechllm.tasks import languages
 SPLITS = ()  # as the files are called
 # What files begin with, where their name does not say what they are.
 MAGIC = {b"fLaC": ".flac", b"RIFF": ".wav", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
+ENDING = re.compile(r"\.[A-Za-z0-9]{1,5}")
 AT_ONCE = 64  # rows read together
 
 
@@ -57,6 +62,7 @@ class Config:
     revision: str = ""
     audio_column: str = ""
     text_column: str = ""
+    id_column: str = ""
     keep: tuple[str, ...] = ()
     task: str = ""
     lang: str = ""
@@ -94,42 +100,47 @@ class Config:
 
     def _rows(self, split: str, files: list, place: Place) -> Iterator[dict[str, Any]]:
         """Make the rows of a split; at its end, what was wrong is raised or listed."""
-        wrong = Faults(self.on_error)
+        wrong, ids, unknown = Faults(self.on_error), Ids(), Counter()
         total = self.limit or sum(place.open(file).metadata.num_rows for file in files)
         with tqdm(total=total, desc=split, unit="row", disable=None) as bar:
             for number, (where, values, columns) in enumerate(self._values(files, place)):
                 if self.limit and number >= self.limit:
                     break
                 try:
-                    row = self._row(values, columns, f"{split}-{number:09d}", split, place)
+                    row = self._row(values, columns, f"{split}-{number:09d}", unknown)
+                    if "audio" in columns:
+                        sound = _Sound.of(values[columns["audio"]], row["id"], place)
+                        row["id"] = ids.of(row["id"], sound.content + row.get("text", "").encode())
+                        folder = Path(self.out).absolute() / "audio" / split
+                        row["audio"] = str(sound.unpacked(folder / file_name(row["id"])))
+                        row["duration"] = round(features.info(row["audio"]).duration_s, 6)
+                    else:
+                        row["id"] = ids.of(row["id"], repr(row).encode())
                     if fault := next(faults(row), None):
                         raise ValueError("; ".join(fault))
                     yield row
                 except (ValueError, OSError) as error:
                     wrong.add(where, str(error))
                 bar.update()
+        report(split, ids, unknown)
         wrong.settle(Path(self.out).absolute())
 
     def _values(self, files: list, place: Place) -> Iterator[tuple[str, dict, dict[str, str]]]:
         """(place, values by column, columns by meaning) of each row, a few in memory at a time."""
         for file in files:
-            parquet = place.open(file)
-            columns = self._columns(parquet.schema_arrow.names, file)
-            names = labels(parquet.schema_arrow)
-            number = 0
+            schema = place.open(file).schema_arrow
+            columns, names = self._columns(schema.names, file), labels(schema, file)
             wanted = [*dict.fromkeys([*columns.values(), *self._kept.values()])]
-            for batch in parquet.iter_batches(AT_ONCE, columns=wanted):
-                for values in batch.to_pylist():
-                    number += 1
-                    for name in names.keys() & values.keys():
-                        if values[name] is not None and values[name] >= 0:
-                            values[name] = names[name][values[name]]
-                    yield f"{file}, row {number}", values, columns
+            for number, values in enumerate(place.rows(file, wanted, AT_ONCE), start=1):
+                named = {
+                    name: _label(values[name], names[name]) for name in names.keys() & values.keys()
+                }
+                yield f"{file}, row {number}", values | named, columns
 
     def _columns(self, there: list[str], file) -> dict[str, str]:
         """Meaning to column; audio, text or both must be there."""
         lower = {name.lower(): name for name in there}
-        named = {"audio": self.audio_column, "text": self.text_column}
+        named = {"audio": self.audio_column, "text": self.text_column, "id": self.id_column}
         found = {}
         for key in ("audio", "text", "id", "speaker", "lang"):
             usual = (named[key].lower(),) if named.get(key) else NAMES[key]
@@ -149,39 +160,64 @@ class Config:
             )
         return found
 
-    def _row(
-        self, values: dict, columns: dict, id: str, split: str, place: Place
-    ) -> dict[str, Any]:
+    def _row(self, values: dict, columns: dict, id: str, unknown: Counter) -> dict[str, Any]:
+        """Make a row but for its sound; languages that have no code are counted in `unknown`."""
         given = {key: values.get(name) for key, name in columns.items()}
         row = {"id": str(given["id"]) if given.get("id") is not None else id}
-        if "audio" in columns:
-            row["audio"] = str(self._audio(given["audio"], row["id"], split, place))
-            row["duration"] = round(features.info(row["audio"]).duration_s, 6)
         if given.get("text") is not None:
             row["text"] = " ".join(str(given["text"]).split())
         speaker, lang = given.get("speaker"), given.get("lang") or self.lang
-        more = {"speaker": None if speaker is None else str(speaker), "lang": lang or None}
+        more = {"speaker": None if speaker is None else str(speaker)}
+        more |= {"lang": language(lang, unknown) if lang else None}
         more |= {"translation_lang": self.translation_lang or None, "task": self.task or None}
         more |= {name: values[column] for name, column in self._kept.items()}
         return row | {key: value for key, value in more.items() if value is not None}
 
-    def _audio(self, value: Any, id: str, split: str, place: Place) -> Path:
-        """The file of a row's audio: unpacked, or where its path says."""
+
+@dataclass(frozen=True)
+class _Sound:
+    """A row's sound: bytes to be unpacked, or the file that its path names."""
+
+    data: bytes
+    path: str
+
+    @classmethod
+    def of(cls, value: Any, id: str, place: Place) -> "_Sound":
+        """Take what a row has in its column. Raises ValueError where it is no sound."""
         value = {"path": value} if isinstance(value, str) else value
         if not isinstance(value, dict) or not (value.get("bytes") or value.get("path")):
             raise ValueError(f"{id}: no audio: wanted bytes or a path, got {type(value).__name__}")
-        data, named = value.get("bytes"), value.get("path") or ""
+        data, named = value.get("bytes") or b"", value.get("path") or ""
+        if not isinstance(data, bytes) or not isinstance(named, str):
+            raise ValueError(f"{id}: audio of {type(data).__name__} and {type(named).__name__}")
         if not data and place.is_local:
-            return Path(place.folder / named)
-        data = data or place.fs.cat_file(str(place.folder / named))
-        suffix = Path(named).suffix or _suffix(data)
-        folder = Path(self.out).absolute() / "audio" / split
-        path = folder / (re.sub(r"[^\w.-]", "_", id).lstrip(".") + suffix)
-        if not (path.is_file() and path.read_bytes() == data):
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            return cls(b"", str(Path(place.folder / named)))
+        return cls(data or place.fs.cat_file(str(place.folder / named)), named)
+
+    @property
+    def content(self) -> bytes:
+        """What tells two recordings apart."""
+        return self.data or self.path.encode(errors="surrogatepass")
+
+    def unpacked(self, path: Path) -> Path:
+        """Write the bytes as `path`, with the ending of their kind; what is there stays."""
+        if not self.data:
+            return Path(self.path)
+        ending = Path(self.path).suffix
+        path = path.with_name(
+            path.name + (ending if ENDING.fullmatch(ending) else _suffix(self.data))
+        )
+        if not (path.is_file() and path.read_bytes() == self.data):
+            with files.writing(path, binary=True) as file:
+                file.write(self.data)
         return path
 
 
 def _suffix(data: bytes) -> str:
     return next((suffix for magic, suffix in MAGIC.items() if data.startswith(magic)), "")
+
+
+def _label(value: Any, names: list[str]) -> Any:
+    """The name of a class label's number; -1 stands for none."""
+    numbered = isinstance(value, int) and 0 <= value < len(names)
+    return names[value] if numbered else value

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
+from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
+from speechllm.data.corpora._lines import read_lines
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
+from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
 from speechllm.data.corpora._download import Archive, fetch
+from speechllm.data.corpora._lines import read_lines
 
 # MD5 from md5sum.txt of https://www.openslr.org/resources/12 and 31.
 ARCHIVES = {

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllm.data.corpora._build import folder_of, read_lines
+from speechllm.data.corpora._build import folder_of
+from speechllm.data.corpora._lines import read_lines
 from speechllm.data.manifest import Manifest, write
 
 HEARD = ("audio", "start", "duration", "features")

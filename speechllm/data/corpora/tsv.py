@@ -5,24 +5,27 @@ found by their usual names, or named by an option:
 
     audio    audio, path, file, file_name, filename, wav, audio_filepath
     text     text, sentence, transcript, transcription
-    id, speaker (client_id), lang (locale, language), start, duration, end    (each optional)
+    id, speaker (client_id), lang (locale, language), start, duration, end, channel  (each optional)
 
-Audio is looked for beside the table and in its clips/, wavs/ and audio/, or in `audio_dir`; a
-name without suffix may be that of an .mp3, .wav, .flac, .ogg or .opus file.
+`channel` is the number of the one that is heard, from 0, of a file that has several; without it
+their mean is heard. Ids that are not given are made of the files' names; one that comes again with
+another recording gets a number (903, 903-2). Audio is looked for beside the table and in its
+clips/, wavs/ and audio/, or in `audio_dir`; a name without suffix may be that of an .mp3, .wav,
+.flac, .ogg or .opus file.
 
     speechllm data prepare tsv --corpus cv-corpus/de --out data/cv_de
 """
 
-import csv
 import logging
-import os
-from collections import Counter
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, read_lines
+from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
+from speechllm.data.corpora._ids import Names
+from speechllm.data.corpora._lines import records
 
 _log = logging.getLogger(__name__)
 NAMES = {
@@ -34,6 +37,7 @@ NAMES = {
     "start": ("start", "offset", "start_s"),
     "duration": ("duration", "duration_s"),
     "end": ("end", "end_s"),
+    "channel": ("channel",),
 }
 TIMES = ("start", "duration", "end")
 FOLDERS = ("", "clips", "wavs", "audio")
@@ -48,6 +52,7 @@ class Config:
     out: str = "data/tsv"
     audio_column: str = ""
     text_column: str = ""
+    id_column: str = ""
     audio_dir: str = ""
     lang: str = ""
     on_error: str = "stop"
@@ -71,21 +76,17 @@ class Config:
                 if table is tables[-1] and not splits:
                     raise
                 _log.warning("left out, as it is no list of recordings: %s", error)
-        return finish(self.out, splits, found)
+        return finish(self.out, splits, found, apart=True)
 
     def _entries(self, table: Path, found: Faults) -> Iterator[Entry]:
-        (place, header), *lines = list(_rows(table)) or [(str(table), [])]
+        (place, header), *rows = list(records(table, found)) or [(f"{table}:1", [])]
         columns = self._columns(header, place)
         folder = Path(self.audio_dir).expanduser() if self.audio_dir else table.parent
-        whole = (values for _, values in lines if len(values) == len(header))
-        stems = Counter(_stem(name) for name in {values[columns["audio"]] for values in whole})
-        for where, values in lines:
-            if len(values) != len(header):
-                found.add(where, f"{len(values)} columns, but the first line has {len(header)}")
-                continue
+        names = Names(values[columns["audio"]] for _, values in rows)
+        for where, values in rows:
             fields = {key: values[column].strip() for key, column in columns.items()}
             try:
-                yield Entry(self._row(fields, folder.absolute(), stems), where)
+                yield Entry(self._row(fields, folder.absolute(), names), where)
             except ValueError as error:
                 found.add(where, str(error))
 
@@ -93,6 +94,7 @@ class Config:
         """Meaning to column number."""
         lower = [name.strip().lower() for name in header]
         named = {"audio": self.audio_column, "text": self.text_column}
+        named |= {"id": self.id_column} if self.id_column else {}
         columns = {}
         for key, usual in NAMES.items():
             wanted = (named[key].lower(),) if named.get(key) else usual
@@ -106,41 +108,21 @@ class Config:
                 )
         return columns
 
-    def _row(self, fields: dict[str, str], folder: Path, stems: Counter[str]) -> dict[str, Any]:
+    def _row(self, fields: dict[str, str], folder: Path, names: Names) -> dict[str, Any]:
         audio = _locate(fields["audio"], folder)
         times = {key: _seconds(key, fields[key]) for key in TIMES if fields.get(key)}
+        channel = _channel(fields.get("channel"))
+        id = fields.get("id") or names.id(fields["audio"], times.get("start"), channel)
         if "end" in times:
             times.setdefault("duration", round(times["end"] - times.get("start", 0.0), 6))
         # Measured in all cases: a table's times are checked against the file.
-        row = {"id": fields.get("id") or _id(fields["audio"], times, stems), "audio": audio}
-        row |= {"start": times.get("start", 0.0)}
-        if "duration" in times:
-            row["duration"] = times["duration"]
-        row |= {"text": fields["text"], "speaker": fields.get("speaker")}
-        row |= {"lang": fields.get("lang") or self.lang}
+        row = {"id": id, "audio": audio, "start": times.get("start", 0.0)}
+        row |= {"duration": times.get("duration"), "channel": channel}
+        row |= {"text": re.sub(r"\s*\n\s*", " ", fields["text"])}  # a quote may hold line ends
+        row |= {"speaker": fields.get("speaker"), "lang": fields.get("lang") or self.lang}
         return {
             key: value for key, value in row.items() if key == "text" or value not in (None, "")
         }
-
-
-def _rows(table: Path) -> Iterator[tuple[str, list[str]]]:
-    """(place, values) of each line. Quotes of a CSV may hold newlines; those of a TSV may not."""
-    if table.suffix == ".csv":
-        first = read_lines(table)[:1]
-        delimiter = max(",;\t", key=first[0][1].count) if first else ","
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            yield from ((f"{table}:{reader.line_num}", values) for values in reader if values)
-    else:
-        # Not by `csv`: a sentence of Common Voice may begin with a quote that never closes.
-        for where, line in read_lines(table):
-            yield where, [_unquote(value) for value in line.split("\t")]
-
-
-def _unquote(value: str) -> str:
-    inner = value[1:-1].replace('""', "")
-    quoted = len(value) > 1 and value[0] == value[-1] == '"' and '"' not in inner
-    return value[1:-1].replace('""', '"') if quoted else value
 
 
 def _locate(name: str, folder: Path) -> str:
@@ -157,19 +139,16 @@ def _locate(name: str, folder: Path) -> str:
     )
 
 
-def _id(name: str, times: dict[str, float], stems: Counter[str]) -> str:
-    """The name without suffix; with it, if another file shares it; with the start in a file."""
-    stem = _stem(name)
-    stem = stem if stems[stem] == 1 else name.strip("/").replace("/", "-")
-    return f"{stem}-{round(times['start'] * 1000):08d}" if "start" in times else stem
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name.strip())[0].strip("/").replace("/", "-")
-
-
 def _seconds(key: str, text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
         raise ValueError(f"{key} is {text!r}; wanted seconds") from error
+
+
+def _channel(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"channel is {text!r}; wanted its number, 0 for the first one")
+    return int(text)

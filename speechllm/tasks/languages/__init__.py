@@ -43,6 +43,12 @@ uk ukr Ukrainian;ur urd Urdu;uz uzb Uzbek;ve ven Venda;vi vie Vietnamese;vo vol 
 wa wln Walloon;wo wol Wolof;xh xho Xhosa;yi yid Yiddish;yo yor Yoruba;za zha Zhuang;zh zho Chinese
 zu zul Zulu
 """
+# Names that data sets use besides those.
+_ALSO = {
+    "mandarin": "zh", "mandarin chinese": "zh", "farsi": "fa", "castilian": "es", "flemish": "nl",
+    "oriya": "or", "panjabi": "pa", "uighur": "ug", "pushto": "ps", "sinhalese": "si",
+    "moldavian": "ro", "modern greek": "el", "haitian creole": "ht", "norwegian bokmal": "nb",
+}  # fmt: skip
 
 
 @cache
@@ -73,11 +79,29 @@ def name(given: str) -> str:
     return _find(given)[1]
 
 
+def from_name(given: str) -> str | None:
+    """Return what a manifest says of a language that a data set calls "German" or "de_DE".
+
+    A code stays as it is, a name in English becomes its code; None where it is neither.
+    """
+    given = str(given).strip()
+    words = given.lower().replace("-", " ").replace("_", " ")
+    if words in _names():
+        return _names()[words]
+    return given if re.split("[-_]", given)[0].lower() in table() else None
+
+
+@cache
+def _names() -> dict[str, str]:
+    """Map names in English, in small letters, to codes."""
+    return {name.lower(): short for short, name in table().values()} | _ALSO
+
+
 def _find(given: str) -> tuple[str, str]:
     main = re.split("[-_]", str(given))[0].lower()
     if main in table():
         return table()[main]
-    codes = {name.lower(): short for short, name in table().values()}
+    codes = _names()
     if main in codes:
         raise ValueError(f"language {given!r}: wanted its code, {codes[main]!r}")
     hint = suggest(main, codes).split("?")[0].replace("did you mean", "is it")
