@@ -69,7 +69,7 @@ def write(path: Path, n: int) -> None:
     rng = random.Random(SEED)
     text = " ".join(rng.choices("alpha beta gamma delta epsilon".split(), k=100))
     part = path.with_suffix(".part")
-    with open(part, "w") as file:
+    with open(part, "w", encoding="utf-8") as file:
         for i in range(n):
             seconds = round(rng.uniform(1, 20), 2)
             start = rng.randrange(200)
@@ -131,7 +131,7 @@ def plain_list(path: Path) -> dict:
     from speechllm.data.sampler import Sampler
 
     watch = Watch()
-    with open(path) as file:
+    with open(path, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     lengths = np.array([row["duration"] for row in rows])
     sampler = Sampler(lengths, MAX_BATCH_S, MAX_ROWS, SEED)
@@ -199,7 +199,7 @@ def write_cuts(path: Path) -> Path:
     if cuts.exists():
         return cuts
     part = cuts.with_suffix(".part")
-    with open(path) as file, open(part, "w") as out:
+    with open(path, encoding="utf-8") as file, open(part, "w", encoding="utf-8") as out:
         for row in map(json.loads, file):
             n, s = round(row["duration"] * 16000), row["duration"]
             source = AudioSource(type="file", channels=[0], source=row["audio"])

@@ -66,8 +66,8 @@ def memory_mb(name: str) -> float:
     """Memory in use (VmRSS, which also forgets the peak), or the peak since (VmHWM)."""
     try:
         if name == "VmRSS":
-            Path("/proc/self/clear_refs").write_text("5")
-        words = Path("/proc/self/status").read_text().split()
+            Path("/proc/self/clear_refs").write_text("5", "utf-8")
+        words = Path("/proc/self/status").read_text("utf-8").split()
     except OSError:
         return float("nan")  # only Linux tells
     return int(words[words.index(f"{name}:") + 1]) / 1024

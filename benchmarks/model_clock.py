@@ -102,12 +102,12 @@ def _forked_peak_mb(function) -> float:
     read, write = os.pipe()
     child = os.fork()
     if not child:
-        with open("/proc/self/statm") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             before = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1024
-        with open("/proc/self/clear_refs", "w") as file:
+        with open("/proc/self/clear_refs", "w", encoding="utf-8") as file:
             file.write("5")  # the peak starts anew
         function()
-        with open("/proc/self/status") as file:
+        with open("/proc/self/status", encoding="utf-8") as file:
             peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
         os.write(write, struct.pack("d", (peak - before) / 1024))
         os._exit(0)

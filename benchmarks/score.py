@@ -118,7 +118,7 @@ def transformers_normaliser():
 def transcripts(data: str) -> list[str]:
     """Read real transcripts, or make some up."""
     files = sorted(Path(data).glob("LibriSpeech/dev-clean/**/*.trans.txt")) if data else []
-    lines = [line for file in files for line in file.read_text().splitlines()]
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
     if lines:
         return [line.split(" ", 1)[1] for line in lines]
     rng = random.Random(0)

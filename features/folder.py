@@ -48,7 +48,7 @@ def writing(folder, wanted: dict) -> Iterator[None]:
     if (folder / "preset.json").exists():
         refuse_other(folder, wanted)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
+    with open(folder / ".lock", "wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -154,7 +154,9 @@ def load(name_or_path, changes: typing.Iterable[str] = ()) -> Preset:
         hint = suggest(str(name_or_path), presets())
         raise ValueError(f"no preset or preset file {str(name_or_path)!r}; {hint}")
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path}: not valid TOML: nested too deep to be meant") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid TOML: {error}") from None
     for change in changes:

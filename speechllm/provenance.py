@@ -3,12 +3,18 @@
 import importlib.metadata
 import os
 import platform
-import resource
 import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 def commit() -> str:
@@ -31,21 +37,31 @@ def commit() -> str:
 
 def hardware() -> str:
     """Name the processor, the number of cores in use, memory, and GPUs if torch is loaded."""
-    model = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].split(":", 1)[1].strip() if lines else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    memory = psutil.virtual_memory().total / 2**30
     torch = sys.modules.get("torch")
     gpus = torch.cuda.device_count() if torch else 0
     names = [torch.cuda.get_device_name(i) for i in range(gpus)]
-    return ", ".join([f"{model}, {cores} cores, {memory:.0f} GiB", *names])
+    return ", ".join([f"{_processor()}, {cores} cores, {memory:.0f} GiB", *names])
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text("utf-8", "replace").split("\n"):
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
 
 
 def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process and of any child of it, in MB."""
+    """Return the largest resident memory of this process and of any child of it, in MB.
+
+    Where the system keeps no such record of children (Windows), of this process alone.
+    """
+    if resource is None:
+        memory = psutil.Process().memory_info()
+        return getattr(memory, "peak_wset", memory.rss) / 1e6
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     unit = 1 if sys.platform == "darwin" else 1024
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit / 1e6

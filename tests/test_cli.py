@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -174,3 +175,13 @@ def test_one_model_is_asked_in_several_ways(tiny, tmp_path, capsys):
     assert "wer" not in capsys.readouterr().out, "a direct answer has no transcript to compare"
     assert not call("report", out, "--out", tmp_path / "R.md")
     assert "| CHRF | direct | chain |" in (tmp_path / "R.md").read_text()
+
+
+def test_a_folder_does_not_hide_the_preset_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mini", "own"):
+        (tmp_path / name).mkdir()
+    assert options.model_folder("mini") is None and options.model_folder("absent") is None
+    assert options.model_folder("./mini") == Path("mini") and options.model_folder("own") == Path(
+        "own"
+    )

@@ -9,7 +9,7 @@ import typing
 from pathlib import Path
 
 from speechllm import config
-from speechllm.cli.options import Layout
+from speechllm.cli.options import Layout, model_folder
 
 ROOM = "data.corpora"
 EPILOGS = {
@@ -178,8 +178,8 @@ def _show(args: argparse.Namespace) -> None:
     from speechllm.models import store
     from speechllm.models.system import System
 
-    if Path(args.preset).is_dir():
-        system = store.system_of(store.find(args.preset))
+    if folder := model_folder(args.preset):
+        system = store.system_of(store.find(folder))
     else:
         system = System.open(config.load(args.preset), args.tokenizer)
     print(show(system, args.manifest, args.id, args.plot))

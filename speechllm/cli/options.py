@@ -1,6 +1,9 @@
 """Options that several verbs share, and how all are shown."""
 
 import argparse
+from pathlib import Path
+
+from speechllm import config
 
 
 class Layout(argparse.RawDescriptionHelpFormatter):
@@ -13,6 +16,14 @@ class Layout(argparse.RawDescriptionHelpFormatter):
             return text
         shown = " ".join(map(str, default)) if isinstance(default, (list, tuple)) else default
         return f"{text} (default: {shown})".strip()
+
+
+def model_folder(word: str) -> Path | None:
+    """Return the model folder that a word names, None where it names a preset or a TOML file.
+
+    A preset's name is the preset, also where a folder is called so: `./mini` is the folder `mini`.
+    """
+    return Path(word) if Path(word).is_dir() and word not in config.presets() else None
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:

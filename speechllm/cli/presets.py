@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     elif not args.name:
         raise ValueError(f"show wants a name; known: {', '.join(config.presets())}")
     elif args.file:
-        print(Path(config.load(args.name).source).read_text(), end="")
+        print(Path(config.load(args.name).source).read_text("utf-8"), end="")
     else:
         show(args)
 

@@ -1,9 +1,10 @@
 """`speechllm score`: score a decode, with interval, tables and alignments; compare two."""
 
 import argparse
-import json
 import re
 from pathlib import Path
+
+from speechllm import files
 
 EPILOG = """Writes OUT/score.json, score.txt, alignments.txt, alignments.html, ref.trn, hyp.trn.
 
@@ -50,7 +51,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
 def facts(folder: Path) -> dict:
     """Read what the decoder wrote of itself, if it did."""
     path = folder / "decode.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return files.read_json(path) if path.exists() else {}
 
 
 def run(args: argparse.Namespace) -> None:

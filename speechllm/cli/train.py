@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from speechllm.cli.options import add_reading, device
+from speechllm.cli.options import add_reading, device, model_folder
 
 EPILOG = """A second call with the same --out goes on from the last checkpoint, to the bit; one is
 made at each validation (a stage's valid_every; each tenth of its steps if not given).
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     from speechllm.train import loop
     from speechllm.train.run import Run
 
-    start = store.find(args.preset) if Path(args.preset).is_dir() else None
+    start = store.find(folder) if (folder := model_folder(args.preset)) else None
     preset = config.load(start / "preset.toml" if start else args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")

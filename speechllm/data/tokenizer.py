@@ -42,5 +42,5 @@ def train(texts: Iterable[str], vocab_size: int, out: Path) -> int:
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(out / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIALS}
-    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=1))
+    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=1), "utf-8")
     return tokenizer.get_vocab_size()

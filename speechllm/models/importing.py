@@ -16,7 +16,6 @@ pad token (the placeholder itself). Nothing may be missing or left over.
 
 import dataclasses
 import importlib
-import json
 import re
 import tempfile
 from collections import Counter
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from speechllm import config
+from speechllm import config, files
 from speechllm.models import hub, peft_files, store
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.shards import Shards, stream
@@ -155,7 +154,7 @@ def padded(folder: Path, llm: dict, alone: bool = False):
 def stops(folder: Path, fields: dict, tokenizer) -> list[str]:
     """Tokens at which the published model ends an answer, as its generation settings name them."""
     file = folder / "generation_config.json"
-    said = json.loads(file.read_text()) if file.is_file() else {}
+    said = files.read_json(file) if file.is_file() else {}
     text = fields.get("text_config", {})
     found = next((f["eos_token_id"] for f in (said, fields, text) if f.get("eos_token_id")), [])
     tokens = tokenizer.convert_ids_to_tokens([found] if isinstance(found, int) else found)

@@ -8,10 +8,10 @@ Rank and scale come from adapter_config.json, targets from the tensors themselve
 there was meant to match, they say.
 """
 
-import json
 import re
 from pathlib import Path
 
+from speechllm import files
 from speechllm.models.hub import one_line
 from speechllm.models.shards import Shards
 
@@ -54,7 +54,7 @@ def table(folder: Path, shards: Shards, loras: dict[str, tuple]) -> dict:
 
 def _settings(file: Path) -> dict:
     try:
-        settings = json.loads(file.read_text())
+        settings = files.read_json(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file}: its LoRA cannot be read: {one_line(error)}") from None
     for key, allowed in PLAIN.items():

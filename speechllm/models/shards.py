@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from speechllm import files
 from speechllm.models import hub
 
 DTYPES = {
@@ -39,14 +40,16 @@ class Shards:
         if not index.is_file():
             return dict.fromkeys(self._names("model.safetensors"), "model.safetensors")
         try:
-            files = json.loads(index.read_text())["weight_map"]
-        except (ValueError, KeyError) as error:
+            places = files.entry(files.read_json(index), "weight_map", dict, str(index))
+            for name, file in places.items():
+                files.expect(file, str, f"{index}: file of {name!r}")
+        except (OSError, ValueError) as error:
             raise ValueError(f"{index}: not an index of safetensors: {error}") from None
-        for file in sorted(set(files.values())):
-            absent = {name for name, f in files.items() if f == file} - set(self._names(file))
+        for file in sorted(set(places.values())):
+            absent = {name for name, f in places.items() if f == file} - set(self._names(file))
             if absent:
                 raise ValueError(f"{self.folder / file} lacks {hub.some(sorted(absent))}")
-        return files
+        return places
 
     def _names(self, file: str) -> list[str]:
         path = self.folder / file

@@ -47,7 +47,7 @@ def chosen(stage_folder: Path, keep: str) -> Path:
         raise ValueError(f"{stage_folder}: no checkpoint yet; train first")
     best = stage_folder / "best.json"
     if keep == "best" and best.exists():
-        step = json.loads(best.read_text())["step"]
+        step = files.read_json(best)["step"]
         found = [f for f in found if f.name == f"step-{step:08d}"] or found
     return found[-1]
 
@@ -69,7 +69,7 @@ def find(experiment: Path) -> Path:
         raise ValueError(
             f"{experiment} is neither an experiment nor a checkpoint of speechllm{hint}"
         )
-    entries = json.loads(order.read_text())
+    entries = files.read_json(order, list)
     begun = [e for e in entries if checkpoints(experiment / e["name"])]
     if not begun:
         raise ValueError(f"{experiment}: no checkpoint yet; train first")
@@ -146,7 +146,7 @@ def facts(folder: Path) -> dict:
         ValueError: the folder is not one of ours.
     """
     try:
-        return json.loads((Path(folder) / "checkpoint.json").read_text())
+        return files.read_json(Path(folder) / "checkpoint.json")
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} is not a checkpoint of speechllm: {error}") from None
 

@@ -48,7 +48,7 @@ def system(preset: config.Preset) -> System:
 @functools.cache
 def published() -> dict:
     """Shapes of published checkpoints: id -> noun -> fields."""
-    return tomllib.loads((Path(__file__).parent / "published.toml").read_text())
+    return tomllib.loads((Path(__file__).parent / "published.toml").read_text("utf-8"))
 
 
 def bare(preset: config.Preset) -> config.Preset:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from speechllm import files
+
 
 class Log:
     """Writes `log.jsonl` and `tb/` of an experiment; silent in all processes but the first.
@@ -26,12 +28,22 @@ class Log:
             self.board = SummaryWriter(str(folder / "tb"))
 
     def rewind(self, stage: str, step: int) -> None:
-        """Drop the lines of `stage` after `step`: a resumed run writes them again."""
+        """Drop the lines of `stage` after `step`: a resumed run writes them again.
+
+        So go damaged lines, which is said; a last line without an end is what a kill leaves.
+        """
         if not self.main or not self.path.exists():
             return
-        lines = [json.loads(line) for line in self.path.read_text().splitlines() if _whole(line)]
-        kept = [v for v in lines if v["stage"] != stage or v["step"] <= step > 0]
-        self.path.write_text("".join(json.dumps(v) + "\n" for v in kept))
+        kept, damaged = [], 0
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            if (place := _place(line)) is None:
+                damaged += line.endswith(b"\n")
+            elif place[0] != stage or place[1] <= step > 0:
+                kept.append(line)
+        if damaged:
+            self.say(f"{self.path}: {damaged} damaged lines are left out")
+        with files.writing(self.path, binary=True) as file:
+            file.writelines(kept)
 
     def begin(self, stage: str, steps: int, step: int) -> None:
         """Start a stage's progress bar (on a terminal only)."""
@@ -43,7 +55,7 @@ class Log:
         """Log one step's numbers (or a validation's, nested); print them where `show` is set."""
         if not self.main:
             return
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
         for key, value in _flat(values):
             self.board.add_scalar(f"{stage}/{key}", value, step)
@@ -71,9 +83,13 @@ class Log:
             self.board.flush()
 
 
-def _whole(line: str) -> bool:
-    """Say whether a line was written to its end."""
-    return line.startswith("{") and line.endswith("}")
+def _place(line: bytes) -> tuple[str, int] | None:
+    """Return stage and step of a line, None where it is damaged or cut short."""
+    try:
+        values = files.expect(files.parse(line), dict, "")
+        return files.entry(values, "stage", str, ""), files.entry(values, "step", int, "")
+    except ValueError:
+        return None
 
 
 def _flat(values: dict, prefix: str = ""):

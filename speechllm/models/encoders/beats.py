@@ -13,7 +13,6 @@ Paper: arXiv 2212.09058.
 
 import dataclasses
 import functools
-import json
 import re
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from speechllm import config as settings
+from speechllm import files
 from speechllm.models.encoders import _bands, _layers, _patches
 from speechllm.models.encoders._beats import Network, Sizes
 from speechllm.models.hub import one_line, some
@@ -137,10 +137,10 @@ def read_fields(folder: str) -> dict:
     """
     file = Path(folder).expanduser() / "config.json"
     try:
-        found = json.loads(file.read_text())
+        found = files.read_json(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: no checkpoint there: {one_line(error)}; {HINT}") from None
-    if not isinstance(found, dict) or found.get("model_type") != "beats":
+    if found.get("model_type") != "beats":
         raise ValueError(f"{file}: wanted a beats checkpoint, with model_type = 'beats' in it")
     return found
 
