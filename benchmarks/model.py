@@ -24,11 +24,12 @@ from model_case import TOKENS_PER_S, Case, durations
 from model_clock import Laps, flops, medians, peak_flops, peak_mb, split, verdict
 
 from speechllm import config
-from speechllm.models import generation
+from speechllm.decode import search
 from speechllm.models.system import System
 from speechllm.objectives import language_modelling
 
 TRAINING_TARGET, DECODING_TARGET = 1.5, 1.0
+UNGUARDED = search.Config(max_repeats=0)  # every answer is as long as its bound
 
 
 def main() -> None:
@@ -172,7 +173,7 @@ def decoding(case: Case, args) -> None:
         found = {}
 
         def ours(batch=batch, bounds=bounds, found=found):
-            answers = generation.generate(case.ours(batch), bounds, (), case.pad, max_repeats=0)
+            answers = search.answers(case.ours(batch), bounds, (), case.pad, UNGUARDED)
             found["ours"] = [answer.ids for answer in answers]
 
         functions = [ours]

@@ -13,7 +13,7 @@ import torch
 from speechllm import config
 from speechllm.data import chat, examples
 from speechllm.data.collate import collate
-from speechllm.models import generation
+from speechllm.decode import search
 from speechllm.models.llm import ends
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
@@ -50,7 +50,7 @@ def ask(
     with torch.no_grad():
         stops = builder.stops | ends(model.llm)
         limits = [max_tokens], stops, builder.tokenizer.pad_token_id
-        answer = generation.generate(model(batch), *limits, num_beams)[0]
+        answer = search.answers(model(batch), *limits, search.Config(num_beams))[0]
     return builder.tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
 
 

@@ -13,7 +13,8 @@ from speechllm.data.chat import Builder
 from speechllm.data.examples import Examples
 from speechllm.data.index import CHARS_PER_S
 from speechllm.data.manifest import Manifest
-from speechllm.models import generation
+from speechllm.decode import search
+from speechllm.decode.answer import Answer
 from speechllm.models.llm import ends
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
@@ -146,9 +147,8 @@ def _generate(model: SpeechLLM, batch, bounds: list[int], builder: Builder, opti
     with torch.no_grad(), torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=bf16):
         result = model(batch)
         stops = builder.stops | ends(model.llm)
-        return generation.generate(
-            result, bounds, stops, pad, options.num_beams, options.max_repeats
-        )
+        config = search.Config(options.num_beams, max_repeats=options.max_repeats)
+        return search.answers(result, bounds, stops, pad, config)
 
 
 def _bound(row: dict, options: Options) -> int:
@@ -157,7 +157,7 @@ def _bound(row: dict, options: Options) -> int:
     return int(seconds * options.max_tokens_per_s) + TOKENS_SPARE
 
 
-def _entry(examples: Examples, row: dict, answer: generation.Answer, seconds: float) -> dict:
+def _entry(examples: Examples, row: dict, answer: Answer, seconds: float) -> dict:
     """Make a line of hyp.jsonl; what an answer says and is held against is the task's to know."""
     task, tokenizer = examples.task_of(row), examples.builder.tokenizer
     text = tokenizer.decode(answer.ids, skip_special_tokens=True).strip()

@@ -222,6 +222,13 @@ def choose(model: nn.Module, batch: Batch) -> None:
         gate.choose(batch)
 
 
+def keep(model: nn.Module, rows) -> None:
+    """Go on with these rows (n,) of the batch that was chosen for, each as often as named."""
+    for gate in gates(model):
+        if gate.open is not None:
+            gate.open = gate.open[rows]
+
+
 def contexts(model: nn.Module):
     """Give what torch's checkpoint wants as `context_fn`.
 

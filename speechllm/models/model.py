@@ -61,6 +61,11 @@ class SpeechLLM(nn.Module):
         """Make the context in which the LLM is as it came: no LoRA, no dropout, no gradient."""
         return lora.untouched(self.llm)
 
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows (n,) of what the LLM was given last, each as often as named."""
+        self.fusion.keep(rows)
+        lora.keep(self.llm, rows)
+
     def forward(self, batch: Batch) -> "Pass":
         """Start one pass over a batch."""
         return Pass(self, batch)

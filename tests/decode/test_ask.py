@@ -10,8 +10,8 @@ import features
 import speechllm
 from speechllm import cli, config
 from speechllm.data.manifest import Manifest
+from speechllm.decode import search
 from speechllm.decode.run import Options, _bound, decode
-from speechllm.models import generation
 from speechllm.models.system import System
 
 
@@ -24,13 +24,13 @@ def asked(tiny):
 
 
 def test_a_wave_is_answered_as_in_a_manifest(asked, tiny, tmp_path, monkeypatch):
-    answers, generate = [], generation.generate
+    answers, generate = [], search.answers
 
     def kept(*args):
         answers.append(generate(*args))
         return answers[-1]
 
-    monkeypatch.setattr(generation, "generate", kept)
+    monkeypatch.setattr(search, "answers", kept)
     manifest, options = Manifest(tiny / "valid.jsonl"), Options(workers=0, max_batch_s=2.0)
     decode(*asked, manifest, tmp_path / "h", options)
     told = [json.loads(line) for line in (tmp_path / "h").read_text().splitlines()]

@@ -120,7 +120,7 @@ def test_what_is_heard_is_another_s_or_silence(system_and_model, tiny, tmp_path,
         heard.update(
             zip(batch.names, zip(batch.media, batch.media_lengths, strict=True), strict=True)
         )
-        return [decoding.generation.Answer([], "eos") for _ in bounds]
+        return [decoding.Answer([], "eos") for _ in bounds]
 
     def hear(audio: str, begun: int = 0) -> dict:
         heard.clear()

@@ -10,7 +10,8 @@ from speechllm import config
 from speechllm.data import chat
 from speechllm.data.batch import IGNORE
 from speechllm.data.collate import collate
-from speechllm.models import generation, store
+from speechllm.decode import search
+from speechllm.models import store
 from speechllm.models.grouping import encode
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System, has_learned, matches
@@ -155,12 +156,11 @@ def test_generated_alone_is_as_generated_in_a_batch(make, fusion):
     examples = examples_of(run, answer=False)
     bounds = [4, 9, 6, 12, 5]
     for beams in (1, 3):
-        together = generation.generate(
-            model(collate(examples, pad)), bounds, builder.stops, pad, beams
-        )
+        config = search.Config(num_beams=beams)
+        together = search.answers(model(collate(examples, pad)), bounds, builder.stops, pad, config)
         for example, bound, answer in zip(examples, bounds, together, strict=True):
             result = model(collate([example], pad))
-            assert generation.generate(result, [bound], builder.stops, pad, beams) == [answer]
+            assert search.answers(result, [bound], builder.stops, pad, config) == [answer]
             assert len(answer.ids) <= bound
 
 
@@ -171,23 +171,11 @@ def test_a_loop_is_cut(make):
     prompt = collate(examples_of(run, answer=False)[:1], pad)
     table = torch.zeros_like(model.llm.get_input_embeddings().weight)
     model.llm.get_input_embeddings().weight.copy_(table)  # all logits are 0: the first id, for ever
-    answer = generation.generate(model(prompt), [60], builder.stops, pad)[0]
+    answer = search.answers(model(prompt), [60], builder.stops, pad)[0]
     assert (len(answer.ids), answer.stop) == (10, "loop")
-    answer = generation.generate(model(prompt), [60], builder.stops, pad, max_repeats=0)[0]
+    unguarded = search.Config(max_repeats=0)
+    answer = search.answers(model(prompt), [60], builder.stops, pad, unguarded)[0]
     assert (len(answer.ids), answer.stop) == (60, "length")
-
-
-def test_loops_of_several_tokens_and_honest_repetition():
-    rows = [
-        [9, 1, 2, 1, 2, 1, 2],
-        [1, 2, 3, 1, 2, 3, 1],
-        [4, 4, 5, 6, 4, 4, 4],
-        [1, 2, 3, 4, 5, 6, 7],
-    ]
-    wanted = [True, False, True, False]
-    assert [generation.loops(row, 3) for row in rows] == wanted
-    assert generation._Loop(3)(torch.tensor(rows), None).tolist() == wanted
-    assert not generation.loops(rows[0], 0)
 
 
 def test_logits_stand_only_where_they_are_wanted(make):

@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from speechllm import config
-from speechllm.models import anatomy, generation, tiny
+from speechllm.decode import search
+from speechllm.models import anatomy, tiny
 from speechllm.train import memory, optim
 from speechllm.train.stages import stages
 
@@ -78,7 +79,7 @@ def test_decoding(name):
     batch = memory.batch_of(system, stage, 2, 10.0)
     estimate = memory.decoding(model, model, batch, bf16=False)
     with Live() as live:
-        generation.generate(model(batch), [30, 30], (2,), 0, max_repeats=0)
+        search.answers(model(batch), [30, 30], (2,), 0, search.Config(max_repeats=0))
     assert within(estimate.activations + estimate.cache, live.peak)
     assert estimate.weights == sum(t.nbytes for t in (*model.parameters(), *model.buffers()))
 

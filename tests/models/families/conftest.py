@@ -20,7 +20,8 @@ from speechllm.data.chat import Builder
 from speechllm.data.collate import collate
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest, write
-from speechllm.models import generation, store
+from speechllm.decode import search
+from speechllm.models import store
 from speechllm.models.importing import bring
 
 RATE = 16000
@@ -132,7 +133,7 @@ class Pair:
         """Give n greedy tokens of ours and theirs, row by row; neither may say the placeholder."""
         pad = self.system.tokenizer.pad_token_id
         bounds = [n] * len(batch.ids)
-        answers = generation.generate(self.ours(batch), bounds, (), pad, max_repeats=0)
+        answers = search.answers(self.ours(batch), bounds, (), pad, search.Config(max_repeats=0))
         out = self.theirs.generate(
             **inputs, max_new_tokens=n, do_sample=False, eos_token_id=-1, pad_token_id=pad,
             suppress_tokens=[pad],
@@ -149,7 +150,8 @@ def alone(pair: Pair, batch, inputs: list[dict], n: int = 30) -> tuple[list, lis
     pad = pair.system.tokenizer.pad_token_id
     result = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
     logits = [result.logits[result.places[0] == i] for i in range(len(batch.ids))]
-    answers = generation.generate(pair.ours(batch), [n] * len(logits), (), pad, max_repeats=0)
+    bounds = [n] * len(logits)
+    answers = search.answers(pair.ours(batch), bounds, (), pad, search.Config(max_repeats=0))
     ours = [(row, answer.ids) for row, answer in zip(logits, answers, strict=True)]
     theirs = []
     for row in inputs:

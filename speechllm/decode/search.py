@@ -1,0 +1,172 @@
+"""Search: the ids of an answer for each row of a batch, greedily, by sampling or by beams.
+
+Every row has a bound of its own and a guard against loops; rows whose answers have ended leave the
+batch, so that in a batch of mixed lengths the long answers do not hold the short ones. A row's
+answer does not depend on the rows beside it, also when it is sampled.
+
+Tokens and scores are those of transformers' `generate` with the same settings. A score is the
+model's own: the sum of the log-probabilities (nats) of an answer's tokens, its close among them,
+divided by the number of tokens to the power of `length_penalty`; filters and temperature choose
+among tokens, they do not change what these score.
+
+R rows that go on, N lines in the LLM (with W beams R * W), V vocabulary.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from speechllm.decode import beams
+from speechllm.decode.answer import Answer, Ending
+from speechllm.decode.filters import Allow, Filter, Line, suppressed
+from speechllm.models.model import Pass
+from speechllm.models.reading import Reading
+
+CROWDED = 0.75  # share of rows that go on, from which copying the cache to drop the others pays
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to search.
+
+    Attributes:
+        num_beams: 1 is greedy, or sampling where there is a temperature.
+        temperature: 0 takes the most probable id; above, ids are drawn.
+        top_p: draw from the most probable ids that make up this share.
+        seed: of the draws; every row begins with it.
+        length_penalty: power of the length in a score, above 0 for longer answers.
+        num_best: answers to return of each row, with beams.
+        max_repeats: repetitions of one n-gram that end an answer as a loop, 0: no guard.
+    """
+
+    num_beams: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    length_penalty: float = 1.0
+    num_best: int = 1
+    max_repeats: int = 10
+
+    def __post_init__(self):
+        """Refuse values that mean nothing."""
+        checks = {
+            "num_beams": (self.num_beams >= 1, "1 or more"),
+            "temperature": (0 <= self.temperature < math.inf, "0 or more"),
+            "top_p": (0 < self.top_p <= 1, "a share above 0, up to 1"),
+            "seed": (0 <= self.seed < 2**63, "0 or more"),
+            "length_penalty": (math.isfinite(self.length_penalty), "a number"),
+            "num_best": (1 <= self.num_best <= self.num_beams, "1 to num_beams"),
+            "max_repeats": (self.max_repeats == 0 or self.max_repeats >= 2, "2 or more, or 0"),
+        }
+        for name, (fine, wanted) in checks.items():
+            if not fine:
+                raise ValueError(f"{name}: wanted {wanted}, got {getattr(self, name)}")
+        if self.temperature and self.num_beams > 1:
+            raise ValueError(
+                f"num_beams: wanted 1 with a temperature ({self.temperature}), got {self.num_beams}"
+            )
+
+
+def answers(
+    result: Pass,
+    bounds: list[int],
+    stops: Collection[int],
+    pad: int,
+    config: Config = Config(),  # noqa: B008  # frozen
+    filters: Sequence[Filter] = (),
+) -> list[Answer]:
+    """Find an answer for each row of a pass.
+
+    Args:
+        result: a pass over a batch of prompts (left-padded).
+        bounds: most tokens of each row's answer, at least 1.
+        stops: ids that end an answer, any of them.
+        pad: the tokenizer's pad id, which is never said.
+        config: how to search.
+        filters: what may be said next, in this order; see `decode/filters.py`.
+
+    Raises:
+        FloatingPointError: the model computes no numbers; names the utterances.
+        ValueError: the filters leave nothing to say.
+    """
+    steps = said(result, bounds, stops, pad, config, filters)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def said(
+    result, bounds, stops, pad, config: Config = Config(), filters: Sequence[Filter] = ()  # noqa: B008
+) -> Iterator[list[tuple[int, int]]]:  # fmt: skip
+    """Search as `answers` does, step by step.
+
+    Yields after each step what was said in it, as (row, id), and returns the answers. Of beams
+    nothing is certain before the end: they yield empty lists.
+    """
+    filters = suppressed([pad]), *filters
+    ending = Ending(bounds, frozenset(stops), config.max_repeats, config.length_penalty)
+    reading = Reading(result, result.embeddings)
+    allow = Allow(filters, result.batch.names)
+    if config.num_beams > 1:
+        return (yield from beams.search(reading, ending, config, allow))
+    return (yield from _one_by_one(reading, ending, config, allow))
+
+
+@dataclass
+class _Row:
+    """One answer as it grows; after its end it takes no more."""
+
+    row: int
+    draw: torch.Generator | None
+    ids: list[int] = field(default_factory=list)
+    total: float = 0.0
+    why: str = ""
+
+
+def _one_by_one(reading: Reading, ending: Ending, config: Config, allow: Allow):
+    """Take the best or a drawn id in each step."""
+    device = reading.scores.device
+    rows = [_Row(row, _generator(config, device)) for row in range(len(ending.bounds))]
+    going = rows
+    while True:
+        own = reading.scores
+        allowed = allow(own, [Line(r.row, r.ids) for r in going])
+        ids = _draw(allowed, going, config) if config.temperature else allowed.argmax(-1)
+        totals = own.gather(1, ids[:, None])[:, 0].tolist()
+        news = []
+        for row, id, score in zip(going, ids.tolist(), totals, strict=True):
+            if row.why:
+                continue
+            row.ids.append(id)
+            row.total += score
+            row.why = ending.why(row.row, row.ids)
+            news.append((row.row, id))
+        yield news
+        left = [i for i, row in enumerate(going) if not row.why]
+        if not left:
+            return [ending.close(row.ids, row.why, row.total) for row in rows]
+        if len(left) <= CROWDED * len(going):
+            kept = torch.tensor(left, device=device)
+            going, ids = [going[i] for i in left], ids[kept]
+            reading.keep(kept)
+        reading.step(ids)
+
+
+def _generator(config: Config, device) -> torch.Generator | None:
+    return torch.Generator(device).manual_seed(config.seed) if config.temperature else None
+
+
+def _draw(allowed: torch.Tensor, rows: list[_Row], config: Config) -> torch.Tensor:
+    """Draw an id for each line (N,), each row by its own generator."""
+    shares = (allowed / config.temperature).softmax(-1)
+    if config.top_p < 1:
+        sorted_shares, order = shares.sort(-1, descending=True)
+        before = sorted_shares.cumsum(-1) - sorted_shares  # the share of what is more probable
+        out = torch.zeros_like(before, dtype=torch.bool)
+        shares = shares.masked_fill(out.scatter(-1, order, before >= config.top_p), 0.0)
+    drawn = [torch.multinomial(s, 1, generator=r.draw) for s, r in zip(shares, rows, strict=True)]
+    return torch.cat(drawn)
