@@ -11,6 +11,11 @@ EPILOG = """The folder decodes, trains and is scored like one that was trained h
   speechllm decode qwen2_audio data/test.jsonl
   speechllm train qwen2_audio --data train=... --data valid=... --out exp/tuned
 
+Weights that are published only as a pickle, or as an archive of NeMo, are made safetensors first;
+the folder can then stand in a preset's `pretrained`, or be imported:
+
+  speechllm import facebook/hubert-xlarge-ls960-ft --convert --out hubert_xl
+
 families: """
 
 
@@ -25,6 +30,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default="",
         help="of the LLM's weights; by default the checkpoint's own",
     )
+    parser.add_argument(
+        "--convert",
+        action="store_true",
+        help="only make safetensors of pickled weights, read by a process of its own that builds "
+        "tensors and runs nothing",
+    )
     parser.set_defaults(run=run)
 
 
@@ -34,7 +45,12 @@ def run(args: argparse.Namespace) -> None:
 
     from speechllm.models.importing import bring
 
-    out = args.out or Path(Path(args.source.rstrip("/")).name)
+    out = args.out or Path(Path(args.source.rstrip("/")).name.removesuffix(".nemo"))
+    if args.convert:
+        from speechllm.models.convert import convert
+
+        print(f"{out}: {convert(args.source, out)} tensors of {args.source} as safetensors")
+        return
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -44,6 +60,26 @@ def run(args: argparse.Namespace) -> None:
         brought = bring(args.source, out, args.dtype, progress)
     print(table(brought))
     print(f"{out}: made from {args.source}, a {brought.family}")
+    print(f"opened again: a prompt of one second is {prove(out)} tokens")
+
+
+def prove(folder: Path) -> int:
+    """Open what was written, and build one prompt with it; gives the prompt's tokens.
+
+    Raises:
+        ValueError: it cannot be used, and why.
+    """
+    from speechllm.data.chat import Builder
+    from speechllm.models.importing import reopen
+
+    try:
+        system = reopen(folder)
+        task = system.preset.part("task", "tasks")
+        counts = [system.soft_tokens(system.extractor.count(system.extractor.sampling_rate))]
+        messages = task.messages({"audio": "a second", "text": "", "lang": "en"})
+        return len(Builder.of(system).build(messages, counts, answer=False).ids)
+    except ValueError as error:
+        raise ValueError(f"{folder}: was written, but cannot be used: {error}") from None
 
 
 def table(brought) -> str:

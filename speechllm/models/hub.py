@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from speechllm.config import suggest
 
-PICKLE = "only safetensors are read; a checkpoint that is a pickle has to be converted first"
+PICKLE = "only safetensors are read; of a pickle, speechllm import SOURCE --convert makes them once"
 
 
 def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):

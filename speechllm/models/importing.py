@@ -11,7 +11,8 @@ The folder `families/` is the registry: a file's name is transformers' `model_ty
     read(fields, source)  transformers' configuration of its config.json, where that is not one.
 
 What the family's processor does is thus said in our words: front end, text around turns and media,
-pad token (the placeholder itself). Nothing may be missing or left over.
+pad token (the placeholder itself). Nothing may be missing or left over, of the weights and of what
+config.json asks for (`families/_unread.py`).
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ import torch
 
 from speechllm import config, files
 from speechllm.models import hub, peft_files, store
+from speechllm.models.families._unread import unread
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.shards import Shards, stream
 from speechllm.models.system import System
@@ -69,6 +71,11 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     known = Shards(folder)
     published = getattr(module, "read", read)(fields, source)
     tables = module.tables(published)
+    if lost := unread(published, module.tables):
+        raise ValueError(
+            f"{source}: its config.json asks for what the import of {family} does not do: "
+            f"{hub.some(lost)}"
+        )
     if loras := getattr(module, "loras", lambda _: {})(published):
         tables["llm"]["lora"] = peft_files.table(folder, known, loras)
     tables["llm"]["dtype"] = dtype or llm_dtype(known, module.RENAME)
@@ -86,6 +93,18 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     store.write(out, system, {"model": fill}, facts)
     ignored = sorted(known.names() - set(places.values()))
     return Brought(family, system, _parts(wanted), ignored)
+
+
+def reopen(folder: Path) -> System:
+    """Open what an import wrote: preset, tokenizer, and each weight's name and shape, none read.
+
+    Raises:
+        ValueError: it is not what its own preset makes.
+    """
+    system = store.system_of(folder)
+    file = Path(folder) / "model.safetensors"
+    store.compare(empty(system)[0], store.shapes(file), file)
+    return system
 
 
 def find(family: str, source):

@@ -132,11 +132,20 @@ def load_tokenizer(place, pad_token: str = ""):
         tokenizer = AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ValueError(f"{place}: no tokenizer could be loaded: {one_line(error)}") from None
+    if tokenizer.bos_token is None and tokenizer.eos_token is None:
+        _name_ends(tokenizer)
     if pad_token:
         if pad_token not in tokenizer.get_vocab():
             raise ValueError(f"{place}: pad_token {pad_token!r} is not in its vocabulary")
         tokenizer.pad_token = pad_token
     return tokenizer
+
+
+def _name_ends(tokenizer) -> None:
+    """Say which tokens begin and end a text, where only a tekken.json was there, which does not."""
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    if {"<s>", "</s>"} <= special:
+        tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
 
 
 def _check_quantize(kind: str, pretrained: str) -> None:

@@ -177,26 +177,45 @@ def fill(module: torch.nn.Module, wanted: dict[str, torch.Tensor], file: Path) -
     Raises:
         ValueError: lists missing and unexpected names, and tensors of another shape.
     """
+    there = shapes(file)
+    compare(wanted, there, file)
     try:
-        with safe_open(file, "pt") as found:
-            shapes = {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}
-        _compare(wanted, shapes, file)
         state = module.state_dict()
-        read_into(file, {name: state[name] for name in shapes})
+        read_into(file, {name: state[name] for name in there})
     except SafetensorError as error:
         raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
     except OSError as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
 
 
-def _compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Path) -> None:
+def shapes(file: Path) -> dict[str, tuple]:
+    """Read the names and shapes of a file's tensors, and no tensor.
+
+    Raises:
+        ValueError: no safetensors, or none that can be read.
+    """
+    try:
+        with safe_open(file, "pt") as found:
+            return {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from None
+
+
+def compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Path) -> None:
+    """Hold a file's names and shapes against what it must hold.
+
+    Raises:
+        ValueError: lists missing and unexpected names, and tensors of another shape.
+    """
     missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
-    shapes = [
+    other = [
         f"{name} {found[name]} for {tuple(wanted[name].shape)}"
         for name in wanted.keys() & found.keys()
         if found[name] != tuple(wanted[name].shape)
     ]
-    parts = {"missing": missing, "unexpected": extra, "other shape": shapes}
+    parts = {"missing": missing, "unexpected": extra, "other shape": other}
     wrong = [f"{what}: {some(sorted(names), 8)}" for what, names in parts.items() if names]
     if wrong:
         raise ValueError(f"{file} does not fit this preset ({'; '.join(wrong)})")

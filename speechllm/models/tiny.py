@@ -2,12 +2,12 @@
 
     system = tiny.system(config.load("slam_asr_wavlm"))  # any preset; system.build() ...
 
-`bare` takes the checkpoints away and keeps their shapes, which stand in published.toml by id: what
-is built on the meta device then has every parameter of the real system. `shrink` goes on to make
-each width, depth and head count small by its name, the same in all families; kernels, strides,
-norms, windows, queries and the chat stay, so that a tiny form computes and counts as the real one
-does. What a name cannot say (a list as long as the layers, say) a preset gives in a table
-`[tiny.encoder]`, `[tiny.llm.config]` ..., which is laid over the result.
+`bare` takes the checkpoints away and keeps their shapes, which stand in published.toml by id, or in
+a folder's own config.json: what is built on the meta device then has every parameter of the real
+system. `shrink` goes on to make each width, depth and head count small by its name, the same in all
+families; kernels, strides, norms, windows, queries and the chat stay, so that a tiny form computes
+and counts as the real one does. What a name cannot say a preset gives in a table `[tiny.encoder]`,
+`[tiny.llm.config]` ..., which is laid over the result.
 """
 
 import copy
@@ -18,6 +18,8 @@ import tomllib
 from pathlib import Path
 
 from speechllm import config
+from speechllm.models.families import _shared
+from speechllm.models.hub import read_config, read_fields
 from speechllm.models.system import System
 
 # Names of sizes in all families of transformers and in our own Configs, and their tiny values.
@@ -77,16 +79,41 @@ def _bare(table: dict, noun: str) -> None:
     if not pretrained:
         return
     shape = published().get(pretrained, {}).get(noun)
+    if shape is None and Path(pretrained).is_dir():
+        shape = _shape_of(pretrained, table, noun)
     if shape is None:
         known = [name for name, nouns in published().items() if noun in nouns]
         raise ValueError(
-            f"the shape of {pretrained!r} as {noun} is not known without its checkpoint: add its "
-            f"line to speechllm/models/published.toml; {config.suggest(pretrained, known)}"
+            f"the shape of {pretrained!r} as {noun} is not known without its checkpoint: name a "
+            "folder that holds it, or add its line to speechllm/models/published.toml; "
+            f"{config.suggest(pretrained, known)}"
         )
     if noun == "llm" or "config" in _settings(table["name"]):
         table["config"] = {**shape, **table.get("config", {})}
     else:
         table.update({**shape, **table})
+
+
+def _shape_of(folder: str, table: dict, noun: str) -> dict:
+    """Read the shape of a checkpoint that is at hand from its config.json.
+
+    Raises:
+        ValueError: it is not one, or of another family than the encoder's.
+    """
+    if noun == "llm":
+        from transformers import AutoConfig
+
+        family = read_fields(folder)["model_type"]
+        whole = read_config(type(AutoConfig.for_model(family)), folder, {})
+        text = whole.get_text_config()
+        return _shared.llm(text, tied=whole.tie_word_embeddings)
+    own = {key: value for key, value in table.items() if key in ("name", *_settings(table["name"]))}
+    part = config.part("models.encoders", {**own, "pretrained": folder}, f"{folder} [encoder]")
+    if hasattr(part, "hf"):
+        return _shared.fields(part.hf)
+    sizes = {name: field.default for name, field in _settings(table["name"]).items()}
+    found = {name: getattr(part, name) for name in sizes if name != "pretrained"}
+    return {name: size for name, size in found.items() if size != sizes[name]}
 
 
 def _settings(encoder: str) -> dict:
@@ -147,12 +174,15 @@ def _low_rank(table: dict) -> None:
 def small(fields: dict) -> dict:
     """Choose the sizes among `fields` and give their tiny values; 0 (as something else) stays.
 
-    Lists of channels, such as conv_dim, keep their length.
+    Lists of channels, such as conv_dim, keep their length; one entry a layer is cut to the layers.
     """
+    layers = fields.get("num_hidden_layers", 0)
     found = {}
     for name, value in fields.items():
         if name in SIZES and type(value) is int and value > SIZES[name]:
             found[name] = SIZES[name]
+        if isinstance(value, list | tuple) and len(value) == layers > SIZES["num_hidden_layers"]:
+            found[name] = list(value)[: SIZES["num_hidden_layers"]]
         if name == "conv_dim":
             found[name] = [16] * len(value)
     for name in KV_HEADS:

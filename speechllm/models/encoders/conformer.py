@@ -2,11 +2,12 @@
 
 Strided depthwise-separable convolutions bring the frame rate down, then each layer is half a
 feed-forward, self-attention with relative positions, a convolution and the other half. The blocks
-are the maintained ones. With `pretrained` (a Parakeet of any kind, or its encoder) they are used as
-they are. From nothing, two things differ from a plain `ParakeetEncoder`: the convolution module
-has a LayerNorm by default, because BatchNorm lets the other utterances, their padding and the
-number of processes change the result; and weights start from torch's own initialisation, because
-a standard deviation of 0.02 makes the small convolutions of the subsampling start near zero.
+are the maintained ones. With `pretrained` (a Parakeet of any kind or its encoder, a Canary or other
+FastConformer as NeMo publishes it: `_nemo`) they are used as they are. From nothing, two things
+differ from a plain `ParakeetEncoder`: the convolution module has a LayerNorm by default, because
+BatchNorm lets the other utterances, their padding and the number of processes change the result;
+and weights start from torch's own initialisation, because a standard deviation of 0.02 makes the
+small convolutions of the subsampling start near zero.
 
 Shapes: x (B, T, F) features -> (B, L, D) states, L = T / subsampling, rounded up.
 Papers: Conformer, arXiv 2005.08100; FastConformer, arXiv 2305.05084.
@@ -18,7 +19,7 @@ import functools
 import torch
 from torch import nn
 
-from speechllm.models.encoders import _layers
+from speechllm.models.encoders import _layers, _nemo
 from speechllm.models.hub import load_weights, read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
@@ -50,8 +51,9 @@ class Config:
     a short utterance's spectrum, "none" leaves the features as they come.
     conv_norm: "layer", or "batch" as published (not invariant to the batch while training).
     mix: "last" or "weighted" (learned sum of all layers); elsewhere called layers.
-    pretrained: Hub id or folder, such as "nvidia/parakeet-ctc-1.1b"; sizes and conv_norm are then
-    the checkpoint's and left out.
+    pretrained: Hub id or folder, such as "nvidia/parakeet-ctc-1.1b", or a folder of NeMo's own;
+    sizes and conv_norm are then the checkpoint's and left out. Published ones want normalize
+    "nemo" and the front end nemo80 or nemo128.
     """
 
     dim: int = 144
@@ -113,6 +115,9 @@ class Config:
         """The checkpoint's configuration as transformers knows it."""
         from transformers import ParakeetEncoderConfig
 
+        changes = _nemo.fields(self.pretrained)
+        if changes is not None:
+            return read_config(ParakeetEncoderConfig, "", changes)
         return read_config(ParakeetEncoderConfig, self.pretrained, {}, inside="encoder_config")
 
     def count(self, n):
@@ -179,7 +184,9 @@ def _load(config: Config) -> nn.Module:
     from transformers import ParakeetEncoder, ParakeetEncoderConfig
 
     hf = ParakeetEncoderConfig.from_dict({**config.published.to_dict(), **_changes(config)})
-    return load_weights(ParakeetEncoder, config.pretrained, hf, LEFT_OVER, RENAME)
+    nemo = _nemo.fields(config.pretrained) is not None
+    left, rename = (_nemo.LEFT_OVER, _nemo.RENAME) if nemo else (LEFT_OVER, RENAME)
+    return load_weights(ParakeetEncoder, config.pretrained, hf, left, rename)
 
 
 def _fresh(config: Config, in_dim: int) -> nn.Module:

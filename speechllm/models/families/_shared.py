@@ -26,7 +26,8 @@ def llm(text, tied: bool = False) -> dict:
 
     tied: whether the output layer is the embeddings; a text model inside another does not say.
     """
-    fields = plain(text.to_diff_dict(), NOT_OURS)
+    known = type(text)().to_dict()  # files carry what transformers itself makes nothing of
+    fields = {k: v for k, v in plain(text.to_diff_dict(), NOT_OURS).items() if k in known}
     return {"model_type": text.model_type, **fields, "tie_word_embeddings": tied}
 
 

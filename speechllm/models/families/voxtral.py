@@ -35,7 +35,13 @@ def tables(config) -> dict:
     return {
         "frontend": _shared.log_mel(audio, pad_longer="multiple", pad_counts="all"),
         "encoder": _shared.whisper(audio, window="30s"),
-        "adapter": {"name": "mlp", "stack": stack, "bias": False, "norm": "none"},
+        "adapter": {
+            "name": "mlp",
+            "stack": stack,
+            "activation": config.projector_hidden_act,
+            "bias": False,
+            "norm": "none",
+        },
         "fusion": _shared.INTERLEAVE,
         "llm": {"config": _shared.llm(config.text_config), "pad_token": "[AUDIO]"},
         "chat": {

@@ -1,8 +1,12 @@
 """The conformer: its input, independence of the batch while it learns, published ones, errors."""
 
+import json
+import re
+
 import pytest
 import torch
 import transformers
+from safetensors.torch import save_file
 
 from speechllm.models.encoders.conformer import (
     Config,
@@ -192,3 +196,71 @@ def test_errors_of_published(tmp_path):
     whisper.save_pretrained(tmp_path / "w")
     with pytest.raises(ValueError, match="wanted a parakeet_encoder checkpoint, .*whisper"):
         Config(pretrained=str(tmp_path / "w"))
+
+
+NEMO = {  # of Canary, small: as NeMo's own tables say it
+    "_target_": "nemo.collections.asr.modules.ConformerEncoder",
+    "feat_in": 80, "feat_out": -1, "n_layers": 3, "d_model": 32, "n_heads": 4,
+    "subsampling": "dw_striding", "subsampling_factor": 8, "subsampling_conv_channels": 8,
+    "causal_downsampling": False, "reduction": None, "ff_expansion_factor": 4,
+    "self_attention_model": "rel_pos", "att_context_size": [-1, -1], "xscaling": False,
+    "untie_biases": True, "pos_emb_max_len": 5000, "conv_kernel_size": 9,
+    "conv_norm_type": "batch_norm", "conv_context_size": None, "use_bias": False, "dropout": 0.1,
+}  # fmt: skip
+THEIRS = {  # of transformers' names, what NeMo calls them
+    r"^subsampling\.layers\.": "pre_encode.conv.",
+    r"^subsampling\.linear\.": "pre_encode.out.",
+    r"\.conv\.norm\.": ".conv.batch_norm.",
+    r"\.([qkv])_proj\.": r".linear_\1.",
+    r"\.o_proj\.": ".linear_out.",
+    r"\.relative_k_proj\.": ".linear_pos.",
+    r"\.bias_([uv])$": r".pos_bias_\1",
+}
+
+
+def nemo_folder(folder, around: str):
+    """Write a NeMo checkpoint as Canary-Qwen has it ("perception.") or an archive ("")."""
+    torch.manual_seed(0)
+    config = transformers.ParakeetEncoderConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=128,
+        subsampling_conv_channels=8, scale_input=False, attention_bias=False,
+        convolution_bias=False,
+    )  # fmt: skip
+    reference = transformers.ParakeetEncoder(config).eval()
+    state = {}
+    for name, tensor in reference.state_dict().items():
+        for theirs, nemo in THEIRS.items():
+            name = re.sub(theirs, nemo, name)
+        state[f"{around}encoder.{name}"] = tensor
+    rest = {f"{around}preprocessor.featurizer.fb": torch.ones(2)}
+    rest |= {"llm.model.norm.weight": torch.ones(2)} if around else {"decoder.x": torch.ones(2)}
+    folder.mkdir()
+    save_file(state | rest, folder / "model.safetensors")
+    whole = {"perception": {"encoder": NEMO}} if around else {"encoder": NEMO, "decoder": {}}
+    (folder / "config.json").write_text(json.dumps(whole), encoding="utf-8")
+    return reference
+
+
+@pytest.mark.parametrize("around", ["perception.", ""])
+@torch.no_grad()
+def test_reads_a_canary_of_nemo(around, tmp_path):
+    reference = nemo_folder(tmp_path / "canary", around)
+    made = Config(pretrained=str(tmp_path / "canary"), normalize="none")
+    assert (made.dim, made.layers, made.subsampling, made.conv_norm) == (32, 3, 8, "batch")
+    x = torch.randn(1, 90, 80)
+    states, _ = made.build(80).eval()(x, torch.tensor([90]))
+    wanted = reference(x, attention_mask=torch.ones(1, 90, dtype=torch.bool)).last_hidden_state
+    torch.testing.assert_close(states, wanted, atol=1e-5, rtol=0)
+
+
+def test_nemo_encoders_that_are_others_are_refused(tmp_path):
+    nemo_folder(tmp_path / "c", "")
+    file = tmp_path / "c" / "config.json"
+    for change, says in (
+        ({"self_attention_model": "abs_pos"}, "self_attention_model 'abs_pos', wanted 'rel_pos'"),
+        ({"att_context_size": [70, 1]}, r"att_context_size \[70, 1\], wanted"),
+        ({"global_tokens": 4}, "global_tokens 4, which is not known here"),
+    ):
+        file.write_text(json.dumps({"encoder": NEMO | change}), encoding="utf-8")
+        with pytest.raises(ValueError, match=says):
+            Config(pretrained=str(tmp_path / "c"))

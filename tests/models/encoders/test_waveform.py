@@ -103,6 +103,23 @@ def test_data2vec_in_a_batch(tmp_path):
     torch.testing.assert_close(model(x, n)[0][1, : len(alone)], alone, atol=1e-4, rtol=0)
 
 
+@torch.no_grad()
+def test_hubert_with_batch_norm_before_its_positions(tmp_path):
+    """Its bias fills the padding in transformers, which the convolution sees; not in ours."""
+    reference = theirs("Hubert", conv_pos_batch_norm=True)
+    norm = reference.encoder.pos_conv_embed.batch_norm
+    for values in (norm.weight, norm.bias, norm.running_mean):
+        torch.nn.init.normal_(values, std=0.5)
+    reference.save_pretrained(tmp_path)
+    model = ours("hubert", pretrained=str(tmp_path)).build(1).eval()
+    x, n = torch.randn(2, 8000), torch.tensor([8000, 5000])
+    alone = reference(x[1:, :5000]).last_hidden_state[0]
+    mask = torch.arange(8000) < n[:, None]
+    padded = reference(x * mask, attention_mask=mask).last_hidden_state[1, : len(alone)]
+    assert (padded - alone).abs().max() > 0.05
+    torch.testing.assert_close(model(x, n)[0][1, : len(alone)], alone, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("name,family,head", HEADS)
 @torch.no_grad()
 def test_heads_are_left_behind(name, family, head, tmp_path):

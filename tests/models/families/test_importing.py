@@ -1,6 +1,8 @@
 """`speechllm import`: what is refused and what is written; its folder lives like any other."""
 
+import importlib
 import json
+import re
 import shutil
 
 import pytest
@@ -11,7 +13,10 @@ from safetensors.torch import load_file, save_file
 from speechllm import cli, config
 from speechllm.data.chat import Builder
 from speechllm.models import importing, shards, store
+from speechllm.models.families._unread import unread
 from speechllm.models.system import System
+
+prove = importlib.import_module("speechllm.cli.import").prove
 
 SPECIALS = ["<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>"]
 
@@ -91,6 +96,34 @@ def test_checkpoint_of_another_size_lists_what_differs(broken):
         refused(broken, says)
     change(broken, text_config={**fields["text_config"], "layer_types": ["full_attention"]})
     refused(broken, "config.json: .*layer_types")
+
+
+def test_what_config_json_asks_for_and_an_import_would_pass_over(broken):
+    fields = json.loads((broken / "config.json").read_text())
+    change(broken, audio_config={**fields["audio_config"], "activation_function": "relu"})
+    refused(broken, "another activation than gelu")
+    # a field that no table is made of; today's families read all of theirs, so one is added
+    published = importing.read(fields, "x")
+    tables = importing.find("qwen2_audio", "x").tables
+    assert not unread(published, tables)
+    published.audio_config.max_source_positions = 1000
+    assert not unread(published, tables)
+    blind = unread(published, lambda config: tables(importing.read(fields, "x")))
+    assert "audio_config.max_source_positions = 1000" in blind
+    assert not any("dropout" in field or "token" in field for field in blind)
+
+
+def test_an_import_ends_by_opening_what_it_wrote(published, tmp_path, capsys):
+    cli.main(["import", str(published), "--out", str(tmp_path / "ours")])
+    assert re.search(r"opened again: a prompt of one second is \d+ tokens", capsys.readouterr().out)
+    preset = tmp_path / "ours" / "preset.toml"
+    preset.write_text(preset.read_text().replace("<|im_start|>user", "<|AUDIO|>"))
+    with pytest.raises(ValueError, match="was written, but cannot be used: a text holds"):
+        prove(tmp_path / "ours")
+    weights = tmp_path / "ours" / "model.safetensors"
+    save_file({"x": torch.ones(1)}, weights)
+    with pytest.raises(ValueError, match="does not fit this preset .missing: adapter"):
+        prove(tmp_path / "ours")
 
 
 def test_out_that_exists(published, tmp_path):
