@@ -2,17 +2,20 @@
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 from speechllm import files
 
-EPILOG = """Writes OUT/score.json, score.txt, alignments.txt, alignments.html, ref.trn, hyp.trn.
+EPILOG = """A line of hypotheses holds {"id": ..., "hyp": ..., "ref": ...}, best also "lang".
+Writes OUT/score.json, score.txt, alignments.txt, alignments.html, ref.trn, hyp.trn.
 
 examples:
   speechllm score exp/decode_test
   speechllm score exp/decode_test --metric cer --normaliser none
-  speechllm score exp/decode_test --against other/decode_test
+  speechllm score exp/decode_test --against other/decode_test third/decode_test
   speechllm score exp/decode_test --metric bleu,chrf
+  speechllm score german.jsonl --lang de --manifest test.jsonl    # of another program
   speechllm score exp/decode_chain --metric wer@transcript:source    # other fields of its lines"""
 
 
@@ -22,15 +25,17 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument("decode", type=Path, help="a decode's folder, or its hyp.jsonl")
     parser.add_argument(
         "--metric",
-        help="one of speechllm/score (wer, cer, accuracy, macro_f1, bleu, chrf, comet, cider, "
-        "rouge_l), or several with commas between; that of the decoded task if not given",
+        help="one of speechllm/score/metrics (wer, cer, accuracy, macro_f1, bleu, chrf, comet, "
+        "cider, rouge_l), or several with commas between; that of the decoded task if not given",
     )
     parser.add_argument(
         "--normaliser",
         default="",
-        help="none, basic or whisper-en; the metric's own if not given: whisper-en, or none for "
-        "translations",
+        help="none, basic, basic-marks or whisper-en; if not given, the metric's own, or what the "
+        "language of each row wants: whisper-en for English, else basic, or basic-marks where it "
+        "is written with combining marks",
     )
+    parser.add_argument("--lang", default="", help="language of the rows that do not say theirs")
     parser.add_argument(
         "--out", type=Path, help="folder; score_METRIC in the decode's if not given"
     )
@@ -39,11 +44,13 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     )
     parser.add_argument(
         "--missing",
-        choices=("error", "delete"),
+        choices=("error", "delete", "leave"),
         default="error",
-        help="utterances of --manifest without a hypothesis: an error, or deletions",
+        help="utterances of --manifest without a hypothesis: an error, deletions, or left out",
     )
-    parser.add_argument("--against", type=Path, help="another decode: paired tests")
+    parser.add_argument(
+        "--against", type=Path, nargs="+", action="extend", help="other decodes: paired tests"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
     parser.set_defaults(run=run)
 
@@ -56,38 +63,48 @@ def facts(folder: Path) -> dict:
 
 def run(args: argparse.Namespace) -> None:
     """Score."""
-    hyp = args.decode / "hyp.jsonl" if args.decode.is_dir() else args.decode
-    found = facts(hyp.parent)
-    metrics = (args.metric or found.get("metric", "wer")).split(",")
+    hyp = _file(args.decode)
+    decoded = facts(hyp.parent)
+    metrics = (args.metric or str(decoded.get("metric", "wer"))).split(",")
     if args.against and not args.metric:
         metrics = [name for name in metrics if "@" not in name]  # a part that others may not have
+    options = {key: getattr(args, key) for key in ("normaliser", "manifest", "seed", "lang")}
+    options["missing"] = args.missing
     for metric in metrics:
-        if args.against:
-            _compare(args, hyp, metric)
-        else:
-            _score(args, hyp, metric, found)
+        for other in args.against or ():
+            _compare(hyp, _file(other), metric, args.out, options)
+        if not args.against:
+            _score(hyp, metric, args.out, decoded, options)
 
 
-def _compare(args: argparse.Namespace, hyp: Path, metric: str) -> None:
+def _file(place: Path) -> Path:
+    return place / "hyp.jsonl" if place.is_dir() else place
+
+
+def _warn(warnings: tuple[str, ...]) -> None:
+    for text in warnings:
+        print(f"WARNING: {text}", file=sys.stderr)
+
+
+def _compare(hyp: Path, other: Path, metric: str, out: Path | None, options: dict) -> None:
     from speechllm.score import compare
 
-    other = args.against / "hyp.jsonl" if args.against.is_dir() else args.against
-    found = compare.compare_files(hyp, other, metric, args.normaliser, seed=args.seed)
-    compare.write(found, metric, other.parent.name, args.out or hyp.parent / "paired")
-    print(f"{metric}: {found}")
+    comparison = compare.compare_files(hyp, other, metric, **options)
+    compare.write(comparison, out or hyp.parent / "paired")
+    _warn(comparison.warnings)
+    print(comparison)
 
 
-def _score(args: argparse.Namespace, hyp: Path, metric: str, found: dict) -> None:
+def _score(hyp: Path, metric: str, out: Path | None, decoded: dict, options: dict) -> None:
     from speechllm.score.run import score_file
 
     result = score_file(
         hyp,
         metric=metric,
-        normaliser=args.normaliser,
-        out_dir=args.out or hyp.parent / f"score_{re.sub('[:@]', '_', metric)}",
-        context={key: found[key] for key in ("preset", "seed", "commit") if key in found},
-        manifest=args.manifest,
-        missing=args.missing,
-        seed=args.seed,
+        out_dir=out or hyp.parent / f"score_{re.sub('[:@]', '_', metric)}",
+        context={key: decoded[key] for key in ("preset", "seed", "commit") if key in decoded},
+        **options,
     )
+    _warn(result.warnings)
     print(result.line)
+    print(result.rows)

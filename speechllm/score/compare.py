@@ -1,19 +1,39 @@
 """Two systems on the same utterances: is the difference more than chance?
 
     print(compare_files("a/hyp.jsonl", "b/hyp.jsonl"))
-    a 3.62 b 3.91 a-b -0.29 ci95=[-0.47, -0.12] p=0.0015 p_ar=0.0011
+    wer: a 3.62 b 3.91 a-b -0.29 ci95=[-0.47, -0.12] p=0.0015 p_ar=0.0011 norm=... a=a b=b
 
 The two paired tests of `intervals.py` over the utterances that both files must hold.
 """
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 from speechllm import files
 from speechllm.score import counting, intervals
 from speechllm.score.formats import hypotheses
-from speechllm.score.text import normalise
+from speechllm.score.intervals import Paired
+from speechllm.score.text import choice
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems by name, what was compared, and how it came out."""
+
+    a: str
+    b: str
+    path_b: str
+    metric: str
+    signature: str
+    rows: str  # how many rows of which manifest were compared
+    paired: Paired
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """One line for a log or a report."""
+        return f"{self.metric}: {self.paired} {self.signature} a={self.a} b={self.b} ({self.rows})"
 
 
 def compare_files(
@@ -23,17 +43,19 @@ def compare_files(
     normaliser: str = "",
     seed: int = 0,
     resamples: int = intervals.RESAMPLES,
-) -> intervals.Paired:
-    """Compare two files of hypotheses.
+    manifest: str | Path | None = None,
+    missing: str = "error",
+    lang: str = "",
+) -> Comparison:
+    """Compare two files of hypotheses; the arguments are those of `run.score_file`.
 
     Raises:
         ValueError: a bad line, or the files do not hold the same ids with the same references.
     """
     asked = counting.named(metric)
-    clean = normalise.get(normaliser or asked.normaliser)
-    fields = counting.compared(metric)
-    a = {u.id: u for u in hypotheses.read(path_a, fields=fields)}
-    b = {u.id: u for u in hypotheses.read(path_b, fields=fields)}
+    how = manifest, missing, asked.references, counting.compared(metric), lang
+    read = [hypotheses.read(path, *how) for path in (path_a, path_b)]
+    a, b = ({u.id: u for u in one.utterances} for one in read)
     alone = [f"{name} (only in {path_a})" for name in a if name not in b]
     alone += [f"{name} (only in {path_b})" for name in b if name not in a]
     alone += [f"{n} (another reference)" for n in a if n in b and a[n].refs != b[n].refs]
@@ -42,16 +64,56 @@ def compare_files(
             f"a comparison wants the same utterances in both files; these differ: "
             f"{hypotheses.some(alone)}; decode both on the same manifest"
         )
-    fitted = asked.over(counting.clean_texts(one, clean)[0][0] for one in a.values())
-    rows = [counting.count([system[name] for name in a], fitted, clean) for system in (a, b)]
-    return intervals.paired(*rows, fitted.score, resamples, seed)
+    normalisers = choice.choose(normaliser or asked.normaliser, read[0].utterances)
+    fitted = asked.over(counting.clean_texts(one, normalisers)[0][0] for one in a.values())
+    langs = {name: one.lang for name, one in a.items()}  # b may not have said them
+    stats = [
+        counting.count([system[name].spoken(langs[name]) for name in a], fitted, normalisers)
+        for system in (a, b)
+    ]
+    names = _names(Path(path_a), Path(path_b))
+    return Comparison(
+        *names,
+        path_b=str(path_b),
+        metric=metric,
+        signature=f"norm={normalisers.signature}",
+        rows=read[0].shown(),
+        paired=intervals.paired(*stats, fitted.score, resamples, seed),
+        warnings=read[0].warnings() + normalisers.warnings,
+    )
 
 
-def write(found: intervals.Paired, metric: str, name_b: str, folder: str | Path) -> Path:
-    """Write a comparison beside the scores of system a, as `paired_METRIC_B.json`; its path."""
-    name = re.sub(r"[^\w.-]+", "_", f"paired_{metric}_{name_b}")
+def _names(path_a: Path, path_b: Path) -> list[str]:
+    """Name two decodes by their folders, with as many parents as it takes to tell them apart."""
+    places = [p.parent if p.name == "hyp.jsonl" else p.with_suffix("") for p in (path_a, path_b)]
+    parts = [place.resolve().parts for place in places]
+    common = 0
+    while parts[0][common : common + 1] == parts[1][common : common + 1] and common < max(
+        map(len, parts)
+    ):
+        common += 1
+    return ["/".join(own[min(common, len(own) - 1) :]) for own in parts]
+
+
+def write(found: Comparison, folder: str | Path) -> Path:
+    """Write a comparison beside the scores of system a, as `paired_METRIC_B.json`; its path.
+
+    One of another system b never takes the place of it, however its folder is called.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    values = {"metric": metric, "against": name_b, "line": str(found), **asdict(found)}
-    files.write_json(folder / f"{name}.json", values)
-    return folder / f"{name}.json"
+    name = re.sub(r"[^\w.-]+", "_", f"paired_{found.metric}_{found.b}")
+    for number in count(1):
+        path = folder / (f"{name}.json" if number == 1 else f"{name}_{number}.json")
+        if not path.is_file() or files.read_json(path).get("path_b", found.path_b) == found.path_b:
+            break
+    values = {
+        "metric": found.metric,
+        "against": found.b,
+        "line": str(found),
+        "of_name": found.a,
+        "path_b": found.path_b,
+        "signature": found.signature,
+        **asdict(found.paired),
+    }
+    files.write_json(path, values)
+    return path

@@ -1,19 +1,20 @@
 """From the name of a metric to the statistics of utterances.
 
-    metric, clean = named("bleu:zh"), normalise.get("none")
-    stats = count(utterances, metric, clean)                      # (U, F)
+    metric, normalisers = named("bleu:zh"), choice.choose("none", utterances)
+    stats = count(utterances, metric, normalisers)                # (U, F)
 
 A name is METRIC, METRIC:OPTION or METRIC@FIELD:FIELD; "bleu:zh" gives the first option of `bleu.py`
 the value "zh", "wer@transcript:source" compares these fields of each line.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from speechllm import config
 from speechllm.score.metrics._metric import Metric
+from speechllm.score.text.choice import Choice
 
 ROOM = "score.metrics"
 
@@ -58,9 +59,9 @@ def compared(name: str) -> tuple[str, str]:
     return hyp, ref
 
 
-def clean_texts(one, clean: Callable[[str], str]) -> tuple[list[str], str]:
+def clean_texts(one, choice: Choice) -> tuple[list[str], str]:
     """Normalise references and hypothesis, white space too."""
-    return [" ".join(clean(ref).split()) for ref in one.refs], " ".join(clean(one.hyp).split())
+    return [choice.clean(ref, one.lang) for ref in one.refs], choice.clean(one.hyp, one.lang)
 
 
 def all_stats(utterances: Sequence, cleaned: list, metric: Metric) -> Iterable[tuple[int, ...]]:
@@ -78,7 +79,7 @@ def all_stats(utterances: Sequence, cleaned: list, metric: Metric) -> Iterable[t
     return metric.all_stats(utterances, cleaned)
 
 
-def count(utterances: Sequence, metric: Metric, clean: Callable[[str], str]) -> np.ndarray:
+def count(utterances: Sequence, metric: Metric, choice: Choice) -> np.ndarray:
     """Statistics of each utterance (U, F), and nothing else."""
-    cleaned = [clean_texts(one, clean) for one in utterances]
+    cleaned = [clean_texts(one, choice) for one in utterances]
     return np.array(list(all_stats(utterances, cleaned, metric)), np.int64)

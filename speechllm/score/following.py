@@ -144,9 +144,8 @@ def follow(
 
 def _answers(path: str | Path, clean) -> dict[str, tuple[list[str], str]]:
     """(references, answer) by id, normalised."""
-    return {
-        one.id: ([clean(ref) for ref in one.refs], clean(one.hyp)) for one in hypotheses.read(path)
-    }
+    read = hypotheses.read(path).utterances
+    return {one.id: ([clean(ref) for ref in one.refs], clean(one.hyp)) for one in read}
 
 
 def _percent(total):

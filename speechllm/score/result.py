@@ -25,8 +25,9 @@ class Scored:
 class Result:
     """A scored file: the line to quote, and what is behind it."""
 
-    line: str
     metric: str
+    label: str
+    described: str  # the total in words: errors and words, right answers, ...
     value: float
     interval: tuple[float, float]
     total: dict[str, int]
@@ -37,7 +38,16 @@ class Result:
     sources: dict
     sclite: dict[str, int] | None  # what sclite counts, where it counts otherwise
     check: str  # the command of others that gives the same number
+    rows: str  # how many rows of which manifest are there
+    warnings: tuple[str, ...]  # why the number may not mean what it seems to
     utterances: list[Scored] = field(repr=False)
+
+    @property
+    def line(self) -> str:
+        """The line to quote."""
+        low, high = self.interval
+        numbers = f"[ {self.described} ] ci95=[{low:.2f}, {high:.2f}]"
+        return f"%{self.label} {self.value:.2f} {numbers} {self.signature}"
 
     def to_json(self) -> str:
         """Write all but the utterances as JSON; an undefined number is null."""
@@ -53,6 +63,7 @@ class Result:
                 "counts": self.counts,
                 "signature": self.signature,
                 "context": self.context,
+                "warnings": self.warnings,
                 **self.sources,
                 **({"sclite": self.sclite} if self.sclite else {}),
                 "tables": self.tables,
@@ -64,7 +75,8 @@ class Result:
     def to_text(self) -> str:
         """Write the line, the counts and the tables for a person."""
         shown = [f"{self.counts[k]:>8} {_COUNTS[k]}" for k in _COUNTS if k in self.counts]
-        parts = [self.line, "\n".join(shown)]
+        warned = "\n".join(f"WARNING: {text}" for text in self.warnings)
+        parts = [self.line, *([warned] if warned else []), self.rows, "\n".join(shown)]
         parts += [tables.text(name, rows) for name, rows in self.tables.items()]
         if not self.check:
             return "\n\n".join(parts) + "\n"

@@ -11,7 +11,7 @@ normaliser with version, then whatever the caller knows (seed, preset, commit). 
 integers an utterance, summed and then scored, as in sacrebleu.
 """
 
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from speechllm.score.formats import hypotheses, sclite
 from speechllm.score.metrics._metric import Metric
 from speechllm.score.pages import alignments
 from speechllm.score.result import Result, Scored
-from speechllm.score.text import normalise
+from speechllm.score.text import choice
 
 
 def score_file(
@@ -34,6 +34,7 @@ def score_file(
     manifest: str | Path | None = None,
     missing: str = "error",
     seed: int = 0,
+    lang: str = "",
 ) -> Result:
     """Score `hyp.jsonl` and, if `out_dir` is given, write the score files there.
 
@@ -41,35 +42,68 @@ def score_file(
         hyp_path: what the decoder wrote, see `formats/hypotheses.py`.
         metric: name of a metric, see `counting.py`; "wer@transcript:source" compares these two
             fields of each line.
-        normaliser: name of a normaliser, see `normalise.names()`; the metric's own if not given.
+        normaliser: name of a normaliser, see `normalise.names()`; if not given the metric's own,
+            or what the language of each row wants, see `choice.py`.
         out_dir: folder for the files, made if need be.
         context: what else the signature should say, in this order: seed, preset, commit.
-        manifest: reference manifest that says which utterances there must be.
-        missing: "error", or "delete" to count absent hypotheses as deletions.
+        manifest: reference manifest that says which utterances there must be; if not given, the one
+            that `decode.json` beside the hypotheses names.
+        missing: what of utterances of `manifest` without a hypothesis: "error", "delete" (count
+            them as deletions) or "leave" (them out; the line then says so).
         seed: of the bootstrap draws.
+        lang: language of the rows that do not say theirs.
 
     Raises:
         ValueError: a wrong name, a bad line (with file and line), duplicate or missing ids.
     """
     asked = counting.named(metric)
-    clean = normalise.get(normaliser or asked.normaliser)
     fields = counting.compared(metric)
-    utterances = hypotheses.read(hyp_path, manifest, missing, asked.references, fields)
-    fitted, scored = score_utterances(utterances, asked, clean)
+    read = hypotheses.read(hyp_path, manifest, missing, asked.references, fields, lang)
+    normalisers = choice.choose(normaliser or asked.normaliser, read.utterances)
+    fitted, scored = score_utterances(read.utterances, asked, normalisers)
     sources = {"hyp": Path(hyp_path).name, "hyp_sha256": files.digest(hyp_path)}
-    if manifest is not None:
-        sources |= {"manifest": Path(manifest).name}
-        sources |= {"manifest_sha256": files.digest(manifest)}
-    result = summarise(scored, metric, fitted, clean, context or {}, sources, seed)
+    if read.manifest is not None:
+        sources |= {"manifest": read.manifest.name}
+        sources |= {"manifest_sha256": files.digest(read.manifest)}
+    counts = _counts(scored, fitted) | read.counts()
+    signature = "|".join(
+        [part for part in [fitted.signature(len(scored[0].utterance.refs))] if part]
+        + [f"norm={normalisers.signature}"]
+        + [f"of={part}" for part in metric.split("@")[1:]]
+        + [f"{k}={v}" for k, v in (context or {}).items()]
+        + [f"missing={counts['missing']}"] * bool(counts["missing"])
+        + [f"rows={read.decoded}/{read.rows}"] * read.incomplete
+    )
+    stats = np.array([s.stats for s in scored], np.int64)
+    total = stats.sum(0)
+    result = Result(
+        metric=metric,
+        label=fitted.label,
+        described=fitted.describe(total),
+        value=float(fitted.score(total)),
+        interval=intervals.interval(stats, fitted.score, seed=seed),
+        total={"size": fitted.size(total), **dict(zip(fitted.fields, total.tolist(), strict=True))},
+        counts=counts,
+        tables=tables.make(scored, fitted),
+        signature=signature,
+        context=context or {},
+        sources=sources,
+        sclite=_as_sclite(scored, total, fitted),
+        check=fitted.check,
+        rows=read.shown(),
+        warnings=read.warnings() + normalisers.warnings,
+        utterances=scored,
+    )
     if out_dir is not None:
         write(result, fitted, out_dir)
     return result
 
 
-def score_utterances(utterances: list, metric: Metric, clean) -> tuple[Metric, list[Scored]]:
+def score_utterances(
+    utterances: Sequence, metric: Metric, normalisers: choice.Choice
+) -> tuple[Metric, list[Scored]]:
     """Normalise and count each utterance; return the metric for these references, and all that."""
-    clean = lru_cache(maxsize=4096)(clean)  # commands and digits repeat; a ref is often its hyp
-    cleaned = [counting.clean_texts(one, clean) for one in utterances]
+    cleaned = [counting.clean_texts(one, normalisers) for one in utterances]
     metric = metric.over(refs[0] for refs, _ in cleaned)
     scored = []
     for one, (refs, hyp), stats in zip(
@@ -77,44 +111,10 @@ def score_utterances(utterances: list, metric: Metric, clean) -> tuple[Metric, l
     ):
         r, h = metric.tokens(refs[0]), metric.tokens(hyp)
         wrong = faults.find(one, r, h, metric)
-        if one.choices and hyp not in {" ".join(clean(text).split()) for text in one.choices}:
+        if one.choices and hyp not in {normalisers.clean(c, one.lang) for c in one.choices}:
             wrong += ("outside",)
         scored.append(Scored(one, refs[0], hyp, stats, len(r), wrong))
     return metric, scored
-
-
-def summarise(
-    scored: list[Scored], name: str, metric: Metric, clean, context: dict, sources: dict, seed: int
-) -> Result:
-    """Sum, score and describe; `name` is the metric's as it was asked for."""
-    stats = np.array([s.stats for s in scored], np.int64)
-    total = stats.sum(0)
-    value = float(metric.score(total))
-    low, high = intervals.interval(stats, metric.score, seed=seed)
-    counts = _counts(scored, metric)
-    signature = "|".join(
-        [part for part in [metric.signature(len(scored[0].utterance.refs))] if part]
-        + [f"norm={clean.signature}"]
-        + [f"of={part}" for part in name.split("@")[1:]]
-        + [f"{k}={v}" for k, v in context.items()]
-        + [f"missing={counts['missing']}"] * bool(counts["missing"])
-    )
-    numbers = f"[ {metric.describe(total)} ] ci95=[{low:.2f}, {high:.2f}]"
-    return Result(
-        line=f"%{metric.label} {value:.2f} {numbers} {signature}",
-        metric=name,
-        value=value,
-        interval=(low, high),
-        total={"size": metric.size(total), **dict(zip(metric.fields, total.tolist(), strict=True))},
-        counts=counts,
-        tables=tables.make(scored, metric),
-        signature=signature,
-        context=context,
-        sources=sources,
-        sclite=_as_sclite(scored, total, metric),
-        check=metric.check,
-        utterances=scored,
-    )
 
 
 def _counts(scored: list[Scored], metric: Metric) -> dict[str, int]:

@@ -81,7 +81,7 @@ def test_real_sentences(theirs, real_data):
 
 
 def test_names_versions_and_wrong_name():
-    assert normalise.names() == ["none", "basic", "whisper-en"]
+    assert normalise.names() == ["none", "basic", "basic-marks", "whisper-en"]
     assert normalise.get("whisper-en").signature == "whisper-en:1"
     assert normalise.get("none")(" A  b ") == " A  b "
     with pytest.raises(ValueError, match="did you mean 'whisper-en'"):

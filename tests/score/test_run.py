@@ -140,7 +140,7 @@ def test_bad_files(tmp_path):
     with pytest.raises(ValueError, match="h:1: has no 'hyp'"):
         run.score_file(tmp_path / "h")
     (tmp_path / "h").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(ValueError, match="h:1: not JSON"):
+    with pytest.raises(ValueError, match="h:1: not UTF-8"):
         run.score_file(tmp_path / "h")
 
 

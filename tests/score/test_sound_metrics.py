@@ -117,7 +117,7 @@ def test_kinds_have_their_scores_and_that_of_the_best_constant_answer(hyp):
     f1 = run.score_file(hyp, "macro_f1", "basic")
     assert f1.value == pytest.approx(100 * (1 + 2 / 3 + 0) / 3)
     assert f1.total["no missed"] == 1 and f1.total["dog wrong"] == 1
-    assert compare.compare_files(hyp, hyp, "macro_f1", "basic").difference == 0
+    assert compare.compare_files(hyp, hyp, "macro_f1", "basic").paired.difference == 0
 
 
 def test_choices_that_are_no_list_are_refused(tmp_path):

@@ -1,18 +1,21 @@
 """Reading `hyp.jsonl`, what the decoder wrote, one JSON object a line, and checking each line.
 
-    {"id": "a-1", "hyp": "...", "ref": "...", "speaker": "a", "duration": 3.2, "stop": "eos", ...}
+    {"id": "a-1", "hyp": "...", "ref": "...", "lang": "en", "speaker": "a", "duration": 3.2, ...}
 
 Only "id", "hyp" and "ref" are needed; "ref" may be a list of references, as many for each
-utterance. A manifest (JSON Lines with "id" and "text") may be given: it then says which utterances
-there must be, in which order, and supplies references that the hypotheses lack.
+utterance. A manifest (JSON Lines with "id" and "text") says which utterances there must be, in
+which order, and supplies what the hypotheses lack: references, languages, speakers.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from speechllm import files
+
 SHOWN = 10  # so many ids are named in a message
+HOLDS = 'a line of hypotheses holds {"id": ..., "hyp": ..., "ref": ...}'
+MISSING = ("error", "delete", "leave")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,140 +36,213 @@ class Utterance:
     source: str = ""
     kind: str = ""
     choices: tuple[str, ...] = ()
+    lang: str = ""
 
     @property
     def ref(self) -> str | None:
         """The reference, the first of several."""
         return self.refs[0] if self.refs else None
 
+    def spoken(self, lang: str) -> "Utterance":
+        """Return it with this language, where it does not say its own."""
+        return self if self.lang or not lang else replace(self, lang=lang)
 
-TEXT = ("text",)
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """What was read: `utterances`, and of how many `rows` of which manifest (None: not known).
+
+    foreign: ids that the manifest does not have, which are scored all the same.
+    """
+
+    utterances: list[Utterance]
+    rows: int | None = None
+    manifest: Path | None = None
+    foreign: tuple[str, ...] = ()
+
+    @property
+    def decoded(self) -> int:
+        """Rows of the manifest that were decoded."""
+        return sum(not one.missing for one in self.utterances) - len(self.foreign)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether rows of the manifest are left out of what is scored."""
+        return self.rows is not None and self.rows > len(self.utterances) - len(self.foreign)
+
+    def shown(self) -> str:
+        """How much of what was to be decoded is there: "5 of 7 rows of test.jsonl"."""
+        if self.rows is None:
+            return f"{len(self.utterances)} utterances; no manifest says how many there must be"
+        return f"{self.decoded} of {self.rows} rows of {self.manifest.name}"
+
+    def counts(self) -> dict[str, int]:
+        """Rows of the manifest and how many of them are there; nothing where it is not known."""
+        return {} if self.rows is None else {"rows": self.rows, "decoded": self.decoded}
+
+    def warnings(self) -> tuple[str, ...]:
+        """Say where hypotheses and manifest do not belong together."""
+        said = []
+        if self.incomplete:
+            said.append(
+                f"INCOMPLETE: {self.decoded} of {self.rows} rows of {self.manifest} are there, the "
+                "others are not counted; resume the decoding, or --missing delete"
+            )
+        if self.foreign:
+            said.append(f"not in {self.manifest}, but counted: {some(list(self.foreign))}")
+        return tuple(said)
 
 
 def read(
     path: str | Path,
     manifest: str | Path | None = None,
     missing: str = "error",
-    keys: tuple[str, ...] = TEXT,
+    keys: tuple[str, ...] = ("text",),
     fields: tuple[str, str] = ("hyp", "ref"),
-) -> list[Utterance]:
-    """Read hypotheses, in the order of the manifest where one is given.
+    lang: str = "",
+) -> Hypotheses:
+    """Read hypotheses, in the order of the manifest where one is known.
 
     Args:
         path: `hyp.jsonl`.
-        manifest: the reference manifest, or None.
-        missing: "error", or "delete": an utterance of the manifest without hypothesis then counts
-            as an empty one.
+        manifest: the reference manifest; None: the one that the decoder wrote down in
+            `decode.json`, if it is still there; then absent and foreign ids are only counted.
+        missing: what to do with rows of `manifest` that have no hypothesis: "error"; "delete",
+            count them as empty ones; "leave", count what is there.
         keys: of a manifest's row, the first that is there is the reference.
         fields: where hypothesis and reference stand in a line.
+        lang: language of the rows that do not say theirs.
 
     Raises:
         ValueError: no file, no utterance, a bad line, a duplicate id, a reference that is nowhere,
-            references of unequal number, ids that are not in the manifest or, unless `missing` is
-            "delete", not in `path`.
+            references of unequal number, ids that are not in `manifest` or, if `missing` is
+            "error", not in `path`.
     """
-    if missing not in ("error", "delete"):
-        raise ValueError(f"missing wants 'error' or 'delete', got {missing!r}")
-    found = _unique(path, lambda row, where: _utterance(row, where, *fields))
-    if manifest is not None:
-        wanted = _unique(manifest, lambda row, where: _reference(row, where, keys))
-        found = _join(path, found, manifest, wanted, missing)
-    lost = [u.id for u in found.values() if u.ref is None]
-    if lost:
+    if missing not in MISSING:
+        raise ValueError(f"missing wants {', '.join(MISSING)}; got {missing!r}")
+    there = _unique(path, lambda row, where: _utterance(row, where, *fields))
+    named = manifest or decoded_manifest(path)
+    result = Hypotheses(list(there.values()))
+    if named is not None:
+        rows = _unique(named, lambda row, where: _reference(row, where, keys))
+        if manifest is not None:
+            _refuse(path, there, named, rows, missing)
+        result = _join(there, Path(named), rows, fill=missing == "delete")
+    _refuse_lost(path, result.utterances, fields[1])
+    return replace(result, utterances=[one.spoken(lang) for one in result.utterances])
+
+
+def decoded_manifest(path: str | Path) -> Path | None:
+    """Return the manifest that was decoded into `path`, if `decode.json` beside it tells."""
+    facts = Path(path).parent / "decode.json"
+    name = files.read_json(facts).get("manifest") if facts.is_file() else None
+    return Path(name) if isinstance(name, str) and Path(name).is_file() else None
+
+
+def _refuse(path, there: dict, manifest: Path, rows: dict, missing: str) -> None:
+    """Refuse hypotheses that are not those of a manifest."""
+    if foreign := [name for name in there if name not in rows]:
+        raise ValueError(f"{path}: not in {manifest}: {some(foreign)}; is it the right manifest?")
+    absent = [name for name in rows if name not in there]
+    if absent and missing == "error":
         raise ValueError(
-            f"{path}: no {fields[1]!r} for {some(lost)}; decode a manifest with text, or give the "
+            f"{path}: no hypothesis for {some(absent)} of {manifest}; resume the decoding, or ask "
+            "for missing='delete' to count them as deletions, 'leave' to leave them out"
+        )
+
+
+def _join(there: dict, manifest: Path, rows: dict, fill: bool) -> Hypotheses:
+    """Put the hypotheses in the manifest's order and fill in what they lack."""
+    joined = []
+    for name, row in rows.items():
+        one = there.get(name)
+        if one is not None:
+            own = {key: getattr(one, key) or getattr(row, key) for key in ("refs", "lang")}
+            duration = row.duration if one.duration is None else one.duration
+            speaker = one.speaker or row.speaker
+            joined.append(replace(one, **own, speaker=speaker, duration=duration))
+        elif fill:
+            joined.append(row)
+    foreign = [one for name, one in there.items() if name not in rows]
+    return Hypotheses(joined + foreign, len(rows), manifest, tuple(one.id for one in foreign))
+
+
+def _refuse_lost(path, utterances: list[Utterance], ref: str) -> None:
+    """Refuse what cannot be scored, or cannot be compared with other scores."""
+    if lost := [u.id for u in utterances if u.ref is None]:
+        raise ValueError(
+            f"{path}: no {ref!r} for {some(lost)}; decode a manifest with text, or give the "
             "manifest"
         )
-    if not found:
+    if not utterances:
         raise ValueError(f"{path}: holds no utterance; was anything decoded?")
-    _refuse_unequal(path, list(found.values()))
-    return list(found.values())
-
-
-def _refuse_unequal(path, utterances: list[Utterance]) -> None:
-    """A corpus score over some utterances with more chances than others cannot be compared."""
+    # A corpus score over some utterances with more chances than others cannot be compared.
     most = max(len(u.refs) for u in utterances)
-    fewer = [f"{u.id} ({len(u.refs)})" for u in utterances if len(u.refs) < most]
-    if fewer:
+    if fewer := [f"{u.id} ({len(u.refs)})" for u in utterances if len(u.refs) < most]:
         raise ValueError(
             f"{path}: wanted as many references for each utterance, but some have {most} and "
             f"these fewer: {some(fewer)}; give each {most}, or only the first of each"
         )
 
 
-def _join(path, found: dict, manifest, wanted: dict, missing: str) -> dict[str, Utterance]:
-    """Put the hypotheses in the manifest's order and fill in what they lack."""
-    foreign = [name for name in found if name not in wanted]
-    if foreign:
-        raise ValueError(f"{path}: not in {manifest}: {some(foreign)}; is it the right manifest?")
-    absent = [name for name in wanted if name not in found]
-    if absent and missing == "error":
-        raise ValueError(
-            f"{path}: no hypothesis for {some(absent)} of {manifest}; resume the decoding, or ask "
-            "for missing='delete' to count them as deletions"
-        )
-    joined = {}
-    for name, reference in wanted.items():
-        one = found.get(name, reference)
-        joined[name] = one if one.refs else replace(one, refs=reference.refs)
-    return joined
-
-
-def _unique(path: str | Path, make) -> dict[str, Utterance]:
+def _unique(path: str | Path, make: Callable[[dict, str], Utterance]) -> dict[str, Utterance]:
     """Read all lines; an id may occur once."""
-    found: dict[str, Utterance] = {}
+    there: dict[str, Utterance] = {}
     first: dict[str, int] = {}
     twice = []
     for number, row in _lines(path):
         one = make(row, f"{path}:{number}")
-        if one.id in found:
+        if one.id in there:
             twice.append(f"{one.id} (lines {first[one.id]} and {number})")
-        found[one.id] = one
+        there[one.id] = one
         first.setdefault(one.id, number)
     if twice:
         raise ValueError(
             f"{path}: duplicate ids: {some(twice)}; each utterance may be there once, remove one"
         )
-    return found
+    return there
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, dict]]:
     try:
-        data = Path(path).read_bytes()
+        yield from files.json_lines(path)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode("utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            cut = "" if data.endswith(b"\n") or number <= data.count(b"\n") else "; cut off? "
-            hint = "resume the decoding" if cut else "; remove the line or decode again"
-            raise ValueError(f"{path}:{number}: not JSON: {error}{cut}{hint}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"{path}:{number}: wanted an object {{...}}, got {line[:40]!r}")
-        yield number, row
+    except ValueError as error:
+        hint = "was it cut off? resume the decoding; otherwise remove the line or decode again"
+        raise ValueError(f"{error}; {hint}") from None
 
 
-def _utterance(row: dict, where: str, hyp: str = "hyp", ref: str = "ref") -> Utterance:
-    duration = row.get("duration")
-    if duration is not None and (
-        isinstance(duration, bool) or not isinstance(duration, int | float)
-    ):
-        raise ValueError(f"{where}: 'duration' wants seconds, got {duration!r}")
-    texts = {key: _text(row, key, where) for key in ("speaker", "task", "stop", "source", "kind")}
+def _utterance(row: dict, where: str, hyp: str, ref: str) -> Utterance:
+    texts = {key: _text(row, key, where) for key in ("task", "stop", "source", "kind", "lang")}
     return Utterance(
-        _id(row, where), _texts(row, ref, where), _needed(row, hyp, where),
-        duration=duration, choices=_texts(row, "choices", where), **texts,
-    )  # fmt: skip
+        id=_id(row, where),
+        refs=_texts(row, ref, where),
+        hyp=_needed(row, hyp, where),
+        speaker=_speaker(row, where),
+        duration=_duration(row, where),
+        choices=_texts(row, "choices", where),
+        **texts,
+    )
 
 
 def _reference(row: dict, where: str, keys: tuple[str, ...]) -> Utterance:
-    speaker, duration = _text(row, "speaker", where), row.get("duration")
     key = next((key for key in keys if row.get(key) is not None), keys[-1])
-    refs = _texts(row, key, where)
-    return Utterance(_id(row, where), refs, "", speaker, duration=duration, missing=True)
+    return Utterance(
+        id=_id(row, where),
+        refs=_texts(row, key, where),
+        hyp="",
+        speaker=_speaker(row, where),
+        duration=_duration(row, where),
+        lang=_text(row, "lang", where),
+        missing=True,
+    )
+
+
+def _duration(row: dict, where: str) -> float | None:
+    if row.get("duration") is None:
+        return None
+    return files.expect(row["duration"], float, f"{where}: 'duration' wants seconds", 0, 1e9)
 
 
 def _texts(row: dict, key: str, where: str) -> tuple[str, ...]:
@@ -175,34 +251,46 @@ def _texts(row: dict, key: str, where: str) -> tuple[str, ...]:
     if not isinstance(value, list):
         return () if value is None else (_needed(row, key, where),)
     if not value or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"{where}: {key!r} wants a text or a list of texts, got {value!r}")
-    return tuple(value)
+        raise ValueError(f"{where}: {key!r} wants a text or a list of texts, got {value!r:.60}")
+    return tuple(_sound(text, key, where) for text in value)
 
 
 def _id(row: dict, where: str) -> str:
-    name = row.get("id")
-    if isinstance(name, int) and not isinstance(name, bool):
-        return str(name)
-    return _needed(row, "id", where)
+    return _figures(row, "id") or _needed(row, "id", where)
+
+
+def _speaker(row: dict, where: str) -> str:
+    return _figures(row, "speaker") or _text(row, "speaker", where)
+
+
+def _figures(row: dict, key: str) -> str:
+    """Return a name that is a number as its figures, "" where it is none."""
+    value = row.get(key)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def _text(row: dict, key: str, where: str) -> str:
+    """Return an optional text, "" where it is absent or null."""
+    return "" if row.get(key) is None else _needed(row, key, where)
 
 
 def _needed(row: dict, key: str, where: str) -> str:
     if key not in row:
-        raise ValueError(f"{where}: has no {key!r}; it has {', '.join(row) or 'nothing'}")
+        has = ", ".join(row) or "nothing"
+        raise ValueError(f"{where}: has no {key!r}; it has {has:.100}; {HOLDS}")
     value = row[key]
     if not isinstance(value, str):
-        raise ValueError(f"{where}: {key!r} wants text, got {value!r}")
-    return value
+        raise ValueError(f"{where}: {key!r} wants text, got {value!r:.60}; {HOLDS}")
+    return _sound(value, key, where)
 
 
-def _text(row: dict, key: str, where: str) -> str:
-    """Return an optional text, "" where it is absent or null; a speaker's number as its figures."""
-    value = row.get(key)
-    if value is None:
-        return ""
-    if key == "speaker" and isinstance(value, int):
-        return str(value)
-    return _needed(row, key, where)
+def _sound(text: str, key: str, where: str) -> str:
+    """Refuse half of a pair of surrogates, which JSON can hold and no file can."""
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{where}: {key!r} has half a character (a lone surrogate)") from None
+    return text
 
 
 def some(names: list[str]) -> str:

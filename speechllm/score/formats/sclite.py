@@ -16,7 +16,7 @@ WIDTH = 120
 
 # Alternatives {a / b}, the empty word @, comments ;; and the escape.
 _SPECIAL = str.maketrans("{}@;\\", "｛｝＠；＼")
-_ID_SPECIAL = str.maketrans("() \t", "[]__")
+_ID_SPECIAL = str.maketrans("() \t\n\r", "[]____")
 
 
 def utterance_id(name: str, speaker: str) -> str:

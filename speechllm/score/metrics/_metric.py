@@ -31,7 +31,7 @@ class Metric:
     unit = "word"
     loop_length = 8
     burst = 5
-    normaliser = "whisper-en"
+    normaliser = ""
     references = ("text",)
     many_references = False
     check = ""

@@ -99,9 +99,9 @@ _DIGIT = re.compile(r"\d")
 class _Plain(dict):
     """Table for `str.translate` that fills itself: code point -> what is left of the character."""
 
-    def __init__(self, keep: str = "", fold: bool = False):
+    def __init__(self, keep: str = "", fold: bool = False, spaced: str = "MSP"):
         super().__init__()
-        self.keep, self.fold = keep, fold
+        self.keep, self.fold, self.spaced = keep, fold, spaced
 
     def __missing__(self, code: int) -> str:
         self[code] = text = self._of(chr(code))
@@ -115,11 +115,12 @@ class _Plain(dict):
             return _LETTERS[char]
         if self.fold and category == "Mn":
             return ""
-        return " " if category[0] in "MSP" else char
+        return " " if category[0] in self.spaced else char
 
 
 _FOLDED = _Plain(keep=".%$¢€£", fold=True)
 _UNMARKED = _Plain()
+_MARKED = _Plain(spaced="SP")
 
 
 def without_remarks(text: str) -> str:
@@ -133,8 +134,34 @@ def basic(text: str) -> str:
     Equal to transformers' `BasicTextNormalizer()`; for any language. Marks (category M) become
     spaces too, which breaks words of scripts that write vowels with them, such as Devanagari.
     """
-    text = unicodedata.normalize("NFKC", without_remarks(text)).translate(_UNMARKED).lower()
+    return _plain(text, _UNMARKED)
+
+
+def basic_marks(text: str) -> str:
+    """As `basic`, but combining marks stay: for scripts that write vowels and tones with them."""
+    return _plain(text, _MARKED)
+
+
+def _plain(text: str, table: _Plain) -> str:
+    text = unicodedata.normalize("NFKC", without_remarks(text)).translate(table).lower()
     return _SPACES.sub(" ", text)
+
+
+def marks(text: str) -> int:
+    """Count the combining marks that no composed letter takes in."""
+    if text.isascii():
+        return 0
+    return sum(unicodedata.category(c)[0] == "M" for c in unicodedata.normalize("NFKC", text))
+
+
+def not_english(text: str) -> int:
+    """Count letters and marks that English is not written with."""
+    return 0 if text.isascii() else sum(not c.isascii() and written(c) for c in text)
+
+
+def written(char: str) -> bool:
+    """Tell whether a character is a letter or a mark: what words are written with."""
+    return unicodedata.category(char)[0] in "LM"
 
 
 @functools.cache

@@ -1,14 +1,15 @@
 """Named, versioned text normalisers; name and version stand in the signature of each score.
 
-| name       | what it does |
+| name        | what it does |
 |---|---|
-| none       | nothing; the metric still splits at white space |
-| basic      | any language: lower case, no [remarks], symbols and punctuation to spaces |
-| whisper-en | English: basic, and contractions, titles, figures, American spelling |
+| none        | nothing; the metric still splits at white space |
+| basic       | any language: lower case, no [remarks], symbols and punctuation to spaces |
+| basic-marks | basic, but combining marks stay: scripts that write vowels with them |
+| whisper-en  | English: basic, and contractions, titles, figures, American spelling |
 
 `basic` and `whisper-en` are transformers' `BasicTextNormalizer` and `EnglishTextNormalizer` with
-Whisper's spelling map, by which the Open ASR leaderboard counts. (Its own copy has since begun to
-join dotted abbreviations, "u.s." -> "us", and to map "ok" to "okay"; that would be a version 2.)
+Whisper's spelling map, by which most published word error rates are counted. `basic` makes each
+combining mark a space, so that Hindi falls apart into consonants and any vowel counts as right.
 A version is raised whenever any output changes, so equal signatures are comparable.
 """
 
@@ -21,11 +22,16 @@ from speechllm.score.text import english
 
 @dataclass(frozen=True)
 class Normaliser:
-    """A text-to-text function with a name and a version."""
+    """A text-to-text function with a name and a version.
+
+    `loses(text)` counts the letters and marks that the normaliser takes from a text, or takes it
+    apart at, because it was not made for them.
+    """
 
     name: str
-    version: int
+    version: str
     function: Callable[[str], str]
+    loses: Callable[[str], int] = lambda text: 0
 
     def __call__(self, text: str) -> str:
         return self.function(text)
@@ -39,9 +45,10 @@ class Normaliser:
 _ALL = {
     n.name: n
     for n in (
-        Normaliser("none", 1, str),
-        Normaliser("basic", 1, english.basic),
-        Normaliser("whisper-en", 1, english.english),
+        Normaliser("none", "1", str),
+        Normaliser("basic", "1", english.basic, english.marks),
+        Normaliser("basic-marks", "1", english.basic_marks),
+        Normaliser("whisper-en", "1", english.english, english.not_english),
     )
 }
 
