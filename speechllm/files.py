@@ -203,11 +203,11 @@ def expect(
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not any(_is(value, one) for one in kinds):
         wanted = " or ".join(NAMES.get(one, one.__name__) for one in kinds)
-        raise ValueError(f"{where}: wanted {wanted}, got {_shown(value)}")
+        raise ValueError(f"{where}: wanted {wanted}, got {shown(value)}")
     if low is not None and value < low:
-        raise ValueError(f"{where}: wanted at least {low}, got {_shown(value)}")
+        raise ValueError(f"{where}: wanted at least {low}, got {shown(value)}")
     if high is not None and value > high:
-        raise ValueError(f"{where}: wanted at most {high}, got {_shown(value)}")
+        raise ValueError(f"{where}: wanted at most {high}, got {shown(value)}")
     return value
 
 
@@ -229,7 +229,7 @@ def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Show a value in a message: short, on one line."""
     try:
         text = repr(value)

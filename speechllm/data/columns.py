@@ -1,16 +1,32 @@
-"""Columns of numbers in a file, read where they are asked for and not kept.
+"""Columns of numbers in a file, read where they are asked for and not kept; each read is checked.
 
 A mapped file would do as well, but each touch of it brings in 64 KB that count as the process's own
 until the kernel wants them back; of a hundred thousand look-ups, all of it.
+
+    mark, CRC-32 of the rest of the line, {"facts", "columns": {name: [kind, n]}, "sums"}, newline
+    the columns, each at a multiple of ALIGN bytes, filled up to whole blocks
+    a CRC-32 of each block, in its turn held against "sums"
+
+So opening reads 4 bytes of each 4096, and a damaged number is never believed.
 """
 
+import json
 import os
 import weakref
+import zlib
+from array import array
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
+from speechllm import files
+
 FEW = 4096  # look-ups; of more, the whole column is read
+BLOCK = 4096  # bytes under one checksum: a look-up reads so many
+ALIGN = 64
+PIECE = 1 << 20  # bytes held in memory at a time
+LONGEST = 1 << 24  # bytes of the first line, far more than it ever has
 
 
 class Column:
@@ -44,17 +60,119 @@ class Column:
 
 
 class File:
-    """A file opened to be read at any place; forks and threads may share it."""
+    """A file opened to be read at any place; forks and threads may share it.
 
-    def __init__(self, path: Path):
-        self.path, self.descriptor = path, os.open(path, os.O_RDONLY)
+    first: where its blocks begin. n_blocks: how many there are; their checksums stand behind them.
+    """
+
+    def __init__(self, path: Path, first: int, n_blocks: int):
+        self.path, self.first, self.n_blocks = path, first, n_blocks
+        self.descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self.descriptor)
 
     def read(self, start: int, n: int) -> bytes:
-        """Read `n` bytes from `start` on. Raises ValueError where the file is too short."""
+        """Read `n` bytes from `start` on. Raises ValueError where the file is cut or damaged."""
+        if not n:
+            return b""
+        begin, end = (start - self.first) // BLOCK, -(-(start + n - self.first) // BLOCK)
         parts = []
-        while n and (part := os.pread(self.descriptor, n, start)):  # at most 2 GB at once
-            parts, start, n = [*parts, part], start + len(part), n - len(part)
-        if n:
+        for block in range(begin, end, PIECE // BLOCK):
+            parts.append(self._blocks(block, min(block + PIECE // BLOCK, end)))
+        skipped = start - self.first - begin * BLOCK
+        return b"".join(parts)[skipped : skipped + n]
+
+    def sums(self) -> int:
+        """Compute the checksum of the checksums, a piece at a time."""
+        at, end, total = self._sums_at(0), self._sums_at(self.n_blocks), 0
+        for start in range(at, end, PIECE):
+            total = zlib.crc32(self._bytes(start, min(PIECE, end - start)), total)
+        return total
+
+    def _blocks(self, begin: int, end: int) -> bytes:
+        data = self._bytes(self.first + begin * BLOCK, (end - begin) * BLOCK)
+        sums = np.frombuffer(self._bytes(self._sums_at(begin), 4 * (end - begin)), "<u4")
+        for number, wanted in enumerate(sums.tolist()):
+            if zlib.crc32(data[number * BLOCK : (number + 1) * BLOCK]) != wanted:
+                raise ValueError(f"{self.path} is damaged; delete it, and it is made anew")
+        return data
+
+    def _sums_at(self, block: int) -> int:
+        return self.first + self.n_blocks * BLOCK + 4 * block
+
+    def _bytes(self, start: int, n: int) -> bytes:
+        data = os.pread(self.descriptor, n, start)
+        if len(data) < n:
             raise ValueError(f"{self.path} is cut short; delete it, and it is made anew")
-        return b"".join(parts)
+        return data
+
+
+def save(path: Path, mark: bytes, facts: dict[str, Any], columns: dict[str, np.ndarray]) -> None:
+    """Write columns and what is known of them, whole or not at all. Raises OSError."""
+    sums = _sums(columns)
+    head = {
+        "facts": facts,
+        "columns": {name: [one.dtype.str, len(one)] for name, one in columns.items()},
+        "sums": zlib.crc32(sums),
+    }
+    line = json.dumps(head).encode()
+    line = mark + b"%08x " % zlib.crc32(line) + line + b"\n"
+    with files.writing(path, binary=True) as file:
+        file.write(line + bytes(-len(line) % ALIGN))
+        _put(file, columns)
+        file.write(sums)
+
+
+def load(path: Path, mark: bytes) -> tuple[dict[str, Any], dict[str, Column]]:
+    """Open what `save` wrote: facts and columns.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is none of this kind, is cut or damaged; in one line.
+    """
+    with open(path, "rb") as file:
+        line = file.readline(LONGEST)
+    sum_, head = line[len(mark) : len(mark) + 8], line[len(mark) + 9 : -1]
+    if not line.startswith(mark) or sum_ != b"%08x" % zlib.crc32(head):
+        raise ValueError(f"{path} is damaged, or of another version; delete it")
+    # The checksum is right: what it says is what `save` said.
+    facts = json.loads(head)
+    first = len(line) + -len(line) % ALIGN
+    sizes = [np.dtype(kind).itemsize * n for kind, n in facts["columns"].values()]
+    total = sum(_aligned(size) for size in sizes)
+    opened, columns, start = File(path, first, -(-total // BLOCK)), {}, first
+    for (name, (kind, n)), size in zip(facts["columns"].items(), sizes, strict=True):
+        columns[name] = Column(opened, kind, n, start)
+        start += _aligned(size)
+    if opened.sums() != facts["sums"]:
+        raise ValueError(f"{path} is damaged; delete it, and it is made anew")
+    return facts["facts"], columns
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+def _pieces(columns: dict[str, np.ndarray]):
+    """The bytes of all columns, in pieces of whole blocks, filled up at the end."""
+    rest = b""
+    for column in columns.values():
+        data = memoryview(np.ascontiguousarray(column)).cast("B")
+        for start in range(0, len(data), PIECE):
+            rest += data[start : start + PIECE]
+            whole = len(rest) // BLOCK * BLOCK
+            yield rest[:whole]
+            rest = rest[whole:]
+        rest += bytes(_aligned(len(data)) - len(data))
+    yield rest + bytes(-len(rest) % BLOCK)
+
+
+def _sums(columns: dict[str, np.ndarray]) -> bytes:
+    sums = array("I")
+    for piece in _pieces(columns):
+        sums.extend(zlib.crc32(piece[at : at + BLOCK]) for at in range(0, len(piece), BLOCK))
+    return np.asarray(sums, "<u4").tobytes()
+
+
+def _put(file: IO, columns: dict[str, np.ndarray]) -> None:
+    for piece in _pieces(columns):
+        file.write(piece)

@@ -2,14 +2,13 @@
 
 A manifest is scanned once, line by line, and every line is checked on the way. Of `LARGE` lines and
 more, what was found is kept in a side file, `.NAME.index`, of which only what is asked for is read:
-the next opening takes the same time and memory for any number of lines. A side file that does not
-fit the manifest's size and time of change is built anew.
+the next opening takes the same time and memory for any number of lines. A side file that is damaged
+(it carries checksums), or does not fit the manifest's size and time of change, is built anew.
 
 N = number of examples.
 """
 
 import hashlib
-import json
 import logging
 from array import array
 from collections.abc import Iterator
@@ -21,15 +20,16 @@ import numpy as np
 from tqdm import tqdm
 
 from speechllm import files
-from speechllm.data.columns import Column, File
-from speechllm.data.rows import faults, kind, seconds
+from speechllm.data import columns
+from speechllm.data.columns import Column
+from speechllm.data.faults import faults
+from speechllm.data.rows import kind, seconds
 
 _log = logging.getLogger(__name__)
 LARGE = 500_000  # lines from which on a side file is kept, and batches are drawn without sorting
 CHARS_PER_S = 15.0  # speech has about 15 characters a second: text is batched as if it were spoken
-FORMAT = b"speechllm index 2 "
+FORMAT = b"speechllm index 3 "
 DTYPES = {"offsets": "<i8", "durations": "<f4", "hashes": "<u8", "order": "<u4"}
-ALIGN = 64
 
 
 @dataclass(frozen=True)
@@ -107,52 +107,22 @@ def stamp(path: Path) -> tuple[int, int]:
 
 def load(side: Path, wanted: tuple[int, int]) -> Index:
     """Open an index. Raises OSError if there is none, ValueError if it is not of this stamp."""
-    with open(side, "rb") as file:
-        line = file.readline()
-    facts = json.loads(line.removeprefix(FORMAT)) if line.startswith(FORMAT) else {"stamp": ()}
+    facts, found = columns.load(side, FORMAT)
     if tuple(facts["stamp"]) != tuple(wanted):
         raise ValueError(f"{side} is the index of another state of its manifest")
-    n, start, file, columns = facts["n"], _aligned(len(line)), File(side), {}
-    for name, dtype in DTYPES.items():
-        columns[name] = Column(file, dtype, n + (name == "offsets"), start)
-        start = _aligned(start + columns[name].nbytes)
-    if n:
-        columns["order"][n - 1]  # the last number: it is whole
-    return Index(**columns, firsts=tuple(facts["firsts"]), stamp=tuple(wanted), side=side)
+    return Index(**found, firsts=tuple(facts["firsts"]), stamp=tuple(wanted), side=side)
 
 
 def _save(index: Index, side: Path) -> None:
-    facts = {"stamp": index.stamp, "n": len(index), "firsts": index.firsts}
-    with files.writing(side, binary=True) as file:
-        file.write(FORMAT + json.dumps(facts).encode() + b"\n")
-        for name, dtype in DTYPES.items():
-            file.write(bytes(_aligned(file.tell()) - file.tell()))
-            getattr(index, name).astype(dtype, copy=False).tofile(file)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGN) * ALIGN
-
-
-def parse(line: bytes) -> Any:
-    """The value that a line holds. Raises ValueError saying what is wrong with the JSON."""
-    try:
-        # Decoded here: of bytes, json would first guess the encoding, a quarter of its time.
-        return json.loads(line.decode("utf-8").removeprefix("\ufeff"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 (byte {error.start}); save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        at = f"{error.msg} at column {error.colno}"
-        raise ValueError(f"not JSON ({at}); one JSON object a line is wanted") from error
+    facts = {"stamp": index.stamp, "firsts": index.firsts}
+    numbers = {name: getattr(index, name).astype(kind, copy=False) for name, kind in DTYPES.items()}
+    columns.save(side, FORMAT, facts, numbers)
 
 
 def _scan(path: Path, now: tuple[int, int]) -> Index:
     builder = Builder(home=str(path.parent))
     for number, line in _lines(path, now[0]):
-        try:
-            row = parse(line)
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from error
+        row = files.parse(line, f"{path}:{number}")
         if fault := next(faults(row), None):
             raise ValueError(f"{path}:{number}: {'; '.join(fault)}")
         builder.add(row, len(line))
@@ -225,7 +195,7 @@ def refuse_duplicates(index: Index, path: Path, shown: Path) -> None:
             ids = []
             for line in (first, second):
                 file.seek(index.offsets[line])
-                ids.append(json.loads(file.readline())["id"])
+                ids.append(files.parse(file.readline(), str(shown))["id"])
             if ids[0] == ids[1]:
                 where = (
                     f"{shown}:{second + 1}: the id {ids[0]!r} is that of line {first + 1} already"

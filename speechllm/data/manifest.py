@@ -31,10 +31,11 @@ from typing import Any
 import numpy as np
 
 from speechllm import files
-from speechllm.data.index import Builder, hash_of, open_index, parse, refuse_duplicates, stamp
-from speechllm.data.rows import faults, map_paths
+from speechllm.data.faults import faults
+from speechllm.data.index import Builder, hash_of, open_index, refuse_duplicates, stamp
+from speechllm.data.rows import map_paths
 
-__all__ = ["Manifest", "parse", "write"]
+__all__ = ["Manifest", "write"]
 
 
 class Manifest(Sequence[dict[str, Any]]):
@@ -148,9 +149,13 @@ class Manifest(Sequence[dict[str, Any]]):
         position = range(len(self))[i]  # raises IndexError, and takes negative ones
         line = int(self._lines(position))
         start, end = self._index.offsets[line : line + 2].tolist()
-        row = json.loads(os.pread(self._descriptor(), end - start, start))
+        row = files.parse(
+            os.pread(self._descriptor(), end - start, start), f"{self.path}:{line + 1}"
+        )
+        # What is null is not there, and so for all that reads a row.
+        row = {key: value for key, value in row.items() if value is not None}
         row = map_paths(row, lambda path: os.path.normpath(self.path.parent / path))
-        if row.get("audio") is not None:
+        if "audio" in row:
             row["start"] = float(row.get("start") or 0.0)
         return row
 

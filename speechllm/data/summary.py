@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from speechllm.data.manifest import parse
-from speechllm.data.rows import faults, seconds
+from speechllm import files
+from speechllm.data.faults import faults
+from speechllm.data.rows import seconds
 
 
 @dataclass
@@ -64,7 +65,7 @@ def summary(path: str | Path) -> Summary:
 def _usable(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
-            row = parse(line)
+            row = files.parse(line)
         except ValueError:
             continue
         if next(faults(row), None) is None:

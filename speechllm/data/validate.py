@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from speechllm import config, media
-from speechllm.data.index import hash_of, parse
-from speechllm.data.rows import faults, map_paths, parts, seconds
+from speechllm import config, files, media
+from speechllm.data.faults import faults
+from speechllm.data.index import hash_of
+from speechllm.data.rows import map_paths, parts, seconds
 from speechllm.data.summary import summary
 from speechllm.media import Finding
 from speechllm.tasks import languages
@@ -134,10 +135,10 @@ def _row(line: bytes) -> tuple[dict[str, Any], list[Finding]]:
     if not line.strip():
         return {}, [("an empty line", "remove it", "error")]
     try:
-        row = parse(line)
+        row = files.parse(line)
     except ValueError as error:
         what, _, hint = str(error).partition("; ")
-        return {}, [(what, hint, "error")]
+        return {}, [(what, hint or "wanted one JSON object a line, in UTF-8", "error")]
     found = [(what, hint, "error") for what, hint in faults(row)]
     if not isinstance(row, dict):
         return {}, found

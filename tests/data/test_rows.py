@@ -2,7 +2,7 @@
 
 import pytest
 
-from speechllm.data import rows
+from speechllm.data import faults
 
 ROW = {"id": "a", "text": "a dog", "translation": "ein Hund", "translation_lang": "de"}
 
@@ -17,5 +17,5 @@ ROW = {"id": "a", "text": "a dog", "translation": "ein Hund", "translation_lang"
     ],
 )
 def test_translations_are_texts_on_one_line(change, says):
-    found = [fault for fault, _ in rows.faults(ROW | change)]
+    found = [fault for fault, _ in faults.faults(ROW | change)]
     assert len(found) == (says is not None) and (not found or found[0].startswith(says))

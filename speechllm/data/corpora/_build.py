@@ -20,7 +20,7 @@ from features.audio import Info
 from speechllm import files
 from speechllm.data import manifest
 from speechllm.data.corpora._ids import Ids, language, report
-from speechllm.data.rows import faults
+from speechllm.data.faults import faults
 
 _log = logging.getLogger(__name__)
 # Times are written with two or three decimals, so that an end may lie this far past the file's.

@@ -35,7 +35,7 @@ from speechllm.data.corpora._build import Faults
 from speechllm.data.corpora._ids import Ids, file_name, language, report
 from speechllm.data.corpora._parquet import Place, labels
 from speechllm.data.corpora.tsv import NAMES
-from speechllm.data.rows import faults
+from speechllm.data.faults import faults
 from speechllm.tasks import languages
 
 SPLITS = ()  # as the files are called
