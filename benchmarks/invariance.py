@@ -153,7 +153,7 @@ def encoded(encoder, examples: list[Example]) -> list:
     found, usual = [], grouping.WORTH
     for _, batch, worth in batches(examples, 0):
         grouping.WORTH = worth
-        found.append(grouping.encode(encoder, batch.media, batch.media_lengths))
+        found.append(grouping.encode(encoder, *batch.media["audio"]))
     grouping.WORTH = usual
     return found
 

@@ -220,10 +220,11 @@ def memory(args) -> None:
 
         def everywhere(batch=batch):
             result = case.ours(batch)
-            case.ours.llm(
-                inputs_embeds=result.embeddings, attention_mask=batch.segments,
-                position_ids=batch.positions, labels=batch.labels, use_cache=False,
-            ).loss.backward()  # fmt: skip
+            with result.joined() as embeddings:
+                case.ours.llm(
+                    inputs_embeds=embeddings, attention_mask=batch.segments,
+                    position_ids=batch.positions, labels=batch.labels, use_cache=False,
+                ).loss.backward()  # fmt: skip
 
         plain, ours = peak_mb(everywhere, args.device), peak_mb(labels, args.device)
         print(

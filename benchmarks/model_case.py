@@ -77,7 +77,8 @@ class Case:
     def batch(self, examples: list[Example], pack: int = 0):
         """Collate, on the device, in the model's precision."""
         batch = collate(examples, self.pad, pack=pack).to(self.device)
-        return dataclasses.replace(batch, media=batch.media.to(next(self.ours.parameters()).dtype))
+        sound, dtype = batch.media["audio"], next(self.ours.parameters()).dtype
+        return dataclasses.replace(batch, media={"audio": sound._replace(x=sound.x.to(dtype))})
 
 
 def durations(n: int) -> list[float]:

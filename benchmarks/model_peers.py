@@ -60,10 +60,10 @@ def inputs(name: str, batch, audio_id: int) -> dict:
     made = {
         "input_ids": ids,
         "attention_mask": batch.segments,
-        "input_features": batch.media.transpose(1, 2).contiguous(),
+        "input_features": batch.media["audio"].x.transpose(1, 2).contiguous(),
     }
-    frames = torch.arange(batch.media.shape[1], device=ids.device)
-    mask = (frames < batch.media_lengths[:, None]).long()
+    frames = torch.arange(batch.media["audio"].x.shape[1], device=ids.device)
+    mask = (frames < batch.media["audio"].lengths[:, None]).long()
     if name == "qwen2_audio":
         made["feature_attention_mask"] = mask
     elif name == "audio_flamingo3":

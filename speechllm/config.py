@@ -17,7 +17,7 @@ from pathlib import Path
 import tomli_w
 
 ROOT = Path(__file__).parent
-SECTIONS = "frontend encoder adapter fusion llm chat task data augment stage tiny".split()
+SECTIONS = "frontend encoder adapter branch fusion llm chat task data augment stage tiny".split()
 
 
 def suggest(word: str, known) -> str:

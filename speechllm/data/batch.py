@@ -6,6 +6,7 @@ Rows are padded on the left, so that a batch is generated from as it stands; med
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
@@ -25,6 +26,16 @@ class Kind(IntEnum):
     CLOSE = 4
 
 
+class Media(NamedTuple):
+    """The media of one kind in a batch, in the order of their slots; padded on the right.
+
+    x: (M, T, F) or (M, N) float32. lengths: (M,) int64 valid frames or samples.
+    """
+
+    x: torch.Tensor
+    lengths: torch.Tensor
+
+
 @dataclass(frozen=True)
 class Batch:
     """A batch of examples.
@@ -35,9 +46,9 @@ class Batch:
         positions: (B, S) int64, counted from 0 at each example's first token.
         segments: (B, S) int64, 0 for padding, else the number (from 1) of the example in its row.
         kinds: (B, S) int8, `Kind` of each position.
-        media: (M, T, F) or (M, N) float32, or None where the batch is text alone.
-        media_lengths: (M,) int64 valid frames or samples.
-        slots: (M, 3) int64 rows of (row, start, count): where the soft tokens of media m go.
+        media: `Media` by kind, one of `MEDIA`; empty where the batch is text alone.
+        slots: (M, 3) int64 rows of (row, start, count): where the soft tokens of medium m go, in
+            the order of the text, whatever their kinds.
         names: utterance ids, row by row, for messages.
         seconds: audio seconds in the batch, unpadded.
         modalities: what stands in each slot, one of `MEDIA`; empty where all are audio.
@@ -54,8 +65,7 @@ class Batch:
     positions: torch.Tensor
     segments: torch.Tensor
     kinds: torch.Tensor
-    media: torch.Tensor | None
-    media_lengths: torch.Tensor
+    media: dict[str, Media]
     slots: torch.Tensor
     names: tuple[str, ...]
     seconds: float = 0.0
@@ -83,7 +93,15 @@ class Batch:
         """Return the batch with every tensor on `device`."""
         movable = torch.Tensor | Batch
         moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, movable)}
-        return replace(self, **moved)
+        media = {k: Media(m.x.to(device), m.lengths.to(device)) for k, m in self.media.items()}
+        return replace(self, **moved, media=media)
+
+    def which(self, kind: str) -> torch.Tensor:
+        """Numbers of the slots that hold media of this kind; of pairs, among the chosen rows'."""
+        n = len(self.slots) // self.answers
+        kinds = self.modalities[:n] or ("audio",) * n
+        here = [number for number, one in enumerate(kinds) if one == kind]
+        return torch.tensor(here, dtype=torch.long, device=self.slots.device)
 
     def fit(self, lengths: torch.Tensor) -> "Batch":
         """Shorten the slots to `lengths` (M,) and close the gaps, towards the end of each row.

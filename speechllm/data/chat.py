@@ -9,6 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from speechllm.data.batch import IGNORE, MEDIA, Kind
+from speechllm.data.system import System
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Builder:
         self.stops = frozenset([self.close[0], *map(self._stop, config.stops)])
 
     @classmethod
-    def of(cls, system) -> "Builder":
+    def of(cls, system: System) -> "Builder":
         """Make the builder that a system's preset and tokenizer ask for."""
         return cls(system.preset.section("chat", Config), system.tokenizer)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from speechllm.data.batch import IGNORE, Batch, Kind, positions_of
+from speechllm.data.batch import IGNORE, Batch, Kind, Media, positions_of
 from speechllm.data.chat import Encoded
 from speechllm.data.examples import Example
 
@@ -36,12 +36,10 @@ def collate(
     encoded = [e.encoded for e in examples]
     if pairs:
         encoded, sizes = encoded + [e.rejected for e in examples], sizes * 2
-    media = [x for e in examples for x in e.media]
     words = [e.words for e in examples]
     return replace(
         _text(encoded, sizes, pad_id),
-        media=torch.nn.utils.rnn.pad_sequence(media, batch_first=True) if media else None,
-        media_lengths=torch.tensor([n for e in examples for n in e.lengths], dtype=torch.long),
+        media=_media(examples),
         names=tuple(e.row["id"] for e in examples),
         seconds=sum(e.seconds for e in examples),
         errors=errors,
@@ -49,6 +47,21 @@ def collate(
         answers=1 + pairs,
         words=_text(words, [len(row) for row in rows], pad_id) if words[0] else None,
     )
+
+
+def _media(examples: list[Example]) -> dict[str, Media]:
+    """Pad the media of each kind, in the order of the examples and of their texts."""
+    found: dict[str, list[tuple]] = {}
+    for e in examples:
+        for kind, x, n in zip(e.encoded.modalities, e.media, e.lengths, strict=True):
+            found.setdefault(kind, []).append((x, n))
+    return {
+        kind: Media(
+            torch.nn.utils.rnn.pad_sequence([x for x, _ in pairs], batch_first=True),
+            torch.tensor([n for _, n in pairs], dtype=torch.long),
+        )
+        for kind, pairs in found.items()
+    }
 
 
 def fill(lengths: list[int], size: int) -> list[list[int]]:
@@ -96,8 +109,7 @@ def _text(encoded: list[Encoded], sizes: list[int], pad_id: int) -> Batch:
         positions=positions_of(segments),
         segments=segments,
         kinds=kinds,
-        media=None,
-        media_lengths=torch.zeros(0, dtype=torch.long),
+        media={},
         slots=torch.tensor(slots, dtype=torch.long).reshape(-1, 3),
         names=(),
     )

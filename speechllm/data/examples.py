@@ -18,6 +18,7 @@ from speechllm.data import chat
 from speechllm.data.chat import Builder, Encoded
 from speechllm.data.manifest import Manifest
 from speechllm.data.rows import seconds
+from speechllm.data.system import System
 from speechllm.media.audio import Augment
 
 
@@ -51,9 +52,10 @@ class Examples:
         task: a task's Config (`messages(row, rng)`).
         named: other tasks, for rows that name theirs (`task`).
         builder: makes ids of messages.
-        extractor: the front end, from `features.get`.
-        soft_tokens: frames -> text positions, the one function of encoder, adapter and fusion.
-        augment: None in evaluation.
+        fronts: the front end of each medium, by medium.
+        soft_tokens: (frames, medium) -> text positions, the one function of encoder, adapter and
+            fusion.
+        augment: of sound; None in evaluation.
         answer: with the answer (training, validation) or up to it (decoding).
         seed: seed of augmentation and prompts.
         heard: what replaces each sound (data/heard.py), None where they are heard as they are.
@@ -64,8 +66,8 @@ class Examples:
     manifest: Manifest
     task: object
     builder: Builder
-    extractor: object
-    soft_tokens: Callable[[int], int]
+    fronts: dict[str, object]
+    soft_tokens: Callable[[int, str], int]
     augment: Augment | None = None
     answer: bool = True
     seed: int = 0
@@ -78,12 +80,12 @@ class Examples:
 
     @classmethod
     def of(
-        cls, system, manifest: Manifest, task: dict | str | None = None, **options
+        cls, system: System, manifest: Manifest, task: dict | str | None = None, **options
     ) -> "Examples":
         """Make the examples of a manifest as a system's preset says.
 
         Args:
-            system: preset, tokenizer, front end, lengths (models.system.System).
+            system: says of which parts.
             manifest: where the rows are.
             task: another task than the preset's, and than the rows': its table or its name.
             options: the other attributes.
@@ -99,7 +101,7 @@ class Examples:
             task=config.part("tasks", task or table, f"{preset.source} [task]"),
             named={} if task else _named(manifest, others),
             builder=Builder.of(system),
-            extractor=system.extractor,
+            fronts={kind: branch.front for kind, branch in system.branches.items()},
             soft_tokens=system.soft_tokens,
             **options,
         )
@@ -114,9 +116,10 @@ class Examples:
         rng = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
         try:
             messages = self.messages(row, rng)
-            heard = [self._frames(part, rng) for part in chat.media(messages)]
+            parts = chat.media(messages)
+            heard = [self._frames(part, rng) for part in parts]
             media, lengths = [x for x, _ in heard], [n for _, n in heard]
-            counts = [self.soft_tokens(n) for n in lengths]
+            counts = [self.soft_tokens(n, p["type"]) for n, p in zip(lengths, parts, strict=True)]
             if 0 in counts:
                 raise ValueError(f"too short: {row.get('duration')} s give no soft token; drop it")
             encoded = self.builder.build(messages, counts, self.answer)
@@ -161,20 +164,24 @@ class Examples:
         return made
 
     def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
-        """Take the frames of one medium: heard or replaced, kept or made, augmented."""
-        if "audio" not in part:
+        """Take the frames of one medium: its own or another's, kept or made, augmented."""
+        asked, kind = part, part["type"]
+        if kind not in self.fronts or kind not in part:
             raise ValueError(
-                f"a part of type {part['type']!r} has no 'audio', which is all we hear"
+                f"a part of type {kind!r} has no {' or '.join(map(repr, self.fronts))}, which is "
+                "all that this preset reads"
             )
-        asked, medium = part, media.of(part["type"])
-        part = self.heard.part(part) if self.heard else part
-        key = medium.key(part)
-        x, n = self._cache.get(key) or medium.frames(part, self.extractor, rng, self.augment)
-        if rng is None or not self.augment.on_waves:
+        front, medium = self.fronts[kind], media.of(kind)
+        augment = self.augment if kind == "audio" else None
+        heard = self.heard if self.heard and self.heard.medium == kind else None
+        part = heard.part(part) if heard else part
+        key = (kind, *medium.key(part))
+        x, n = self._cache.get(key) or medium.frames(part, front, rng, augment)
+        if not (augment and augment.on_waves):
             self._keep(key, x, n)
-        if rng is not None:
-            x = self.augment.frames(x, self.extractor, rng)
-        return (self.heard.frames(asked, x) if self.heard else x), n
+        if augment:
+            x = augment.frames(x, front, rng)
+        return (heard.frames(asked, x) if heard else x), n
 
     def _keep(self, key: tuple, x: torch.Tensor, n: int) -> None:
         """Keep frames while there is room; they are never changed in place."""

@@ -5,15 +5,16 @@ from speechllm.data import chat
 from speechllm.data.batch import IGNORE, Kind
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
+from speechllm.data.system import System
 from speechllm.media import audio
 from speechllm.tasks.asr import sound
 
 
-def show(system, path, id: str, plot=None) -> str:
+def show(system: System, path, id: str, plot=None) -> str:
     """Describe one example, token by token; draw its spectrogram into `plot` if given.
 
     Args:
-        system: preset, tokenizer, front end (anything with the attributes of models.system.System).
+        system: what reads it.
         path: the manifest.
         id: which example.
         plot: a PNG to write.
@@ -31,7 +32,7 @@ def show(system, path, id: str, plot=None) -> str:
         lines.append(f"media     {shape} of {n} frames -> {count} soft tokens at {start}")
     lines += ["", *_table(system.tokenizer, example.encoded)]
     if plot is not None and "audio" in example.row:
-        _draw(example.row, system.extractor.sampling_rate, plot)
+        _draw(example.row, system.branches["audio"].front.sampling_rate, plot)
         lines += ["", f"drawn: {plot}"]
     return "\n".join(lines)
 

@@ -109,11 +109,12 @@ def said(
     """
     filters = suppressed([pad]), *filters
     ending = Ending(bounds, frozenset(stops), config.max_repeats, config.length_penalty)
-    reading = Reading(result, result.embeddings)
     allow = Allow(filters, result.batch.names)
-    if config.num_beams > 1:
-        return (yield from beams.search(reading, ending, config, allow))
-    return (yield from _one_by_one(reading, ending, config, allow))
+    with result.joined() as embeddings:
+        reading = Reading(result, embeddings)
+        if config.num_beams > 1:
+            return (yield from beams.search(reading, ending, config, allow))
+        return (yield from _one_by_one(reading, ending, config, allow))
 
 
 @dataclass

@@ -50,10 +50,12 @@ def outline(preset: config.Preset, vocab_size: int = VOCAB) -> tuple[System, Spe
 
 
 def count(model: SpeechLLM) -> dict[str, int]:
-    """Count the parameters of each part; of the LLM without LoRA, which stands by itself."""
+    """Count the parameters of each part; LoRA and each further branch stand by themselves."""
     found = dict.fromkeys((*PARTS, "lora"), 0)
     for name, parameter in model.named_parameters():
-        found["lora" if "lora_" in name else name.split(".")[0]] += parameter.numel()
+        place = name.split(".")[: 2 if name.startswith("branch.") else 1]
+        part = "lora" if "lora_" in name else ".".join(place)
+        found[part] = found.get(part, 0) + parameter.numel()
     return found
 
 

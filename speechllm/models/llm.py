@@ -13,8 +13,9 @@ from pathlib import Path
 
 from torch import nn
 
+from speechllm.models.held import contexts
 from speechllm.models.hub import load_weights, one_line, read_config, read_fields
-from speechllm.models.lora import Lora, contexts, inject, read
+from speechllm.models.lora import Lora, inject, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZE = {  # what bitsandbytes is asked for

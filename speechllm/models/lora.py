@@ -63,6 +63,8 @@ def read(table: dict) -> dict[str, Lora]:
 class Gate:
     """Says where a LoRA takes part: `open` (B, S), set by `choose`; None is nowhere."""
 
+    HELD = "open"
+
     def __init__(self, media: tuple[str, ...]):
         self.media = media
         self.open = None
@@ -76,6 +78,10 @@ class Gate:
         number = segments[row, start.clamp(max=segments.shape[1] - 1)]
         inside = (segments[row] == number[:, None]).long()
         self.open = torch.zeros_like(segments).index_add_(0, row, inside) > 0
+
+    def keep(self, rows) -> None:
+        """Go on with these rows (n,): the others' answers have ended."""
+        self.open = None if self.open is None else self.open[rows]
 
     def __call__(self, x):
         """Set x (n * B, S', W) to 0 where closed.
@@ -220,32 +226,3 @@ def choose(model: nn.Module, batch: Batch) -> None:
     """
     for gate in gates(model):
         gate.choose(batch)
-
-
-def keep(model: nn.Module, rows) -> None:
-    """Go on with these rows (n,) of the batch that was chosen for, each as often as named."""
-    for gate in gates(model):
-        if gate.open is not None:
-            gate.open = gate.open[rows]
-
-
-def contexts(model: nn.Module):
-    """Give what torch's checkpoint wants as `context_fn`.
-
-    A layer that is computed again in the backward pass finds the gates as they were at first,
-    whatever the LLM has read in between.
-    """
-    found = [(gate, gate.open) for gate in gates(model)]
-    return contextlib.nullcontext(), _opened(found)
-
-
-@contextlib.contextmanager
-def _opened(wanted: list):
-    now = [(gate, gate.open) for gate, _ in wanted]
-    try:
-        for gate, mask in wanted:
-            gate.open = mask
-        yield
-    finally:
-        for gate, mask in now:
-            gate.open = mask

@@ -1,7 +1,7 @@
-"""The model: encoder, adapter, fusion, LLM, called in this order. It knows nothing else.
+"""The model: branches (encoder, adapter), fusion, LLM, called in this order. It knows nothing else.
 
-B rows, S text positions, M media, L encoder steps, K soft tokens, D encoder width, H LLM width,
-V vocabulary.
+B rows, S text positions, M media (of one kind, or of all kinds in the order of their slots),
+L encoder steps, K soft tokens, D encoder width, H LLM width, V vocabulary.
 """
 
 from contextlib import contextmanager
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import Batch
-from speechllm.models import lora
+from speechllm.models import held, lora
+from speechllm.models.branch import Parts
 from speechllm.models.grouping import encode
 from speechllm.models.llm import outputs_at
 
@@ -20,20 +21,30 @@ class SpeechLLM(nn.Module):
     """A speech LLM. `model(batch)` answers with a `Pass`, whose parts are computed when asked for.
 
     Attributes:
-        encoder, adapter: (x, lengths) -> (y, lengths); see the contracts of their rooms.
+        encoder, adapter: (x, lengths) -> (y, lengths), of audio; see the contracts of their rooms.
+        encoder_dim: D.
+        branch: the same three of each further medium.
         fusion: says where soft tokens meet the LLM: `attach(llm)` once, `join` at each pass.
         llm: a causal LM of transformers, perhaps with LoRA inside.
-        encoder_dim: D.
     """
 
-    def __init__(self, encoder: nn.Module, adapter: nn.Module, fusion, llm: nn.Module, encoder_dim):
+    def __init__(self, parts: dict[str, Parts], fusion, llm: nn.Module):
+        """Join the parts of branches, each under its place: "", or "branch.image."."""
         super().__init__()
-        self.encoder = encoder
-        self.adapter = adapter
+        if own := parts.get(""):
+            self.encoder, self.adapter = own.encoder, own.adapter
+            self.encoder_dim = own.encoder_dim
         self.fusion = fusion
         self.llm = llm
-        self.encoder_dim = encoder_dim
+        self.branch = nn.ModuleDict({p.split(".")[1]: one for p, one in parts.items() if p})
+        self.under_way = False  # whether a pass has something in the modules
         fusion.attach(llm)
+
+    @property
+    def branches(self) -> dict:
+        """What has `encoder`, `adapter` and `encoder_dim` of each medium: for audio the model."""
+        own = {"audio": self} if hasattr(self, "encoder") else {}
+        return {**own, **self.branch}
 
     @property
     def width(self) -> int:
@@ -48,10 +59,13 @@ class SpeechLLM(nn.Module):
     def match(self) -> None:
         """Let soft tokens start near the norm of the LLM's embeddings, where the adapter can."""
         embedding = self.llm.get_input_embeddings()
-        if not hasattr(self.adapter, "match") or embedding.weight.is_meta:
+        if embedding.weight.is_meta:
             return
         scale = getattr(embedding, "embed_scale", None)  # Gemma scales its own
-        self.adapter.match(embedding.weight if scale is None else embedding.weight * scale)
+        for branch in self.branches.values():
+            if hasattr(branch.adapter, "match"):
+                weight = embedding.weight
+                branch.adapter.match(weight if scale is None else weight * scale)
 
     def switch_lora(self, on: bool) -> None:
         """Let the LLM's LoRA take part or not."""
@@ -60,11 +74,6 @@ class SpeechLLM(nn.Module):
     def untouched(self):
         """Make the context in which the LLM is as it came: no LoRA, no dropout, no gradient."""
         return lora.untouched(self.llm)
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows (n,) of what the LLM was given last, each as often as named."""
-        self.fusion.keep(rows)
-        lora.keep(self.llm, rows)
 
     def forward(self, batch: Batch) -> "Pass":
         """Start one pass over a batch."""
@@ -80,44 +89,95 @@ class Pass:
     def __init__(self, model: SpeechLLM, batch: Batch):
         self.model = model
         self.batch = batch
+        self._states: dict[str, tuple] = {}
 
     @cached_property
     def states(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder states (M, L, D) and lengths (M,). A frozen encoder keeps no graph."""
-        learns = any(p.requires_grad for p in self.model.encoder.parameters())
+        """Encoder states (M, L, D) and lengths (M,) of the batch's audio."""
+        return self._encoded("audio")
+
+    def states_of(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encoder states and lengths of one medium."""
+        if kind == "audio":
+            return self.states
+        if kind not in self._states:
+            self._states[kind] = self._encoded(kind)
+        return self._states[kind]
+
+    def _encoded(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the encoder of one medium. A frozen one keeps no graph."""
+        encoder = self._branch(kind).encoder
+        learns = any(p.requires_grad for p in encoder.parameters())
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            return encode(self.model.encoder, self.batch.media, self.batch.media_lengths)
+            return encode(encoder, *self.batch.media[kind])
+
+    def _branch(self, kind: str):
+        branches = self.model.branches
+        if kind not in branches:
+            here = ", ".join(branches)
+            raise ValueError(f"the model has no branch for {kind}, but for {here}")
+        return branches[kind]
 
     @cached_property
     def tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Soft tokens (M, K, H) and lengths (M,), over again for the second answers of pairs."""
-        tokens, lengths = self.model.adapter(*self.states)
+        """Soft tokens (M, K, H) and lengths (M,) in the order of their slots.
+
+        They stand there over again for the second answers of pairs.
+        """
+        kinds = self.batch.media
+        found = [self._branch(kind).adapter(*self.states_of(kind)) for kind in kinds]
+        tokens, lengths = found[0] if len(found) == 1 else self._in_order(found)
         if (times := self.batch.answers) == 1:
             return tokens, lengths
         return tokens.repeat(times, 1, 1), lengths.repeat(times)
 
+    def _in_order(self, found: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bring the soft tokens of several media, one after another, into the slots' order.
+
+        Of slots (audio, image, audio) come tokens (a1, a2), (i1): `back` is (0, 2, 1).
+        """
+        size = max(tokens.shape[1] for tokens, _ in found)
+        dtype = self.model.llm.get_input_embeddings().weight.dtype
+        padded = [nn.functional.pad(t.to(dtype), (0, 0, 0, size - t.shape[1])) for t, _ in found]
+        back = torch.cat([self.batch.which(kind) for kind in self.batch.media]).argsort()
+        return torch.cat(padded)[back], torch.cat([n for _, n in found])[back]
+
     @cached_property
     def layout(self) -> Batch:
         """The batch as the LLM reads it: slots as long as their soft tokens want them."""
-        if self.batch.media is None:
+        if not self.batch.media:
             return self.batch
         return self.batch.fit(self.model.fusion.count(self.tokens[1]))
 
-    @property
-    def embeddings(self) -> torch.Tensor:
-        """What the LLM reads, (B, S, H): text embeddings joined with the soft tokens.
+    @contextmanager
+    def joined(self):
+        """Give what the LLM reads, (B, S, H), for as long as it reads it: in a `with`.
 
-        Ask for it right before the LLM is called, each time: a fusion may keep what it joined last
-        for layers inside the LLM, and LoRA takes part where this batch has its media.
+        Until its end LoRA takes part where this batch has its media, and a fusion shows its soft
+        tokens to layers inside the LLM. One pass of a model at a time.
+
+        Raises:
+            ValueError: another pass of the model has not ended.
         """
-        layout = self.layout
-        lora.choose(self.model.llm, layout)
-        text = self.model.llm.get_input_embeddings()(layout.ids)
+        model, layout = self.model, self.layout
+        text = model.llm.get_input_embeddings()(layout.ids)
         tokens, slots = text.new_zeros(0, 0, text.shape[-1]), layout.slots
-        if layout.media is not None:
+        if layout.media:
             tokens, lengths = self.tokens
             slots = torch.cat([slots[:, :2], lengths[:, None]], 1)
-        return self.model.fusion.join(text, tokens.to(text.dtype), slots, layout.segments)
+        if model.under_way:
+            raise ValueError("another pass of this model has not ended: end it first")
+        model.under_way = True
+        try:
+            with held.given_back(model.llm):
+                lora.choose(model.llm, layout)
+                yield model.fusion.join(text, tokens.to(text.dtype), slots, layout.segments)
+        finally:
+            model.under_way = False
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Go on with these rows (n,) of what is joined, each as often as it is named."""
+        held.keep(self.model.llm, rows)
 
     @cached_property
     def places(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,9 +194,9 @@ class Pass:
     def logits(self) -> torch.Tensor:
         """Logits (N, V) at `places`."""
         rows, columns = self.places
-        with outputs_at(self.model.llm, rows, columns):
+        with outputs_at(self.model.llm, rows, columns), self.joined() as embeddings:
             return self.model.llm(
-                inputs_embeds=self.embeddings,
+                inputs_embeds=embeddings,
                 attention_mask=self.attention,
                 position_ids=self.layout.positions,
                 use_cache=False,
@@ -169,14 +229,6 @@ class Pass:
     def again(self) -> "Pass":
         """Start another pass over the batch, with the soft tokens of this one."""
         other = Pass(self.model, self.batch)
-        if self.batch.media is not None:
+        if self.batch.media:
             other.tokens = self.tokens[0].detach(), self.tokens[1]
         return other
-
-    @contextmanager
-    def aside(self):
-        """Let the LLM be used for something else meanwhile: what this pass joined stays joined."""
-        try:
-            yield
-        finally:
-            self.embeddings  # noqa: B018

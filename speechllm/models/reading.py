@@ -20,14 +20,14 @@ class Reading:
     @torch.no_grad()
     def __init__(self, result: Pass, embeddings: torch.Tensor):
         """Read the prompts of a pass, embeddings (B, S, H), in one step."""
-        layout, self._model = result.layout, result.model
-        self._cache = DynamicCache(config=self._model.llm.config.get_text_config())
+        layout, self._result = result.layout, result
+        self._cache = DynamicCache(config=self._result.model.llm.config.get_text_config())
         self._mask = layout.segments
         self._positions = layout.positions
         self._read(inputs_embeds=embeddings)
 
     def _read(self, **what) -> None:
-        logits = self._model.llm(
+        logits = self._result.model.llm(
             **what,
             attention_mask=self._mask,
             position_ids=self._positions,
@@ -55,4 +55,4 @@ class Reading:
         self._cache.reorder_cache(lines)
         if not same_rows:
             self._mask, self._positions = self._mask[lines], self._positions[lines]
-            self._model.keep(lines)
+            self._result.keep(lines)

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import torch
 
-import features
 from speechllm import config
+from speechllm.models.branch import Branch, branches
 from speechllm.models.llm import Config as LLMConfig
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
@@ -36,24 +36,36 @@ class System:
         return cls(preset, load_tokenizer(source, llm.get("pad_token", "")))
 
     @cached_property
+    def branches(self) -> dict[str, Branch]:
+        """Front end, encoder and adapter of each medium, by medium."""
+        return branches(self.preset)
+
+    @property
+    def audio(self) -> Branch:
+        """The branch of audio.
+
+        Raises:
+            ValueError: the preset has none.
+        """
+        if "audio" not in self.branches:
+            here = ", ".join(self.branches)
+            raise ValueError(f"{self.preset.source} has no branch for audio, but for {here}")
+        return self.branches["audio"]
+
+    @property
     def extractor(self):
-        """The front end."""
-        options = dict(self.preset.table("frontend"))
-        name = options.pop("name", None)
-        try:
-            return features.get(name, **options)
-        except ValueError as error:
-            raise ValueError(f"{self.preset.source} [frontend]: {error}") from None
+        """The front end of audio."""
+        return self.audio.front
 
-    @cached_property
+    @property
     def encoder(self):
-        """The encoder's Config."""
-        return self.preset.part("encoder", "models.encoders")
+        """The encoder's Config, of audio."""
+        return self.audio.encoder
 
-    @cached_property
+    @property
     def adapter(self):
-        """The adapter's Config."""
-        return self.preset.part("adapter", "models.adapters")
+        """The adapter's Config, of audio."""
+        return self.audio.adapter
 
     @cached_property
     def fusion(self):
@@ -65,18 +77,19 @@ class System:
         """The LLM's Config."""
         return self.preset.section("llm", LLMConfig)
 
-    def soft_tokens(self, n: int) -> int:
+    def soft_tokens(self, n: int, kind: str = "audio") -> int:
         """Most text positions that `n` frames (or samples, for a raw waveform) can take."""
-        return self.fusion.count(self.adapter.count(self.encoder.count(n)))
+        branch = self.audio if kind == "audio" else self.branches[kind]
+        return self.fusion.count(branch.count(n))
 
     def build(self) -> SpeechLLM:
         """Build the model, weights from the preset's pretrained parts or from the seed."""
         torch.manual_seed(self.preset.seed)
         self.check()
         llm = self.llm.build(len(self.tokenizer))
-        encoder = self._say(self.encoder.build, self.extractor.dim)
-        adapter = self.adapter.build(self.encoder.dim, llm.get_input_embeddings())
-        model = SpeechLLM(encoder, adapter, self.fusion.build(), llm, self.encoder.dim)
+        embedding = llm.get_input_embeddings()
+        parts = {branch.place: branch.build(embedding) for branch in self.branches.values()}
+        model = SpeechLLM(parts, self.fusion.build(), llm)
         model.match()
         return model
 
@@ -84,30 +97,11 @@ class System:
         """Refuse nouns that do not fit together, before anything is loaded.
 
         Raises:
-            ValueError: a part's name or setting is wrong, the encoder wants another front end, ten
-                seconds of audio give no soft token.
+            ValueError: as each branch's; a fusion that there is not.
         """
-        samples = 10 * self.extractor.sampling_rate
-        if hasattr(self.encoder, "check"):
-            self._say(self.encoder.check, self.extractor)
-        if not self.soft_tokens(self.extractor.count(samples)):
-            raise ValueError(
-                f"{self.preset.source}: 10 s of audio give no soft token: the adapter brings "
-                f"{self.encoder.count(self.extractor.count(samples))} states to none"
-            )
-
-    def _say(self, function, *arguments):
-        """Call a function of the encoder; an error says which preset, and which front end it has.
-
-        Raises:
-            ValueError: the encoder's, with that in front.
-        """
-        try:
-            return function(*arguments)
-        except ValueError as error:
-            front = self.preset.table("frontend").get("name")
-            where = f"{self.preset.source} [encoder], front end {front!r}"
-            raise ValueError(f"{where}: {error}") from None
+        for branch in self.branches.values():
+            branch.check()
+        _ = self.fusion
 
     def kept(self, names, trained: list[list[str]]) -> list[str]:
         """Say which of a model's state names belong into a checkpoint.
@@ -116,11 +110,9 @@ class System:
             names: names of all parameters and buffers.
             trained: the patterns of each stage so far.
         """
-        borrowed = [
-            part
-            for part, found in (("encoder.", self.encoder), ("llm.", self.llm))
-            if getattr(found, "pretrained", "")
-        ]
+        parts = {f"{one.place}encoder.": one.encoder for one in self.branches.values()}
+        parts["llm."] = self.llm
+        borrowed = [part for part, found in parts.items() if getattr(found, "pretrained", "")]
         return [
             name
             for name in names

@@ -68,9 +68,14 @@ def bare(preset: config.Preset) -> config.Preset:
 
 
 def _encoders(tables: dict) -> list[dict]:
-    """List the tables that name an encoder: the one, or the branches of several."""
-    table = tables.get("encoder", {})
-    return table.get("branch", [table])
+    """List the tables that name an encoder: of each medium the one, or those side by side."""
+    named = [way["encoder"] for way in _ways(tables)]
+    return [one for table in named for one in table.get("branch", [table])]
+
+
+def _ways(tables: dict) -> list[dict]:
+    """List the tables that hold an encoder and an adapter: of audio, and of further media."""
+    return [way for way in (tables, *tables.get("branch", {}).values()) if "encoder" in way]
 
 
 def _bare(table: dict, noun: str) -> None:
@@ -132,8 +137,9 @@ def shrink(preset: config.Preset) -> config.Preset:
     for table in _encoders(tables):
         own = {k: v for k, v in table.items() if k == "name" or k in _settings(table["name"])}
         _shrink_part(table, config.part("models.encoders", own, "tiny encoder"))
-    for noun, room in (("adapter", "models.adapters"), ("fusion", "models.fusion")):
-        _shrink_part(tables[noun], config.part(room, tables[noun], f"tiny {noun}"))
+    named = [(way["adapter"], "models.adapters") for way in _ways(tables)]
+    for table, room in (*named, (tables["fusion"], "models.fusion")):
+        _shrink_part(table, config.part(room, table, f"tiny {room}"))
     _shrink_llm(tables["llm"])
     for stage in tables.get("stage", []):
         stage.update(steps=STEPS, warmup_steps=0, valid_every=STEPS, gradient_accumulation=1)

@@ -68,7 +68,7 @@ class Classification(nn.Module):
 
     def targets(self, batch: Batch) -> torch.Tensor:
         """Share of each token in the answer of each medium's row, (M, V), without the close."""
-        row, start, _ = batch.slots.unbind(1)
+        row, start, _ = batch.slots[batch.which("audio")].unbind(1)
         own = (
             batch.segments[row] == batch.segments[row, start, None]
         )  # of a packed row, its example
@@ -79,7 +79,7 @@ class Classification(nn.Module):
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count); of text alone, two zeros."""
-        if result.batch.media is None:
+        if "audio" not in result.batch.media:
             return torch.zeros((), device=result.batch.ids.device), torch.tensor(0)
         targets, states = self.targets(result.batch), None
         if self.training and self.config.mixup:
@@ -95,19 +95,20 @@ class Classification(nn.Module):
         batch, alpha = result.batch, self.config.mixup
         shares = torch.distributions.Beta(alpha, alpha).sample((len(targets),)).to(targets.device)
         other = torch.randperm(len(targets), device=targets.device)
-        weights = shares.reshape(-1, *[1] * (batch.media.dim() - 1))
-        media = weights * batch.media + (1 - weights) * batch.media[other]
-        lengths = torch.maximum(batch.media_lengths, batch.media_lengths[other])
+        x, lengths = batch.media["audio"]
+        weights = shares.reshape(-1, *[1] * (x.dim() - 1))
+        x = weights * x + (1 - weights) * x[other]
+        lengths = torch.maximum(lengths, lengths[other])
         targets = shares[:, None] * targets + (1 - shares[:, None]) * targets[other]
-        return result.model.encoder(media, lengths), targets
+        return result.model.encoder(x, lengths), targets
 
     def count(self, batch: Batch) -> int:
         """Number of media in a batch, known before any pass."""
-        return len(batch.slots)
+        return len(batch.which("audio"))
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Share of media whose most probable token is one of the answer's, as (sum, count)."""
-        if result.batch.media is None:
+        if "audio" not in result.batch.media:
             return {}
         best = self.logits(result).argmax(-1, keepdim=True)
         right = self.targets(result.batch).gather(1, best) > 0

@@ -63,12 +63,14 @@ class CTC(nn.Module):
         """Logits (M, L, V + 1), blank last, and lengths (M,)."""
         states, lengths = result.tokens if self.on == "adapter" else result.states
         head = self.head or result.model.adapter.ctc_logits
-        n = len(result.batch.media_lengths)  # pairs of answers read the same soft tokens twice
-        return head(self.dropout(states[:n])), lengths[:n]
+        if self.on == "adapter":  # which holds all media, and for pairs of answers each twice
+            sounds = result.batch.which("audio")
+            states, lengths = states[sounds], lengths[sounds]
+        return head(self.dropout(states)), lengths
 
     def targets(self, batch: Batch) -> list[torch.Tensor]:
         """Answer ids of each medium's example, without the close."""
-        places = batch.slots[: len(batch.media_lengths), :2].tolist()
+        places = batch.slots[batch.which("audio"), :2].tolist()
         answers = batch.kinds == Kind.ANSWER
         return [
             batch.ids[row][answers[row] & (batch.segments[row] == batch.segments[row, start])]
@@ -77,7 +79,7 @@ class CTC(nn.Module):
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count); of text alone, two zeros."""
-        if result.batch.media is None:
+        if "audio" not in result.batch.media:
             return torch.zeros((), device=result.batch.ids.device), torch.tensor(0)
         logits, lengths = self.logits(result)
         targets = self.targets(result.batch)
@@ -106,7 +108,7 @@ class CTC(nn.Module):
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Token error rate of the best path, as (errors, target tokens)."""
-        if result.batch.media is None:
+        if "audio" not in result.batch.media:
             return {}
         targets = [t.tolist() for t in self.targets(result.batch)]
         pairs = zip(targets, self.greedy(result), strict=True)

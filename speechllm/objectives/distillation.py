@@ -45,7 +45,7 @@ class Distillation(nn.Module):
     def teacher(self, result: Pass) -> torch.Tensor:
         """Logits (N, V) of the LLM that reads, at the positions that `result.answers` has."""
         model, targets = result.model, result.answers[1]
-        with result.aside(), model.untouched():
+        with model.untouched():
             reading = model(result.batch.words)
             assert torch.equal(reading.targets, targets), "the teacher reads another answer"
             return reading.logits

@@ -92,7 +92,7 @@ class Preference(nn.Module):
             self._prepare(model, other)
         if other is not None:
             return log_likelihoods(other(result.batch))
-        with result.aside(), model.untouched():
+        with model.untouched():
             return log_likelihoods(result.again())
 
     def _prepare(self, model: SpeechLLM, other: SpeechLLM | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from speechllm.data.batch import Batch
+from speechllm.data.batch import Batch, Media
 
 
 @dataclass(frozen=True)
@@ -37,21 +37,34 @@ class Health:
         return ""
 
 
+def listens(batch: Batch) -> bool:
+    """Say whether some medium has another of its kind to change places with."""
+    return any(len(media.lengths) > 1 for media in batch.media.values())
+
+
 def shuffled(batch: Batch) -> Batch:
-    """Give each medium the content of the next one, repeated or cut to its own length."""
-    order = torch.roll(torch.arange(len(batch.media)), 1)
-    media = torch.zeros_like(batch.media)
+    """Give each medium the content of the next of its kind, repeated or cut to its own length."""
+    return replace(batch, media={kind: _rolled(one) for kind, one in batch.media.items()})
+
+
+def _rolled(media: Media) -> Media:
+    order = torch.roll(torch.arange(len(media.x)), 1)
+    x = torch.zeros_like(media.x)
     for i, j in enumerate(order.tolist()):
-        wanted, there = int(batch.media_lengths[i]), int(batch.media_lengths[j])
+        wanted, there = int(media.lengths[i]), int(media.lengths[j])
         repeats = -(-wanted // there)
-        other = torch.cat([batch.media[j, :there]] * repeats)
-        media[i, :wanted] = other[:wanted]
+        other = torch.cat([media.x[j, :there]] * repeats)
+        x[i, :wanted] = other[:wanted]
+    return media._replace(x=x)
+
+
+def silent(batch: Batch, nothing: dict[str, torch.Tensor]) -> Batch:
+    """Replace every frame by one of `nothing`: by medium a frame (F,), or a sample."""
+    media = {
+        kind: one._replace(x=nothing[kind].to(one.x.device).expand_as(one.x).contiguous())
+        for kind, one in batch.media.items()
+    }
     return replace(batch, media=media)
-
-
-def silent(batch: Batch, silence: torch.Tensor) -> Batch:
-    """Replace every frame by `silence`, a frame (F,) of the front end on zeros (or a sample)."""
-    return replace(batch, media=silence.expand_as(batch.media).contiguous())
 
 
 @torch.no_grad()

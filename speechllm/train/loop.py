@@ -100,7 +100,8 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
         run.mixture(stage, learned)
         held_out = run.parts(stage, learning=False)
         for part in learned.values():
-            part.augment.check(part.extractor)
+            if "audio" in part.fronts:
+                part.augment.check(part.fronts["audio"])
         for part in (*learned.values(), *held_out.values()):
             data_check.rows(part)
             replace(part, augment=None).make(0, 0)

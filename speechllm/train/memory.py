@@ -211,7 +211,7 @@ def _size(layer: nn.Module, positions: int, bf16: bool) -> int:
 
 def _media(batch: Batch) -> int:
     """Give the bytes of the media: the first layer works on a copy."""
-    return 0 if batch.media is None else _bytes(batch.media)
+    return sum(_bytes(media.x) for media in batch.media.values())
 
 
 def _wide(layer: nn.Module, learner: Learner) -> bool:

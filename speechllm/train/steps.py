@@ -12,8 +12,8 @@ import time
 
 import torch
 
+from speechllm import media
 from speechllm.data import loader, mixing
-from speechllm.media import audio
 from speechllm.train import checkpoint, health, optim
 from speechllm.train.log import Log
 from speechllm.train.run import Run
@@ -213,7 +213,7 @@ class StageRun:
         keys = [(i, 0, indices) for i, indices in plan if self.mine(i)]
         source = loader.batches(examples, data, keys)
         batches = (batch for _, batch, _ in source if batch is not None)
-        silence = audio.nothing(run.system.extractor)
+        silence = {k: media.of(k).nothing(b.front) for k, b in run.system.branches.items()}
         parts = (batches, silence, self.accelerator.device, run.autocast)
         return validate(self.learner, self.stage, *parts)
 

@@ -18,7 +18,7 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
         learner: model and objectives.
         stage: says which objectives, and their weights.
         batches: this process's share of the validation batches.
-        silence: a frame of silence, from `heard.silence_frame`.
+        silence: a frame of nothing of each medium, by medium.
         device: where the model is.
         autocast: makes the precision context.
     """
@@ -36,7 +36,7 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
                 for key, pair in objective.metrics(result).items():
                     _add(totals, f"{name}/{key}", *pair)
             # a medium alone has no other to change places with
-            if listens and i < HEALTH_BATCHES and len(batch.media_lengths) > 1:
+            if listens and i < HEALTH_BATCHES and health.listens(batch):
                 _listen(totals, learner, batch, result, silence)
     learner.set_modes()
     means = _means(totals)
@@ -60,7 +60,6 @@ def together(found: dict[str, dict], weights: list[float]) -> dict:
 def _listen(totals, learner: Learner, batch: Batch, result, silence) -> None:
     """Add the loss on real, shuffled and silent audio, and the norms."""
     objective = learner.objectives["language_modelling"]
-    silence = silence.to(batch.media.device)
     _add(totals, "health/real", *objective(result))
     _add(totals, "health/shuffled", *objective(learner.model(health.shuffled(batch))))
     _add(totals, "health/silent", *objective(learner.model(health.silent(batch, silence))))

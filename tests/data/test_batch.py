@@ -2,7 +2,7 @@
 
 import torch
 
-from speechllm.data.batch import IGNORE, Batch, Kind
+from speechllm.data.batch import IGNORE, Batch, Kind, Media
 
 
 def batch(rows, slots):
@@ -18,8 +18,7 @@ def batch(rows, slots):
         positions=(segments.cumsum(1) - 1).clamp(min=0),
         segments=segments,
         kinds=kinds,
-        media=torch.zeros(len(slots), 4, 1),
-        media_lengths=torch.full((len(slots),), 4),
+        media={"audio": Media(torch.zeros(len(slots), 4, 1), torch.full((len(slots),), 4))},
         slots=torch.tensor(slots),
         names=tuple("ab"[: len(rows)]),
     )

@@ -56,7 +56,7 @@ def test_a_packed_batch_holds_what_its_examples_hold(examples):
         assert batch.positions[row][here].tolist() == list(range(int(here.sum())))
         _, start, count = batch.slots[m].tolist()
         assert count == example.encoded.slots[0][1] and batch.segments[row, start] == number
-        assert torch.equal(batch.media[m, : example.lengths[0]], example.media[0])
+        assert torch.equal(batch.media["audio"].x[m, : example.lengths[0]], example.media[0])
 
 
 def test_shortened_slots_keep_examples_apart(examples):

@@ -117,9 +117,7 @@ def test_what_is_heard_is_another_s_or_silence(system_and_model, tiny, tmp_path,
     manifest, heard = Manifest(tiny / "train.jsonl"), {}
 
     def listen(model, batch, bounds, *_):
-        heard.update(
-            zip(batch.names, zip(batch.media, batch.media_lengths, strict=True), strict=True)
-        )
+        heard.update(zip(batch.names, zip(*batch.media["audio"], strict=True), strict=True))
         return [decoding.Answer([], "eos") for _ in bounds]
 
     def hear(audio: str, begun: int = 0) -> dict:

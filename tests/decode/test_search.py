@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from speechllm.data.batch import Media
 from speechllm.data.collate import collate
 from speechllm.decode import filters, search
 from speechllm.models.llm import ends
@@ -43,10 +44,11 @@ def prompts(request, make_run, tmp_path):
 def theirs(model, batch, pad, stop, n, **options):
     """Search by transformers, greedy unless asked, over all rows to the end."""
     result = model(batch)
-    return model.llm.generate(
-        inputs_embeds=result.embeddings, attention_mask=result.layout.segments, do_sample=False,
-        max_new_tokens=n, eos_token_id=stop, pad_token_id=pad, suppress_tokens=[pad], **options,
-    ).tolist()  # fmt: skip
+    with result.joined() as embeddings:
+        return model.llm.generate(
+            inputs_embeds=embeddings, attention_mask=result.layout.segments, do_sample=False,
+            max_new_tokens=n, eos_token_id=stop, pad_token_id=pad, suppress_tokens=[pad], **options,
+        ).tolist()  # fmt: skip
 
 
 @torch.no_grad()
@@ -105,11 +107,12 @@ def test_only_the_last_position_gets_logits(prompts):
 def scored(model, batch, pad, stops, n, **options):
     """Search by transformers, with all that it says of its scores."""
     result = model(batch)
-    return model.llm.generate(
-        inputs_embeds=result.embeddings, attention_mask=result.layout.segments,
-        max_new_tokens=n, eos_token_id=stops, pad_token_id=pad, suppress_tokens=[pad],
-        return_dict_in_generate=True, output_scores=True, output_logits=True, **options,
-    )  # fmt: skip
+    with result.joined() as embeddings:
+        return model.llm.generate(
+            inputs_embeds=embeddings, attention_mask=result.layout.segments,
+            max_new_tokens=n, eos_token_id=stops, pad_token_id=pad, suppress_tokens=[pad],
+            return_dict_in_generate=True, output_scores=True, output_logits=True, **options,
+        )  # fmt: skip
 
 
 def cut(ids: list[int], stops) -> list[int]:
@@ -181,8 +184,9 @@ def only(batch, row: int):
     """One row of a batch of one medium a row, alone, as it stands there."""
     slots = batch.slots[row : row + 1].clone()
     slots[:, 0] = 0
-    parts = ("ids", "labels", "positions", "segments", "kinds", "media", "media_lengths")
+    parts = ("ids", "labels", "positions", "segments", "kinds")
     taken = {name: getattr(batch, name)[row : row + 1] for name in parts}
+    taken["media"] = {"audio": Media(*(t[row : row + 1] for t in batch.media["audio"]))}
     names, kinds = batch.names[row : row + 1], batch.modalities[row : row + 1]
     return replace(batch, slots=slots, names=names, modalities=kinds, **taken)
 

@@ -135,7 +135,7 @@ def test_alone_is_as_in_any_batch_in_any_order(make_run, tmp_path, encoder, fusi
         )
         orders = [*([i] for i in range(5)), [0, 1, 2, 3, 4], [4, 2, 0, 3, 1]]
         batches = [collate([examples[i] for i in order], pad) for order in orders]
-        states = states or [encode(model.encoder, b.media, b.media_lengths) for b in batches]
+        states = states or [encode(model.encoder, *b.media["audio"]) for b in batches]
         alone = {}
         for order, batch, known in zip(orders, batches, states, strict=True):
             result = model(batch)
@@ -183,11 +183,12 @@ def test_logits_stand_only_where_they_are_wanted(make):
     batch = collate(examples_of(run), run.system.tokenizer.pad_token_id)
     result = model(batch)
     assert len(result.logits) == len(result.targets) == (batch.labels != IGNORE).sum()
-    whole = model.llm(
-        inputs_embeds=result.embeddings,
-        attention_mask=batch.segments,
-        position_ids=batch.positions,
-    ).logits
+    with result.joined() as embeddings:
+        whole = model.llm(
+            inputs_embeds=embeddings,
+            attention_mask=batch.segments,
+            position_ids=batch.positions,
+        ).logits
     torch.testing.assert_close(result.logits, whole[result.places])
 
 

@@ -62,7 +62,7 @@ def loss_and_gradients(model, batches):
         result = model(batch)
         (loss, count), (other, tokens) = (
             learn(result),
-            (align(result) if batch.media is not None else (torch.tensor(0.0), torch.tensor(0))),
+            (align(result) if batch.media else (torch.tensor(0.0), torch.tensor(0))),
         )
         assert count == learn.count(batch)
         ((loss + 0.1 * other) / 50).backward()  # about the mean over tokens

@@ -1,12 +1,13 @@
 """Classification: bags of tokens as targets, mixup that mixes both, heads of either place."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from speechllm import config
-from speechllm.data.batch import Batch, Kind
+from speechllm.data.batch import Batch, Kind, Media
 from speechllm.models.adapters import name_posterior
 from speechllm.models.encoders import cnn
 from speechllm.objectives import classification
@@ -27,8 +28,9 @@ def batch(answers, frames=(40, 24, 40)):
         slots.append((row, size - len(own), 1))
     media = torch.randn(len(answers), max(frames), F, generator=torch.Generator().manual_seed(0))
     return Batch(
-        ids=ids, labels=ids, positions=ids, segments=(kinds > 0).long(), kinds=kinds, media=media,
-        media_lengths=torch.tensor(frames), slots=torch.tensor(slots), names=("a", "b", "c"),
+        ids=ids, labels=ids, positions=ids, segments=(kinds > 0).long(), kinds=kinds,
+        media={"audio": Media(media, torch.tensor(frames))},
+        slots=torch.tensor(slots), names=("a", "b", "c"),
     )  # fmt: skip
 
 
@@ -45,7 +47,7 @@ def made(model, **table):
 
 
 def run(model, b):
-    return SimpleNamespace(model=model, batch=b, states=model.encoder(b.media, b.media_lengths))
+    return SimpleNamespace(model=model, batch=b, states=model.encoder(*b.media["audio"]))
 
 
 def test_the_target_is_the_bag_of_the_answer_s_tokens(model):
@@ -62,7 +64,7 @@ def test_of_a_packed_row_each_medium_has_its_own_answer(model):
     slots = torch.stack(
         [torch.zeros(3).long(), b.slots[:, 1] + 4 * torch.arange(3), b.slots[:, 2]], 1
     )
-    packed = SimpleNamespace(**one, segments=segments, slots=slots)
+    packed = replace(b, **one, segments=segments, slots=slots)
     assert torch.equal(made(model).targets(packed), made(model).targets(b))
 
 
@@ -92,8 +94,9 @@ def test_mixup_mixes_sounds_and_targets_alike(model, monkeypatch):
         beta = SimpleNamespace(sample=lambda n, share=share: torch.full(n, share))
         monkeypatch.setattr(torch.distributions, "Beta", lambda a, b, beta=beta: beta)
         (states, _), mixed = objective.mixed(result, targets)
-        media = share * b.media + (1 - share) * b.media[order]
-        assert torch.allclose(states, model.encoder(media, b.media_lengths)[0])
+        x, lengths = b.media["audio"]
+        media = share * x + (1 - share) * x[order]
+        assert torch.allclose(states, model.encoder(media, lengths)[0])
         assert torch.allclose(mixed, share * targets + (1 - share) * targets[order])
 
 
@@ -143,5 +146,5 @@ def test_bad_settings(model):
 
 def test_text_alone_adds_nothing(model):
     """As in a mixture, where a batch may be of text."""
-    text = SimpleNamespace(batch=SimpleNamespace(media=None, ids=torch.zeros(1, 3)))
+    text = SimpleNamespace(batch=SimpleNamespace(media={}, ids=torch.zeros(1, 3)))
     assert [float(x) for x in made(model)(text)] == [0, 0] and made(model).metrics(text) == {}

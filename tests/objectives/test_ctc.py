@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from speechllm import config
-from speechllm.data.batch import Batch, Kind
+from speechllm.data.batch import Batch, Kind, Media
 from speechllm.objectives import ctc
 
 V = 3  # the blank is number 3
@@ -27,7 +28,7 @@ def batch(answers):
     starts = (kinds == Kind.SLOT).nonzero()
     return Batch(
         ids=ids, labels=ids, positions=ids, segments=(kinds > 0).long(), kinds=kinds,
-        media=torch.zeros(len(answers), 4, 1), media_lengths=torch.full((len(answers),), 4),
+        media={"audio": Media(torch.zeros(len(answers), 4, 1), torch.full((len(answers),), 4))},
         slots=nn.functional.pad(starts, (0, 1), value=1), names=tuple(map(str, answers)),
     )  # fmt: skip
 
@@ -94,12 +95,12 @@ def test_of_a_packed_row_each_medium_has_its_own_answer():
     one = {k: getattr(b, k).reshape(1, -1) for k in ("ids", "kinds")}
     segments = torch.arange(1, 3).repeat_interleave(b.ids.shape[1])[None]
     slots = torch.tensor([[0, 0, 1], [0, b.ids.shape[1], 1]])
-    packed = SimpleNamespace(**one, segments=segments, slots=slots, media_lengths=b.media_lengths)
+    packed = replace(b, **one, segments=segments, slots=slots)
     assert [t.tolist() for t in objective().targets(packed)] == [[1, 2], [2, 0]]
 
 
 def test_text_alone_adds_nothing():
-    text = SimpleNamespace(batch=SimpleNamespace(media=None, ids=torch.zeros(1, 3)))
+    text = SimpleNamespace(batch=SimpleNamespace(media={}, ids=torch.zeros(1, 3)))
     assert [float(x) for x in objective()(text)] == [0, 0] and objective().metrics(text) == {}
 
 

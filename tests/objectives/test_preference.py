@@ -27,7 +27,8 @@ def likelihood(run, model, row, answer):
         example.lengths,
     )  # fmt: skip
     result = model(collate([example], 0))
-    logits = model.llm(inputs_embeds=result.embeddings).logits[0].log_softmax(-1)
+    with result.joined() as embeddings:
+        logits = model.llm(inputs_embeds=embeddings).logits[0].log_softmax(-1)
     labels = result.layout.labels[0]
     return sum(logits[i - 1, n].item() for i, n in enumerate(labels.tolist()) if n >= 0)
 
@@ -116,7 +117,7 @@ def test_equals_trl(pairs, tmp_path):
 def test_a_pair_is_encoded_once_and_language_modelling_takes_the_chosen(pairs, batch_of):
     run = pairs("{preference={}}")
     model, batch = batch_of(run)
-    assert (len(batch.ids), len(batch.media), len(batch.slots)) == (8, 4, 8)
+    assert (len(batch.ids), len(batch.media["audio"].x), len(batch.slots)) == (8, 4, 8)
     half = pairs("{language_modelling={}}")
     _, alone = batch_of(half)
     objective = language_modelling.Config().build(model)

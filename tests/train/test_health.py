@@ -18,13 +18,13 @@ def batch_of(run):
 
 def test_shuffled_gives_each_the_next_ones_audio_at_its_own_length(make_run, tmp_path):
     batch = batch_of(make_run(tmp_path))
-    other = health.shuffled(batch)
-    assert torch.equal(other.media_lengths, batch.media_lengths)
-    for i, n in enumerate(batch.media_lengths.tolist()):
-        donor, there = batch.media[i - 1], int(batch.media_lengths[i - 1])
+    other, real = health.shuffled(batch).media["audio"], batch.media["audio"]
+    assert torch.equal(other.lengths, real.lengths)
+    for i, n in enumerate(real.lengths.tolist()):
+        donor, there = real.x[i - 1], int(real.lengths[i - 1])
         same = min(n, there)
-        assert torch.equal(other.media[i, :same], donor[:same])
-        assert other.media[i, n:].abs().sum() == 0
+        assert torch.equal(other.x[i, :same], donor[:same])
+        assert other.x[i, n:].abs().sum() == 0
 
 
 def test_a_medium_alone_says_nothing_of_listening(make_run, tmp_path):
@@ -35,7 +35,7 @@ def test_a_medium_alone_says_nothing_of_listening(make_run, tmp_path):
     learner.begin(stage, "test", [list(stage.train)])
     examples = run.examples(stage, run.manifests["train"], learning=False)
     alone = collate([examples.make(0, 0)], run.system.tokenizer.pad_token_id)
-    parts = (silence_frame(run.system.extractor), "cpu", run.autocast)
+    parts = ({"audio": silence_frame(run.system.extractor)}, "cpu", run.autocast)
     assert "health" not in validate(learner, stage, [alone], *parts)
     found, both = (validate(learner, stage, b, *parts) for b in ([batch], [alone, batch]))
     assert found["health"] == pytest.approx(both["health"])
@@ -45,9 +45,9 @@ def test_a_medium_alone_says_nothing_of_listening(make_run, tmp_path):
 def test_silence_is_what_the_front_end_makes_of_zeros(make_run, tmp_path):
     run = make_run(tmp_path)
     frame = silence_frame(run.system.extractor)
-    quiet = health.silent(batch_of(run), frame)
+    quiet = health.silent(batch_of(run), {"audio": frame})
     x, _ = run.system.extractor(torch.zeros(8000))
-    assert torch.equal(quiet.media[0, 0], x[5])
+    assert torch.equal(quiet.media["audio"].x[0, 0], x[5])
 
 
 def test_advice():

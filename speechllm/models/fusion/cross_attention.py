@@ -14,6 +14,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from speechllm.models import held
 from speechllm.models.fusion import _slots
 from speechllm.models.fusion._media import Media
 
@@ -62,6 +63,8 @@ class CrossAttention(nn.Module):
     where there are none.
     """
 
+    HELD = "_media"
+
     def __init__(self, config: Config):
         super().__init__()
         self.config = config
@@ -89,6 +92,7 @@ class CrossAttention(nn.Module):
         scale = torch.linalg.vector_norm(weight.detach(), dtype=torch.float32)
         scale = scale / weight.numel() ** 0.5 * getattr(embedding, "embed_scale", 1.0)
         self.place = nn.Parameter(torch.randn(weight.shape[1], device=scale.device) * scale)
+        held.add(llm, self)
         for own, layer in zip(self.layers, chosen, strict=True):
             layer.register_forward_pre_hook(partial(self._before, own), with_kwargs=True)
 

@@ -55,6 +55,3 @@ class Interleave:
         rows = row[:, None].expand_as(used)[used]
         columns = (start[:, None] + step)[used]
         return embeddings.index_put((rows, columns), tokens[used].to(embeddings.dtype))
-
-    def keep(self, rows) -> None:
-        """Do nothing: what was joined is in the embeddings."""

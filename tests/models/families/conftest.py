@@ -221,7 +221,7 @@ def check_alone(pair: Pair, talks, inputs: list[dict], heard, stack=1, atol=1e-4
     odd rest is left out; atol: of features; scaling: of ours, which their logits lack.
     """
     batch = pair.batch(talks)
-    media = iter(zip(batch.media, batch.media_lengths.tolist(), strict=True))
+    media = iter(zip(batch.media["audio"].x, batch.media["audio"].lengths.tolist(), strict=True))
     for row, each in enumerate(inputs):
         assert torch.equal(batch.ids[row][batch.segments[row] > 0], each["input_ids"][0])
         for x in heard(each):

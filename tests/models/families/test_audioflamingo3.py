@@ -56,10 +56,11 @@ def test_equals_transformers(kit, pair, processor, name):
     kept = inputs["attention_mask"] > 0
     assert torch.equal(batch.segments > 0, kept)
     assert torch.equal(batch.ids[kept], inputs["input_ids"][kept])
-    windows = batch.media.unflatten(1, (-1, 3000))
-    used = torch.arange(windows.shape[1]) * 3000 < batch.media_lengths[:, None]
+    media = batch.media["audio"]
+    windows = media.x.unflatten(1, (-1, 3000))
+    used = torch.arange(windows.shape[1]) * 3000 < media.lengths[:, None]
     theirs = inputs["input_features"].transpose(1, 2)
     torch.testing.assert_close(windows[used], theirs, atol=2e-3, rtol=0)
-    assert int(inputs["input_features_mask"].sum()) == int(batch.media_lengths.sum())
+    assert int(inputs["input_features_mask"].sum()) == int(media.lengths.sum())
     windows[used] = theirs
     kit.check(pair, dataclasses.replace(batch, media=windows.flatten(1, 2)), inputs)

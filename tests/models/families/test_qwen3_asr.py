@@ -71,8 +71,8 @@ def test_equals_transformers(kit, pair, processor, name):
     assert torch.equal(batch.segments > 0, kept)
     assert torch.equal(batch.ids[kept], inputs["input_ids"][kept])
     mask = inputs["input_features_mask"] > 0
-    assert batch.media_lengths.tolist() == mask.sum(1).tolist()
-    theirs = inputs["input_features"].transpose(1, 2)[:, : batch.media.shape[1]]
+    assert batch.media["audio"].lengths.tolist() == mask.sum(1).tolist()
+    theirs = inputs["input_features"].transpose(1, 2)[:, : batch.media["audio"].x.shape[1]]
     inside = mask[:, : theirs.shape[1]]
-    torch.testing.assert_close(batch.media[inside], theirs[inside], atol=2e-3, rtol=0)
+    torch.testing.assert_close(batch.media["audio"].x[inside], theirs[inside], atol=2e-3, rtol=0)
     kit.check(pair, dataclasses.replace(batch, media=theirs), inputs)

@@ -75,8 +75,9 @@ def test_equals_transformers(kit, pair, tokenizer, name):
     kept = inputs["attention_mask"] > 0
     assert torch.equal(batch.segments > 0, kept)
     assert torch.equal(batch.ids[kept], inputs["input_ids"][kept])
-    windows = batch.media.unflatten(1, (-1, 3000))
-    used = torch.arange(windows.shape[1]) * 3000 < batch.media_lengths[:, None]
+    media = batch.media["audio"]
+    windows = media.x.unflatten(1, (-1, 3000))
+    used = torch.arange(windows.shape[1]) * 3000 < media.lengths[:, None]
     theirs = inputs["input_features"].transpose(1, 2)
     torch.testing.assert_close(windows[used], theirs, atol=2e-3, rtol=0)
     windows[used] = theirs

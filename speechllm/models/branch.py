@@ -1,0 +1,124 @@
+"""The way of one medium to the LLM: front end, encoder, adapter.
+
+A preset's tables [frontend], [encoder], [adapter] are its audio branch; a further medium has
+[branch.image.frontend], [branch.image.encoder], [branch.image.adapter]. The table's place is also
+the name of the parameters: `encoder.*`, `branch.image.encoder.*`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import nn
+
+from speechllm import config, media
+
+NOUNS = ("frontend", "encoder", "adapter")
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Front end and Configs of one medium, made of a preset's tables when they are asked for.
+
+    Attributes:
+        kind: the medium, a file of media/.
+        tables: `frontend`, `encoder`, `adapter`.
+        source: the preset, for messages.
+        place: before the tables' names, and the parameters': "" or "branch.image.".
+    """
+
+    kind: str
+    tables: dict
+    source: str
+    place: str = ""
+
+    def _at(self, noun: str) -> str:
+        return f"{self.source} [{self.place}{noun}]"
+
+    @cached_property
+    def front(self):
+        """The front end; for audio a `features.Extractor`."""
+        table = self.tables.get("frontend", {})
+        return media.of(self.kind).front(table, self._at("frontend"))
+
+    @cached_property
+    def encoder(self):
+        """The encoder's Config."""
+        return config.part("models.encoders", self.tables.get("encoder", {}), self._at("encoder"))
+
+    @cached_property
+    def adapter(self):
+        """The adapter's Config."""
+        return config.part("models.adapters", self.tables.get("adapter", {}), self._at("adapter"))
+
+    def count(self, n: int) -> int:
+        """Most soft tokens of `n` frames (or samples, for a raw waveform)."""
+        return self.adapter.count(self.encoder.count(n))
+
+    def check(self) -> None:
+        """Refuse parts that do not fit together, before anything is loaded.
+
+        Raises:
+            ValueError: a part's name or setting is wrong, the encoder wants another front end, an
+                ordinary medium gives no soft token.
+        """
+        if hasattr(self.encoder, "check"):
+            self._say(self.encoder.check, self.front)
+        usual = media.of(self.kind).usual(self.front)
+        if not self.count(usual):
+            what = "10 s of audio give" if self.kind == "audio" else f"{usual} frames give"
+            raise ValueError(
+                f"{self.source}: {what} no soft token: the adapter brings "
+                f"{self.encoder.count(usual)} states to none"
+            )
+
+    def build(self, embedding: nn.Embedding) -> "Parts":
+        """Build encoder and adapter, towards an LLM's embeddings (V, H)."""
+        encoder = self._say(self.encoder.build, self.front.dim)
+        return Parts(encoder, self.adapter.build(self.encoder.dim, embedding), self.encoder.dim)
+
+    def _say(self, function, *arguments):
+        """Call a function of the encoder; an error says which preset, and which front end it has.
+
+        Raises:
+            ValueError: the encoder's, with that in front.
+        """
+        try:
+            return function(*arguments)
+        except ValueError as error:
+            front = self.tables.get("frontend", {}).get("name")
+            raise ValueError(f"{self._at('encoder')}, front end {front!r}: {error}") from None
+
+
+class Parts(nn.Module):
+    """What learns of a branch: (x, lengths) -> (states (M, L, D), ...) -> (tokens (M, K, H), ...).
+
+    encoder_dim: D.
+    """
+
+    def __init__(self, encoder: nn.Module, adapter: nn.Module, encoder_dim: int):
+        super().__init__()
+        self.encoder, self.adapter, self.encoder_dim = encoder, adapter, encoder_dim
+
+
+def branches(preset: config.Preset) -> dict[str, Branch]:
+    """Read the branches of a preset, by medium: the short form's audio first.
+
+    Raises:
+        ValueError: a medium that nothing here reads, a table that is none of the three, audio in
+            both forms.
+    """
+    long = preset.table("branch")
+    short = any(noun in preset.tables for noun in NOUNS) or not long
+    found = {"audio": Branch("audio", preset.tables, preset.source)} if short else {}
+    for kind, tables in long.items():
+        where = f"{preset.source} [branch.{kind}]"
+        if not media.reads(kind):
+            hint = config.suggest(kind, config.names("media"))
+            raise ValueError(f"{where}: nothing here reads the medium {kind!r}; {hint}")
+        if kind in found:
+            raise ValueError(f"{where}: audio has its [encoder] already; keep one of both")
+        if not isinstance(tables, dict) or (more := tables.keys() - set(NOUNS)):
+            wrong = sorted(more)[0] if isinstance(tables, dict) else tables
+            raise ValueError(f"{where}: no table called {wrong!r}; {config.suggest(wrong, NOUNS)}")
+        found[kind] = Branch(kind, tables, preset.source, f"branch.{kind}.")
+    return found
