@@ -65,10 +65,21 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             for file in sorted(f for f in temporary.rglob("*") if f.is_file()):
                 with open(file, "rb+") as whole:
                     os.fsync(whole.fileno())
+            for inside in (temporary, *(f for f in temporary.rglob("*") if f.is_dir())):
+                _sync_folder(inside)
             os.rename(temporary, path)
             _sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder; killed meanwhile, it is gone by its name, and `sweep` takes the rest."""
+    doomed = _beside(path)
+    shutil.rmtree(doomed, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -61,6 +61,11 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default=1,
         help="processes that share each step's batches (gradient_accumulation must be a multiple)",
     )
+    parser.add_argument(
+        "--other-data",
+        action="store_true",
+        help="go on with other manifests than those that this training began with",
+    )
     parser.add_argument("--log-every", type=int, default=50, help="steps between printed lines")
     parser.set_defaults(run=run)
 
@@ -122,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
         on_error=args.on_error,
         log_every=args.log_every,
         start=start,
+        other_data=args.other_data,
     )
     summary = loop.train(job, until=args.until)
     if accelerator.is_main_process:

@@ -131,7 +131,7 @@ def load_tokenizer(place, pad_token: str = ""):
         raise ValueError(f"{place}: no tokenizer: no such folder")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # a damaged tokenizer.json ends in any, the bare one among them
         raise ValueError(f"{place}: no tokenizer could be loaded: {one_line(error)}") from None
     if tokenizer.bos_token is None and tokenizer.eos_token is None:
         _name_ends(tokenizer)

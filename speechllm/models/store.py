@@ -2,15 +2,16 @@
 
     preset.toml  tokenizer/  model.safetensors  [objectives.safetensors]  checkpoint.json
 
-An experiment keeps such folders as `EXP/STAGE/step-00000120/`; `stages.json` gives the order of the
-stages and what each hands on, `EXP/STAGE/best.json` the best step. `find` says which one to use.
+An experiment keeps such folders as `EXP/STAGE/step-00000120/`, the newest and the best of a stage;
+which that is stands in the newest. `stages.json` gives the order of the stages and what each hands
+on. `find` says which one to use.
 
 Weights of pretrained parts that were never trained are not copied into the folder; they come from
 where the preset says. Everything else must be there, and nothing besides.
 """
 
 import errno
-import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,35 +22,62 @@ from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
 from speechllm import config, files
+from speechllm.models import whole
 from speechllm.models.hub import some
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
 from speechllm.models.shards import read_into
 from speechllm.models.system import System
 
-STEP = re.compile(r"step-(\d{8})$")
+STEP = re.compile(r"step-(\d{8})(-unvalidated)?$")
+_log = logging.getLogger(__name__)
 
 
 def checkpoints(stage_folder: Path) -> list[Path]:
-    """List the whole checkpoints of a stage, oldest first."""
+    """List the checkpoints of a stage, oldest first; an unvalidated one before its successor."""
     found = stage_folder.glob("step-*") if stage_folder.is_dir() else []
-    return sorted(f for f in found if STEP.match(f.name))
+    steps = {folder: STEP.match(folder.name) for folder in found}
+    return sorted(
+        (folder for folder, match in steps.items() if match and folder.is_dir()),
+        key=lambda folder: (steps[folder][1], not steps[folder][2]),
+    )
 
 
-def chosen(stage_folder: Path, keep: str) -> Path:
+def chosen(stage_folder: Path, keep: str, strict: bool = False) -> Path:
     """Return the checkpoint of a stage that goes on: its best or its last.
 
+    Which is the best stands in the newest, so that one rename decides on both. Where it is damaged
+    the newest whole one is taken, and said; `strict` refuses that.
+
     Raises:
-        ValueError: the stage has no checkpoint.
+        ValueError: the stage has no checkpoint, or none that is whole.
     """
     found = checkpoints(stage_folder)
     if not found:
         raise ValueError(f"{stage_folder}: no checkpoint yet; train first")
-    best = stage_folder / "best.json"
-    if keep == "best" and best.exists():
-        step = files.read_json(best)["step"]
-        found = [f for f in found if f.name == f"step-{step:08d}"] or found
-    return found[-1]
+    newest = whole.newest(found)
+    where = f"{newest / whole.FACTS}: 'progress'"
+    progress = files.expect(whole.facts(newest).get("progress"), dict, where)
+    step = files.entry(progress, "best_step", int, where)
+    if keep == "last" or step < 0:
+        return newest
+    best = stage_folder / step_name(step)
+    try:
+        whole.verify(best)
+        return best
+    except ValueError as error:
+        if strict:
+            raise ValueError(f"{error}; remove {stage_folder} to train that stage again") from None
+        _log.warning("%s; taken instead of the best: %s", error, newest)
+        return newest
+
+
+def step_name(step: int, validated: bool = True) -> str:
+    """Name of the folder of a step's checkpoint; one saved in the middle of its validation differs.
+
+    So that the one of after the validation can take its place by a rename of its own.
+    """
+    return f"step-{step:08d}" + ("" if validated else "-unvalidated")
 
 
 def find(experiment: Path) -> Path:
@@ -69,11 +97,17 @@ def find(experiment: Path) -> Path:
         raise ValueError(
             f"{experiment} is neither an experiment nor a checkpoint of speechllm{hint}"
         )
-    entries = files.read_json(order, list)
-    begun = [e for e in entries if checkpoints(experiment / e["name"])]
+    begun = [(name, keep) for name, keep in _order(order) if checkpoints(experiment / name)]
     if not begun:
         raise ValueError(f"{experiment}: no checkpoint yet; train first")
-    return chosen(experiment / begun[-1]["name"], begun[-1]["keep"])
+    name, keep = begun[-1]
+    return chosen(experiment / name, keep)
+
+
+def _order(path: Path) -> list[tuple[str, str]]:
+    """Read `stages.json`: each stage's name, and what it hands on."""
+    values = [files.expect(value, dict, str(path)) for value in files.read_json(path, list)]
+    return [tuple(files.entry(v, key, str, str(path)) for key in ("name", "keep")) for v in values]
 
 
 def state(
@@ -131,29 +165,21 @@ def write(folder: Path, system: System, fills: dict[str, Callable], facts: dict)
             (unfinished / "preset.toml").write_text(system.preset.dump(), "utf-8")
             for stem, fill in fills.items():
                 fill(unfinished / f"{stem}.safetensors")
-            facts_text = json.dumps(facts, indent=1)
-            (unfinished / "checkpoint.json").write_text(facts_text, "utf-8")
+            facts = {**facts, "files": whole.digests(unfinished)}
+            files.write_json(unfinished / whole.FACTS, facts)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
         hint = "the disk is full: free some space and resume" if full else str(error)
         raise OSError(f"could not save {folder}: {hint}; earlier checkpoints are whole") from error
 
 
-def facts(folder: Path) -> dict:
-    """Read `checkpoint.json`.
+def system_of(folder: Path) -> System:
+    """Read preset and tokenizer of a folder, once all of it is known to be whole.
 
     Raises:
-        ValueError: the folder is not one of ours.
+        ValueError: not a checkpoint, or a file of it is damaged or missing.
     """
-    try:
-        return files.read_json(Path(folder) / "checkpoint.json")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} is not a checkpoint of speechllm: {error}") from None
-
-
-def system_of(folder: Path) -> System:
-    """Read preset and tokenizer of a folder."""
-    facts(folder)
+    whole.verify(folder)
     return System(config.load(Path(folder) / "preset.toml"), load_tokenizer(folder / "tokenizer"))
 
 
@@ -167,7 +193,7 @@ def load(folder) -> tuple[System, SpeechLLM]:
     system = system_of(folder)
     with _Blank():
         model = system.build()
-    fill(model, state(system, model, facts(folder)["trained"]), folder / "model.safetensors")
+    fill(model, state(system, model, whole.facts(folder)["trained"]), folder / "model.safetensors")
     return system, model.eval()
 
 

@@ -1,25 +1,26 @@
 """Training checkpoints: `EXP/STAGE/step-000120/`, whole or absent; the newest one resumes.
 
 Beside the model folder of `models/store.py` stand the objectives' heads and the optimiser's state,
-all as safetensors. `EXP/STAGE/best.json` names the best step. A run killed anywhere, also inside a
-save, leaves the checkpoint before it.
+all as safetensors, the stage's progress (which step is the best, too) and a digest of each file in
+`checkpoint.json`. A run killed anywhere, also inside a save, leaves the checkpoint before it.
 """
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from speechllm import config, files
-from speechllm.models import store
+from speechllm.models import store, whole
+from speechllm.models.system import System
 from speechllm.train import optim
 from speechllm.train.stages import Learner, Stage
 
 
 @dataclass
 class Progress:
-    """Where a stage stands: what a resumed run must know beside tensors."""
+    """Where a stage stands: what a resumed run must know beside tensors.
+
+    `pending`: the validation of this very step is still to be done.
+    """
 
     step: int = 0
     seconds: float = 0.0
@@ -27,45 +28,111 @@ class Progress:
     best: float = float("inf")
     best_step: int = -1
     errors: list = field(default_factory=list)
+    pending: bool = False
+
+    def __post_init__(self):
+        if self.step < 0 or self.best_step < -1 or not 0 <= self.seconds < float("inf"):
+            raise ValueError(f"wanted steps and seconds of 0 and more, got {vars(self)}")
 
 
-def save(folder: Path, system, learner: Learner, optimizer, learning, trained, progress) -> None:
-    """Save a checkpoint at `progress.step`, and drop those that are neither newest nor best."""
-    target = folder / f"step-{progress.step:08d}"
-    if not target.exists():
-        tensors = {
-            "model": store.state(system, learner.model, trained),
-            "objectives": learner.objectives.state_dict(),
-            "optimizer": optim.state(optimizer, learning),
-        }
-        store.save(target, system, tensors, {"trained": trained, "progress": vars(progress)})
-    files.write_json(folder / "best.json", {"step": progress.best_step})
+@dataclass
+class Job:
+    """What a stage's checkpoints hold, and where: all that `save` and `resume` are about.
+
+    Attributes:
+        folder: of the stage's checkpoints.
+        system: the preset made real.
+        learner: model and heads.
+        optimizer: of the stage.
+        learning: what learns, by name.
+        trained: the patterns of each stage up to this one.
+        data: digests of the manifests that this stage reads, by name.
+    """
+
+    folder: Path
+    system: System
+    learner: Learner
+    optimizer: optim.Optimizer
+    learning: dict
+    trained: list
+    data: dict
+
+
+def save(job: Job, progress: Progress) -> Path:
+    """Save a checkpoint at `progress.step`, and drop those that are neither newest nor best.
+
+    Its rename is the one moment that counts: the newest checkpoint says which is the best.
+    """
+    target = job.folder / store.step_name(progress.step, not progress.pending)
+    tensors = {
+        "model": store.state(job.system, job.learner.model, job.trained),
+        "objectives": job.learner.objectives.state_dict(),
+        "optimizer": optim.state(job.optimizer, job.learning),
+    }
+    facts = {"trained": job.trained, "progress": vars(progress), "data": job.data}
+    if target.exists():  # damaged, or we would not have begun before it
+        files.remove_folder(target)
+    store.save(target, job.system, tensors, facts)
+    tidy(job.folder, target, progress)
+    return target
+
+
+def tidy(folder: Path, newest: Path, progress: Progress) -> None:
+    """Remove the checkpoints of a stage that are neither its newest nor its best."""
     for old in store.checkpoints(folder):
-        if old.name not in (target.name, f"step-{progress.best_step:08d}"):
-            shutil.rmtree(old)
+        if old.name not in (newest.name, store.step_name(progress.best_step)):
+            files.remove_folder(old)
 
 
 def load_weights(folder: Path, system, learner: Learner) -> None:
-    """Load model weights, and the heads of the objectives, for the next stage to begin from."""
-    wanted = store.state(system, learner.model, store.facts(folder)["trained"])
-    store.fill(learner.model, wanted, folder / "model.safetensors")
-    heads = load_file(folder / "objectives.safetensors")
-    learner.objectives.load_state_dict(heads, strict=False)
-
-
-def resume(folder: Path, system, learner: Learner, optimizer, learning) -> Progress:
-    """Go on from a stage's newest checkpoint, if there is one; weights, optimiser, progress.
+    """Load model weights, and the heads of the objectives, for the next stage to begin from.
 
     Raises:
-        ValueError: the checkpoint was made by another preset (the differing settings are listed).
+        ValueError: a file is damaged, or holds more, less or other than what is wanted.
     """
-    found = store.checkpoints(folder)
+    wanted = store.state(system, learner.model, whole.facts(folder)["trained"])
+    store.fill(learner.model, wanted, folder / "model.safetensors")
+    heads = learner.objectives
+    store.fill(heads, heads.state_dict(), folder / "objectives.safetensors")
+
+
+def resume(job: Job, other_data: bool = False) -> Progress:
+    """Go on from a stage's newest whole checkpoint, if there is one; weights, optimiser, progress.
+
+    Args:
+        job: what is to be filled.
+        other_data: go on also with other manifests than those it was made with.
+
+    Raises:
+        ValueError: the checkpoint was made by another preset or from other manifests (they are
+            named), a file of it does not fit, or there are checkpoints but none is whole.
+    """
+    found = store.checkpoints(job.folder)
     if not found:
         return Progress()
-    same_preset(found[-1], system.preset, folder.name)
-    load_weights(found[-1], system, learner)
-    optim.restore(optimizer, learning, load_file(found[-1] / "optimizer.safetensors"))
-    return Progress(**store.facts(found[-1])["progress"])
+    newest = whole.newest(found)
+    facts = whole.facts(newest)
+    progress = config.fill(Progress, facts.get("progress"), f"{newest / whole.FACTS}: 'progress'")
+    same_preset(newest, job.system.preset, job.folder.name)
+    if not other_data:
+        same_data(newest, facts.get("data", job.data), job.data)
+    load_weights(newest, job.system, job.learner)
+    optim.load(job.optimizer, job.learning, newest / "optimizer.safetensors", "files" in facts)
+    return progress
+
+
+def same_data(folder: Path, before: dict, now: dict) -> None:
+    """Refuse to go on with other manifests: the batches would be of another order.
+
+    Raises:
+        ValueError: names them.
+    """
+    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+    if changed:
+        raise ValueError(
+            f"{folder} was made with another manifest under --data {', '.join(changed)}; give that "
+            "one, choose another --out, or add --other-data to go on with this one"
+        )
 
 
 def same_preset(folder: Path, preset: config.Preset, stage: str) -> None:

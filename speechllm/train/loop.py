@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from speechllm import config
 from speechllm.data import check as data_check
-from speechllm.models import store
+from speechllm.models import store, whole
 from speechllm.train import checkpoint
 from speechllm.train.log import Log
 from speechllm.train.run import Run
@@ -52,7 +52,7 @@ def train(run: Run, until: str = "") -> Summary:
         job = StageRun(run, stage, number, learner, trained, log)
         job.go()
         summary.add(stage.name, job.progress)
-        kept = store.chosen(run.out / stage.name, stage.keep)
+        kept = store.chosen(run.out / stage.name, stage.keep, strict=True)
         checkpoint.load_weights(kept, run.system, learner)
         log.say(f"stage {stage.name}: done, goes on from {kept.name}")
     log.end()
@@ -63,7 +63,8 @@ def _begin(run: Run, learner: Learner) -> list[list[str]]:
     """Take over the weights of the folder that the run starts from; say what has been trained."""
     if run.start is None:
         return []
-    trained = store.facts(run.start)["trained"]
+    whole.verify(run.start)
+    trained = whole.facts(run.start)["trained"]
     wanted = store.state(run.system, learner.model, trained)
     store.fill(learner.model, wanted, run.start / "model.safetensors")
     return trained

@@ -11,13 +11,18 @@ run without autocast, and a master rounds once a step instead of once a use.)
 
 import contextlib
 import functools
+import logging
 import math
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from speechllm.train.stages import Stage
 
+_log = logging.getLogger(__name__)
 MASTER = "master"  # entry of a checkpoint: the float32 weight
 
 
@@ -156,6 +161,57 @@ def state(optimizer: Optimizer, learning: dict[str, nn.Parameter]) -> dict:
             entries[MASTER] = stepped.detach()
         found |= {f"{name}:{entry}": value for entry, value in entries.items()}
     return found
+
+
+def load(optimizer: Optimizer, learning: dict, file: Path, complete: bool) -> None:
+    """Read a file of `state`, check it, and put it back.
+
+    Args:
+        optimizer, learning: of the stage.
+        file: safetensors.
+        complete: the file is known to be as it was written. Else parameters without any entry are
+            told of: either they never had a gradient, or their entries were lost.
+
+    Raises:
+        ValueError: the file is damaged; an entry is missing, of another shape, or of nothing that
+            learns; names file and entry.
+    """
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
+    _check(optimizer, tensors, str(file))
+    bare = sorted(learning.keys() - {key.rpartition(":")[0] for key in tensors})
+    if bare and not complete:
+        _log.warning(
+            "%s: nothing of %s and %d more, which begin anew; right only if they never had a "
+            "gradient", file, bare[0], len(bare) - 1,
+        )  # fmt: skip
+    restore(optimizer, learning, tensors)
+
+
+def _check(optimizer: Optimizer, tensors: dict[str, torch.Tensor], where: str) -> None:
+    """Refuse what does not fit: torch's fused steps read beyond a tensor that is too small."""
+    entries: dict[str, set] = {}
+    for key, value in tensors.items():
+        name, _, entry = key.rpartition(":")
+        if name not in optimizer.stepped:
+            raise ValueError(f"{where}: {key!r} is of no parameter that learns in this stage")
+        shape = tuple(optimizer.stepped[name].shape) if entry != "step" else ()
+        if tuple(value.shape) != shape or not value.is_floating_point():
+            raise ValueError(f"{where}: {key!r} is {_form(value)}, wanted numbers of shape {shape}")
+        entries.setdefault(name, set()).add(entry)
+    for part in optimizer.parts:
+        own = {id(p) for group in part.param_groups for p in group["params"]}
+        names = [name for name in entries if id(optimizer.stepped[name]) in own]
+        everything = set().union(*(entries[name] for name in names)) - {MASTER}
+        for name in names:
+            if lacking := sorted(everything - entries[name]):
+                raise ValueError(f"{where}: {name}:{lacking[0]} is missing, though others have it")
+
+
+def _form(value: torch.Tensor) -> str:
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What all stages of a training share: the system, the data, the machine."""
 
 import contextlib
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Run:
         on_error: "stop" or "skip" at a file that cannot be read.
         log_every: steps between printed lines.
         start: a model folder whose weights the first stage begins with, or None.
+        other_data: resume also with other manifests than before.
     """
 
     system: System
@@ -40,6 +42,7 @@ class Run:
     on_error: str = "stop"
     log_every: int = 50
     start: Path | None = None
+    other_data: bool = False
 
     @property
     def seed(self) -> int:
@@ -85,6 +88,15 @@ class Run:
                 raise ValueError(f"{manifest.path}: no example has a usable length")
             made[name] = self.examples(stage, manifest, learning, source, number)
         return made
+
+    def digests(self, stage: Stage) -> dict[str, str]:
+        """Return the digest of each manifest that a stage learns from or is validated on."""
+        tables = (mixing.sources(getattr(stage, what), stage.name) for what in ("data", "valid"))
+        return {name: self._digests[name] for table in tables for name in table}
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, str]:
+        return {name: manifest.digest() for name, manifest in self.manifests.items()}
 
     def mixture(self, stage: Stage, parts: dict[str, Examples]) -> mixing.Mixture:
         """Make the order in which a stage's sources take turns."""

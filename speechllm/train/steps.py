@@ -27,16 +27,23 @@ class StageRun:
 
     def __init__(self, run: Run, stage: Stage, number: int, learner: Learner, trained, log: Log):
         self.run, self.stage, self.number = run, stage, number
-        self.learner, self.trained, self.log = learner, trained, log
-        self.folder = run.out / stage.name
+        self.learner, self.log = learner, log
         self.accelerator = run.accelerator
         torch.manual_seed(run.seed + number)
         learning = learner.begin(stage, f"stage {stage.name}", trained)
         learner.to(run.accelerator.device)
         self.optimizer = optim.make(stage, learning)
         self.learning = self.optimizer.stepped
-        parts = (self.folder, run.system, learner, self.optimizer, self.learning)
-        self.progress = checkpoint.resume(*parts)
+        self.job = checkpoint.Job(
+            folder=run.out / stage.name,
+            system=run.system,
+            learner=learner,
+            optimizer=self.optimizer,
+            learning=self.learning,
+            trained=trained,
+            data=run.digests(stage),
+        )
+        self.progress = checkpoint.resume(self.job, run.other_data)
 
     @functools.cached_property
     def parts(self) -> dict:
@@ -186,7 +193,7 @@ class StageRun:
     def validate_and_save(self) -> None:
         """Validate, log, advise, and save a checkpoint."""
         self.average_buffers()
-        run, stage, progress = self.run, self.stage, self.progress
+        stage, progress = self.stage, self.progress
         values = self.validation()
         self.log.step(stage.name, progress.step, values, show=True)
         if "health" in values and (advice := health.Health(**values["health"]).advice()):
@@ -194,8 +201,7 @@ class StageRun:
         if values["valid"]["loss"] < progress.best:
             progress.best, progress.best_step = values["valid"]["loss"], progress.step
         if self.accelerator.is_main_process:
-            parts = (self.learner, self.optimizer, self.learning, self.trained, progress)
-            checkpoint.save(self.folder, run.system, *parts)
+            checkpoint.save(self.job, progress)
         self.accelerator.wait_for_everyone()
 
     def validation(self) -> dict:

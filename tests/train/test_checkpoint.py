@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from speechllm import files
 from speechllm.models import store
 from speechllm.train import loop
 
@@ -13,19 +14,21 @@ def stage_of(folder, steps, best=None):
     for step in steps:
         made = folder / f"step-{step:08d}"
         made.mkdir(parents=True)
-        (made / "checkpoint.json").write_text("{}")
+        progress = {"step": step, "best_step": -1 if best is None else best}
+        files.write_json(made / "checkpoint.json", {"trained": [], "progress": progress})
     (folder / "step-00000099.tmp").mkdir()  # half a save has another name
-    if best is not None:
-        (folder / "best.json").write_text(json.dumps({"step": best}))
     return folder
 
 
-def test_best_and_last(tmp_path):
+def test_best_and_last(tmp_path, caplog):
     folder = stage_of(tmp_path / "a", (3, 6), best=3)
     assert store.chosen(folder, "best").name == "step-00000003"
     assert store.chosen(folder, "last").name == "step-00000006"
     lost = stage_of(tmp_path / "b", (3, 6), best=2)
     assert store.chosen(lost, "best").name == "step-00000006"
+    assert "step-00000002 is not a checkpoint" in caplog.text and "taken instead" in caplog.text
+    with pytest.raises(ValueError, match=r"step-00000002.*; remove .*b to train that stage again"):
+        store.chosen(lost, "best", strict=True)
     with pytest.raises(ValueError, match="no checkpoint yet; train first"):
         store.chosen(tmp_path / "c", "last")
 
