@@ -23,6 +23,7 @@ EPILOGS = {
 examples:
   speechllm data prepare librispeech --corpus LibriSpeech --out data
   speechllm data prepare kaldi --corpus data/train --out data
+  speechllm data prepare folder --corpus recordings --lang en --out data   # a.wav with a.txt
   speechllm data prepare tsv --help""",
     "validate": """A manifest is JSON Lines, a row an utterance, times in seconds:
 
@@ -53,6 +54,13 @@ SHARED = {  # what an option means in each corpus that has it
     "snr_min": "dB",
     "snr_max": "dB",
     "lang": "language code, written into each row",
+    "root": "where relative paths start; if not given, at the file that has them",
+    "audio_column": "column of the sounds, where it is not called as usual",
+    "text_column": "column of the texts",
+    "id_column": "column of the ids",
+    "audio_dir": "folder of the sounds, where it is another one",
+    "text_dir": "folder of the texts, where it is another one",
+    "speakers": "the name of a file's folder is its speaker",
     "source": "language code",
     "target": "language code",
 }

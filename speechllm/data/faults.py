@@ -154,5 +154,11 @@ def _character_faults(row: dict[str, Any]) -> Iterator[Fault]:
         elif isinstance(value, str):
             if SURROGATE.search(value) and key not in ("text", "translation"):
                 yield f"{shown(key)} has half a character, U+D800 to U+DFFF", "remove it"
-            if "\0" in value and key in ("features", *MEDIA):
-                yield f"'{key}' is {shown(value)}, with a NUL", "remove it"
+            if key in ("features", *MEDIA) and not _is_path(value):
+                yield f"'{key}' is {shown(value)}", "no file can be called so"
+
+
+def _is_path(text: str) -> bool:
+    """Whether a file may be called so: without NUL, no name longer than a file system takes."""
+    names = text.encode(errors="surrogatepass").split(b"/")
+    return "\0" not in text and max(map(len, names)) <= 255 and len(text) < 4000

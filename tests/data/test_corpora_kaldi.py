@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import features
 from speechllm.data.corpora import kaldi
 from speechllm.data.manifest import Manifest
 
@@ -97,3 +98,49 @@ def test_faults_name_file_and_line(data, tmp_path, name, line, message):
 def test_no_directory(tmp_path):
     with pytest.raises(ValueError, match="neither wav.scp"):
         kaldi.Config(corpus=str(tmp_path), out=str(tmp_path / "out")).prepare()
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Two speakers on the two channels of one recording: 300 Hz and 1100 Hz."""
+    data = tmp_path / "call"
+    data.mkdir()
+    t = np.arange(32000) / 16000
+    both = np.stack([np.sin(2 * np.pi * hz * t) for hz in (300, 1100)], 1)
+    soundfile.write(data / "call1.wav", 0.5 * both, 16000)
+    (data / "wav.scp").write_text("call1 call1.wav\n")
+    (data / "text").write_text("a yes\nb no\n")
+    return data
+
+
+def test_the_fifth_field_of_segments_is_the_channel(call, tmp_path):
+    for marks in (("0", "1"), ("A", "B")):
+        lines = [f"{id} call1 0.5 2.0 {mark}\n" for id, mark in zip("ab", marks, strict=True)]
+        (call / "segments").write_text("".join(lines))
+        rows = Manifest(kaldi.Config(corpus=str(call), out=str(tmp_path / "o")).prepare()["call"])
+        for row, hz in zip(rows, (300, 1100), strict=True):
+            wave, _ = features.load(
+                row["audio"], 16000, row["start"], row["duration"], channel=row["channel"]
+            )
+            assert np.argmax(np.abs(np.fft.rfft(wave))) * 16000 / len(wave) == hz
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("a call1 0.5 2.0 2", "segments:1: channel 2 \\(from 0\\), but .* has 2"),
+        ("a call1 0.5 2.0 left", "segments:1: a has 'left' behind its end"),
+        ("a call1 0.5 2.0 0 1", "segments:1: a has '0 1' behind its end"),
+        ("a call1 nan 2.0 0", "segments:1: 'start' is nan"),
+    ],
+)
+def test_channels_that_are_none(call, tmp_path, line, says):
+    (call / "segments").write_text(line + "\nb call1 0 -1 1\n")
+    with pytest.raises(ValueError, match=says):
+        kaldi.Config(corpus=str(call), out=str(tmp_path / "o")).prepare()
+
+
+def test_advice_on_sph2pipe_names_the_channel(call, tmp_path):
+    (call / "wav.scp").write_text("call1 sph2pipe -f wav -p -c 2 call1.sph |\n")
+    with pytest.raises(ValueError, match="never run.*own path, and 1 as the fifth field"):
+        kaldi.Config(corpus=str(call), out=str(tmp_path / "o")).prepare()

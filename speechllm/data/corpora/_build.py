@@ -6,6 +6,7 @@ headers of all files, checks each row and writes the manifests, or nothing at al
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ from speechllm.data.faults import faults
 _log = logging.getLogger(__name__)
 # Times are written with two or three decimals, so that an end may lie this far past the file's.
 OVERSHOOT_S = 0.01
+# Ends of lines, tabs and the like inside a text, whatever wrote them, are spaces of one line.
+BREAKS = re.compile("[ \t]*[\t-\r\x1c-\x1f\x85\u2028\u2029]+[ \t]*")
 HEARD = ("audio", "start", "duration", "channel", "text")  # what tells two rows of one id apart
 _SHOWN = 20
 
@@ -47,29 +50,41 @@ class Faults:
         if on_error not in ("stop", "skip"):
             raise ValueError(f"on_error is {on_error!r}; wanted 'stop' or 'skip'")
         self.on_error = on_error
-        self.messages: list[str] = []
+        self._found: list[tuple[str, str]] = []
 
     def add(self, where: str, what: str) -> None:
         """Note a fault, at file and line."""
-        self.messages.append(f"{where}: {what}")
+        self._found.append((where, what))
+
+    @property
+    def messages(self) -> list[str]:
+        """The faults in order of their places."""
+        return [f"{where}: {what}" for where, what in sorted(self._found, key=_place)]
 
     def settle(self, out: Path) -> None:
         """Raise ValueError if any and to be stopped; else list them in `out/skipped.txt`."""
         skipped = out / "skipped.txt"
-        if not self.messages:
+        if not self._found:
             skipped.unlink(missing_ok=True)
             return
-        shown = "\n  ".join(self.messages[:_SHOWN])
-        n_more = len(self.messages) - _SHOWN
+        messages = self.messages
+        shown = "\n  ".join(messages[:_SHOWN])
+        n_more = len(messages) - _SHOWN
         more = f"\n  and {n_more} more" if n_more > 0 else ""
         if self.on_error == "stop":
             raise ValueError(
-                f"{len(self.messages)} faults; mend them, or go on without them (--on-error skip):"
+                f"{len(messages)} faults; mend them, or go on without them (--on-error skip):"
                 f"\n  {shown}{more}"
             )
         with files.writing(skipped) as file:
-            file.writelines(f"{message}\n" for message in self.messages)
-        _log.warning("skipped %d, listed in %s:\n  %s%s", len(self.messages), skipped, shown, more)
+            file.writelines(f"{message}\n" for message in messages)
+        _log.warning("skipped %d, listed in %s:\n  %s%s", len(messages), skipped, shown, more)
+
+
+def _place(fault: tuple[str, str]) -> list[tuple[int, int, str]]:
+    """Sorts line 9 before line 10."""
+    words = re.split(r"(\d+)", fault[0])
+    return [(0, int(word), "") if word.isdecimal() else (1, 0, word) for word in words]
 
 
 def finish(
@@ -148,6 +163,9 @@ def _timed(row: dict[str, Any], lengths: dict[str, Info | str]) -> dict[str, Any
     """The row, checked, with its duration. Raises ValueError with what is wrong with it."""
     measured = row.get("duration") is None
     # The duration that is still to come is no fault: any will do for a moment.
+    for key in row.keys() & {"text", "translation"}:
+        if isinstance(row[key], str):
+            row = row | {key: BREAKS.sub(" ", row[key])}
     if fault := next(faults(row | {"duration": 1.0} if measured else row), None):
         raise ValueError("; ".join(fault))
     if row.get("text") is not None and not row["text"].strip():
@@ -176,6 +194,28 @@ def _inside(row: dict[str, Any], path: str, length: float) -> dict[str, Any]:
     if start + duration > length + OVERSHOOT_S:
         raise ValueError(f"ends at {start + duration:.3f} s, but {path} has {length:.3f} s")
     return dict(row)
+
+
+def manifests_in(path: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    """The files of these endings in a folder by name, or the one file that was given.
+
+    Raises:
+        ValueError: there are none, or two of one name.
+    """
+    there = path.iterdir() if path.is_dir() else [path]
+    lists = sorted(one for one in there if one.is_file() and one.name.endswith(endings))
+    lists = lists if path.is_dir() else [path]
+    if not lists:
+        raise ValueError(f"{path}: no {' or '.join(endings)} in it")
+    longest = sorted(endings, key=len, reverse=True)
+    found = {}
+    for one in lists:
+        name = next((one.name.removesuffix(end) for end in longest if one.name.endswith(end)), "")
+        name = name or one.stem
+        if name in found:
+            raise ValueError(f"{one} and {found[name]} have one name; give the one that is meant")
+        found[name] = one
+    return found
 
 
 def folder_of(corpus: str, what: str) -> Path:

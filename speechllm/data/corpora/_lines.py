@@ -6,11 +6,15 @@ reading goes on in its next line: no row is lost unnamed.
 """
 
 import csv
+import gzip
 import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from speechllm import files
 from speechllm.data.corpora._build import Faults
 
 LONGEST = 100  # lines of one record, more than any quoted value of a corpus has
@@ -131,3 +135,38 @@ def _is_like(record: list[str], row: list[str]) -> bool:
 
 
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".sph", ".webm", ".aac")
+
+
+def json_lines(path: Path, found: Faults) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (place, object) of each line of a JSON Lines file, `.gz` too; what is none is noted.
+
+    Raises:
+        ValueError: the file is cut, or no gzip.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        with opened(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.removeprefix(files.BOM).strip():
+                    continue
+                try:
+                    value = files.expect(files.parse(line), dict, "this line")
+                except ValueError as error:
+                    found.add(f"{path}:{number}", str(error))
+                    continue
+                yield f"{path}:{number}", value
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(
+            f"{path}: no whole gzip file after line {number} ({error}); fetch it again"
+        ) from None
+
+
+def wanted(row: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    """Take a value of a row, `default` where it is absent or null.
+
+    Raises:
+        ValueError: it is of another kind; names the key.
+    """
+    value = row.get(key)
+    return default if value is None else files.expect(value, kind, repr(key))

@@ -3,7 +3,8 @@
 `corpus` is one directory, or a folder of them (data/ with train/, dev/, ...): one manifest each.
 Relative paths in wav.scp start at `root`, by default at the directory itself. Commands in wav.scp
 ("sph2pipe ... |") are refused, since reading data must never run programs; so are archives
-("foo.ark:12"). Start and end of segments are in seconds, an end of -1 is that of the recording.
+("foo.ark:12"). Start and end of segments are in seconds, an end of -1 is that of the recording; a
+fifth field is the channel that is heard, from 0 (or A, B), as of both sides of a telephone call.
 
     speechllm data prepare kaldi --corpus data/train --root . --out data/manifests
 
@@ -11,12 +12,15 @@ https://kaldi-asr.org/doc/data_prep.html
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
 from speechllm.data.corpora._lines import read_lines
+
+CHANNELS = {str(number): number for number in range(1024)} | {"A": 0, "B": 1}
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,17 @@ def _refusal(target: str) -> str | None:
     if not target:
         return "no path; wanted: <recording> <path>"
     if target.endswith("|") or target.startswith("|"):
+        chosen = re.search(r"\bsph2pipe\b.*\s-c\s*([12])\b", target)
+        of_channel = (
+            f", and {int(chosen[1]) - 1} as the fifth field of the recording's lines in segments "
+            f"(<utterance> <recording> 0 -1 {int(chosen[1]) - 1} where it is not cut)"
+            if chosen
+            else ""
+        )
         return (
             f"a command ({target}), and commands in data are never run. FLAC, Ogg, WAV and SPHERE "
-            "are read as they are: write the file's own path. Else run it once, write its output "
-            "to a file (wav-copy scp:wav.scp ..., ffmpeg) and write that path"
+            f"are read as they are: write the file's own path{of_channel}. Else run it once, write "
+            "its output to a file (wav-copy scp:wav.scp ..., ffmpeg) and write that path"
         )
     head, colon, offset = target.rpartition(":")
     if colon and head.endswith(".ark") and offset.isdigit():
@@ -110,13 +121,16 @@ def _refusal(target: str) -> str | None:
 def _segments(
     path: Path, audio: dict[str, tuple[str, str]], found: Faults
 ) -> dict[str, tuple[dict[str, Any], str]]:
-    """Utterance to (audio, start, duration; place). Those of refused recordings are left out."""
+    """Utterance to (its part of a recording, place); those of refused recordings are left out."""
     spans = {}
     for id, (rest, where) in _table(path, found).items():
         fields = rest.split()
         start, end = (_number(value) for value in fields[1:3]) if len(fields) >= 3 else (None, None)
         if start is None or end is None:
-            found.add(where, "wanted: <utterance> <recording> <start> <end>, in seconds")
+            found.add(where, "wanted: <utterance> <recording> <start s> <end s> [<channel>]")
+        elif len(fields) > 4 or (len(fields) == 4 and fields[3] not in CHANNELS):
+            given = " ".join(fields[3:])
+            found.add(where, f"{id} has {given!r} behind its end; wanted a channel from 0, or none")
         elif start < 0 or (end != -1 and end <= start):
             found.add(where, f"{id} goes from {start} to {end} s; wanted 0 <= start < end")
         elif fields[0] not in audio:
@@ -125,6 +139,8 @@ def _segments(
             span = {"audio": audio[fields[0]][0], "start": start}
             if end != -1:
                 span["duration"] = round(end - start, 6)
+            if len(fields) == 4:
+                span["channel"] = CHANNELS[fields[3]]
             spans[id] = (span, where)
     return spans
 

@@ -17,7 +17,6 @@ clips/, wavs/ and audio/, or in `audio_dir`; a name without suffix may be that o
 """
 
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,7 @@ class Config:
             fields = {key: values[column].strip() for key, column in columns.items()}
             try:
                 yield Entry(self._row(fields, folder.absolute(), names), where)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 found.add(where, str(error))
 
     def _columns(self, header: list[str], where: str) -> dict[str, int]:
@@ -117,8 +116,7 @@ class Config:
             times.setdefault("duration", round(times["end"] - times.get("start", 0.0), 6))
         # Measured in all cases: a table's times are checked against the file.
         row = {"id": id, "audio": audio, "start": times.get("start", 0.0)}
-        row |= {"duration": times.get("duration"), "channel": channel}
-        row |= {"text": re.sub(r"\s*\n\s*", " ", fields["text"])}  # a quote may hold line ends
+        row |= {"duration": times.get("duration"), "channel": channel, "text": fields["text"]}
         row |= {"speaker": fields.get("speaker"), "lang": fields.get("lang") or self.lang}
         return {
             key: value for key, value in row.items() if key == "text" or value not in (None, "")
