@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 EPILOG = """Nothing is written there that was not run; what is declared and was not says "not run".
+Experiments of one preset under different seeds have their mean and deviation in a table.
 
-example:
+examples:
+  speechllm report exp/mini0 exp/mini1 exp/mini2 --seeds --out RESULTS.md
   speechllm report exp/mini exp/100h --out RESULTS.md --page exp/report.html \\
       --declared "960h=run.sh --size 960" """
 
@@ -25,6 +27,11 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         metavar="NAME=COMMAND",
         help="a configuration that exists, whether or not anybody ran it",
     )
+    parser.add_argument(
+        "--seeds",
+        action="store_true",
+        help="these are one configuration under several seeds: refuse what is not",
+    )
     parser.set_defaults(run=run)
 
 
@@ -40,5 +47,6 @@ def run(args: argparse.Namespace) -> None:
     for absent in (folder for folder in args.experiments if not folder.is_dir()):
         print(f"speechllm report: {absent}: no such folder, left out", file=sys.stderr)
     found = [folder for folder in args.experiments if folder.is_dir()]
-    text = report.results(found, args.out, args.page, declared=declared, title=args.title)
+    how = {"declared": declared, "title": args.title, "seeds": args.seeds}
+    text = report.results(found, args.out, args.page, **how)
     print(text if args.out is None else f"{args.out}: written")

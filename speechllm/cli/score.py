@@ -15,14 +15,23 @@ examples:
   speechllm score exp/decode_test --metric cer --normaliser none
   speechllm score exp/decode_test --against other/decode_test third/decode_test
   speechllm score exp/decode_test --metric bleu,chrf
+  speechllm score exp/mini0/decode_test exp/mini1/decode_test exp/mini2/decode_test
   speechllm score german.jsonl --lang de --manifest test.jsonl    # of another program
   speechllm score exp/decode_chain --metric wer@transcript:source    # other fields of its lines"""
+
+
+OPTIONS = ("normaliser", "manifest", "missing", "seed", "lang")
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
-    parser.add_argument("decode", type=Path, help="a decode's folder, or its hyp.jsonl")
+    parser.add_argument(
+        "decode",
+        type=Path,
+        nargs="+",
+        help="a decode's folder, or its hyp.jsonl; of several the mean and deviation too",
+    )
     parser.add_argument(
         "--metric",
         help="one of speechllm/score/metrics (wer, cer, accuracy, macro_f1, bleu, chrf, comet, "
@@ -62,19 +71,25 @@ def facts(folder: Path) -> dict:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score."""
-    hyp = _file(args.decode)
-    decoded = facts(hyp.parent)
-    metrics = (args.metric or str(decoded.get("metric", "wer"))).split(",")
-    if args.against and not args.metric:
-        metrics = [name for name in metrics if "@" not in name]  # a part that others may not have
-    options = {key: getattr(args, key) for key in ("normaliser", "manifest", "seed", "lang")}
-    options["missing"] = args.missing
-    for metric in metrics:
-        for other in args.against or ():
-            _compare(hyp, _file(other), metric, args.out, options)
-        if not args.against:
-            _score(hyp, metric, args.out, decoded, options)
+    """Score each decode by each metric."""
+    if len(args.decode) > 1 and (args.out or args.against):
+        raise ValueError(f"--out and --against are for one decode, got {len(args.decode)}")
+    options = {key: getattr(args, key) for key in OPTIONS}
+    results: dict[str, list] = {}
+    for hyp in map(_file, args.decode):
+        decoded = facts(hyp.parent)
+        metrics = (args.metric or str(decoded.get("metric", "wer"))).split(",")
+        if args.against and not args.metric:
+            metrics = [name for name in metrics if "@" not in name]  # others may not have the part
+        for metric in metrics:
+            for other in args.against or ():
+                _compare(hyp, _file(other), metric, args.out, options)
+            if not args.against:
+                result = _score(hyp, metric, args.out, decoded, options)
+                results.setdefault(metric, []).append(result)
+    for several in results.values():
+        if len(several) > 1:
+            print(_spread(several))
 
 
 def _file(place: Path) -> Path:
@@ -95,7 +110,7 @@ def _compare(hyp: Path, other: Path, metric: str, out: Path | None, options: dic
     print(comparison)
 
 
-def _score(hyp: Path, metric: str, out: Path | None, decoded: dict, options: dict) -> None:
+def _score(hyp: Path, metric: str, out: Path | None, decoded: dict, options: dict):
     from speechllm.score.run import score_file
 
     result = score_file(
@@ -108,3 +123,11 @@ def _score(hyp: Path, metric: str, out: Path | None, decoded: dict, options: dic
     _warn(result.warnings)
     print(result.line)
     print(result.rows)
+    return result
+
+
+def _spread(several: list) -> str:
+    """Write mean and deviation of one metric over several decodes, as those of several seeds."""
+    from speechllm.score.spread import Spread
+
+    return f"%{several[0].label} {Spread.of(one.value for one in several)}"

@@ -15,6 +15,7 @@ def results(
     page: str | Path | None = None,
     declared: Mapping[str, str] | None = None,
     title: str = "Results",
+    seeds: bool = False,
 ) -> str:
     """Collect experiments and write RESULTS.md and the page of pictures.
 
@@ -25,6 +26,7 @@ def results(
         declared: configurations that exist, name -> command; those without an experiment of that
             folder name are listed as "not run".
         title: of both.
+        seeds: the experiments are one configuration under several seeds; refuse others.
 
     Returns:
         The Markdown.
@@ -35,6 +37,7 @@ def results(
     from speechllm import files
     from speechllm.report import collect, markdown
     from speechllm.report import page as pages
+    from speechllm.report import seeds as spread
 
     declared = dict(declared or {})
     experiments = [collect.read(folder) for folder in exp_dirs]
@@ -48,6 +51,8 @@ def results(
         for name, command in declared.items()
         if name not in names
     ]
+    if seeds:
+        spread.rows(experiments, strict=True)
     text = markdown.write(experiments, title)
     if out is not None:
         files.write_text(Path(out), text)

@@ -9,10 +9,11 @@
 Nothing is made up for what is missing: an experiment without a score says so.
 """
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from speechllm.report import checked
 
 PAIRED = "*/paired/paired_*.json"
 
@@ -25,6 +26,33 @@ class Score:
     values: dict
     decode: dict
     folder: Path
+
+    @property
+    def label(self) -> str:
+        """Name of the metric as its line has it, "WER" or "chrF2++"."""
+        first = str(self.values["line"]).split(" ", 1)[0]
+        return first.removeprefix("%") if first.startswith("%") else metric_name(self.values)
+
+    @property
+    def rows(self) -> str:
+        """How many rows of the manifest are there: "5 of 7 rows"; "" where nobody knows."""
+        counts = self.values.get("counts") or {}
+        if "rows" not in counts:
+            return ""
+        return f"{counts.get('decoded', '?')} of {counts['rows']} rows of the manifest"
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether rows are left out of the score."""
+        counts = self.values.get("counts") or {}
+        missing = counts.get("missing", 0)  # those are counted, as deletions
+        return "rows" in counts and counts["decoded"] + missing < counts["rows"]
+
+    @property
+    def heard(self) -> str:
+        """What was heard when it was decoded: "real", "shuffled" or "silent" audio."""
+        options = self.decode.get("options")
+        return str(options.get("audio", "real")) if isinstance(options, dict) else "real"
 
 
 @dataclass(frozen=True)
@@ -66,52 +94,27 @@ def read(folder: str | Path) -> Experiment:
         for path in folder.glob(pattern)
     )
     scores = tuple(_score(folder, path) for path in dict.fromkeys(paths))
-    run, log = _json(folder / "run.json"), _log(folder / "log.jsonl")
-    tests = [_json(path) | {"of": path.parent.parent.name} for path in folder.glob(PAIRED)]
+    run = checked.run(folder / "run.json")
+    log = checked.log(folder / "log.jsonl")
+    tests = [checked.paired(path) | {"of": path.parent.parent.name} for path in folder.glob(PAIRED)]
     tests.sort(key=lambda test: (test["metric"], test["of"], test["against"]))
     return Experiment(folder.name, folder, run, scores, log, run.get("command", ""), tuple(tests))
 
 
 def _score(root: Path, path: Path) -> Score:
-    values = _json(path)
-    if "line" not in values:
-        raise ValueError(f"{path}: has no 'line'; write it anew with speechllm score")
+    values = checked.score(path)
     decode: dict = {}
     for folder in (path.parent, path.parent.parent):
         if not decode and folder != root.parent:
-            decode = _json(folder / "decode.json")
+            decode = checked.run(folder / "decode.json")
     name = "/".join(path.parent.relative_to(root).parts) or path.parent.name
     return Score(name, values, decode, path.parent)
 
 
-def _json(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not JSON: {error}; run the step that writes it again") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: wanted an object {{...}}, got {type(values).__name__}")
-    return values
-
-
-def _log(path: Path) -> tuple[dict, ...]:
-    """Read a log; a last line cut short (the run is still writing) is left out."""
-    if not path.is_file():
-        return ()
-    rows = []
-    lines = path.read_text("utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}:{number}: not JSON: {error}; remove the line") from None
-        if isinstance(row, dict):
-            rows.append(row)
-    return tuple(rows)
+def set_name(score: Score) -> str:
+    """Name what was decoded: "test" for EXP/decode_test/score."""
+    parts = [p for p in score.name.split("/") if not p.startswith("score")] or [score.name]
+    return "/".join(parts).removeprefix("decode_") or score.name
 
 
 def metric_name(values: dict) -> str:
@@ -136,7 +139,7 @@ def facts(experiment: Experiment) -> dict[str, str]:
 def decode_facts(score: Score) -> dict[str, str]:
     """Write what is known about a decode."""
     values = score.decode
-    found = {"decoded by": portable(values.get("command", ""))}
+    found = {"decoded": score.rows, "decoded by": portable(values.get("command", ""))}
     if values.get("rtfx"):  # of text alone there is none
         found["RTFx"] = f"{values['rtfx']:g} audio seconds a second"
     if "peak_memory_mb" in values:

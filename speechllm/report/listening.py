@@ -1,10 +1,11 @@
 """How much an answer comes from listening: a score beside that on shuffled and on silent audio.
 
-Where a set was decoded with `--audio shuffled` or `silent` too, the scores stand side by side, all
-together and by kind of question, with what the best constant answer would score.
+Where a set was decoded with `--audio shuffled` or `silent` too, as `decode.json` says and not the
+name of a folder, the scores stand side by side, all together and by kind of question, with what the
+best constant answer would score.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from speechllm.report import collect
 from speechllm.report.collect import Experiment, Score
@@ -13,9 +14,9 @@ HEADS = ("configuration", "set", "metric", "kind", "real", "shuffled", "silent",
 WAYS = ("shuffled", "silent")
 
 
-def rows(experiment: Experiment, set_name: Callable[[Score], str]) -> Iterator[tuple[str, ...]]:
+def rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
     """Yield the rows of one experiment: all questions of a set, then each kind."""
-    for (name, metric), ways in _compared(experiment, set_name):
+    for (name, metric), ways in _compared(experiment):
         cells = [_with_interval(ways[way]) if way in ways else "" for way in ("real", *WAYS)]
         kinds = list(_by_kind(ways["real"]).values())
         constant = kinds[0].get("constant") if len(kinds) == 1 else None
@@ -23,25 +24,20 @@ def rows(experiment: Experiment, set_name: Callable[[Score], str]) -> Iterator[t
         yield from _kinds(experiment.name, name, metric, ways)
 
 
-def beside(experiment: Experiment, set_name: Callable[[Score], str]) -> list[Score]:
+def beside(experiment: Experiment) -> list[Score]:
     """The scores on shuffled and silent audio that stand in a row with the real one's."""
-    compared = [ways for _, ways in _compared(experiment, set_name)]
+    compared = [ways for _, ways in _compared(experiment)]
     return [score for ways in compared for way, score in ways.items() if way != "real"]
 
 
-def _compared(experiment: Experiment, set_name) -> list[tuple[tuple[str, str], dict[str, Score]]]:
+def _compared(experiment: Experiment) -> list[tuple[tuple[str, str], dict[str, Score]]]:
     """((set, metric), scores by way) of what was heard in several ways."""
     found: dict[tuple[str, str], dict[str, Score]] = {}
     for score in experiment.scores:
-        name, way = split(set_name(score))
+        name, way = collect.set_name(score), score.heard
+        name = name if way == "real" else name.removesuffix(f"_{way}")
         found.setdefault((name, collect.metric_name(score.values)), {})[way] = score
     return [(what, ways) for what, ways in found.items() if "real" in ways and len(ways) > 1]
-
-
-def split(name: str) -> tuple[str, str]:
-    """Split the name of a decoded set into set and way: ("test", "silent")."""
-    base, _, way = name.rpartition("_")
-    return (base, way) if base and way in WAYS else (name, "real")
 
 
 def _kinds(name: str, set_name: str, metric: str, ways: dict) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """RESULTS.md: a table of all configurations, then each result line with how it was come by."""
 
-from speechllm.report import collect, listening, tasks
+from speechllm.report import collect, listening, seeds, tasks
 from speechllm.report.collect import Experiment, Score
 
 NOTE = (
@@ -12,7 +12,9 @@ NOTE = (
 def write(experiments: list[Experiment], title: str) -> str:
     """Write the file."""
     rows = [row for experiment in experiments for row in summary(experiment)]
-    parts = [f"# {title}", NOTE, _table(HEADS, rows)]
+    parts = [f"# {_text(title)}", NOTE, _table(HEADS, rows)]
+    if over := seeds.rows(experiments):
+        parts += [f"## {seeds.TITLE}", _table(seeds.HEADS, over)]
     parts += _heard(experiments)
     if followed := [row for e in experiments for row in tasks.following(e)]:
         parts += ["## Does it do what is asked?", _table(tasks.FOLLOWING, followed)]
@@ -26,7 +28,7 @@ def write(experiments: list[Experiment], title: str) -> str:
 
 def _heard(experiments: list[Experiment]) -> list[str]:
     """Scores on real, shuffled and silent audio; of many experiments, kinds of question folded."""
-    rows = [row for e in experiments for row in listening.rows(e, set_name)]
+    rows = [row for e in experiments for row in listening.rows(e)]
     whole = [row for row in rows if row[3] == "all"]
     if len({row[0] for row in whole}) < MANY:
         return ["## Does it listen?", _table(listening.HEADS, rows)] if rows else []
@@ -37,13 +39,13 @@ def _heard(experiments: list[Experiment]) -> list[str]:
 
 def _folded(name: str, text: str) -> str:
     """A section behind a line to click on; its heading, with all else, is inside."""
-    return f"<details><summary>{name}</summary>\n\n{text}\n\n</details>"
+    return f"<details><summary>{_text(name)}</summary>\n\n{text}\n\n</details>"
 
 
 HEADS = ("configuration", "set", "metric", "%", "95 %", "training", "commit")
 MANY = 3  # experiments, from which on each one's details are folded away
 CODE = ("command", "decoded by")
-RIGHT = {"%", "95 %", "training", *listening.HEADS[4:], *tasks.CHANGES[3:]}
+RIGHT = {"%", "95 %", "training", "mean ± deviation", *listening.HEADS[4:], *tasks.CHANGES[3:]}
 
 
 def summary(experiment: Experiment) -> list[tuple[str, ...]]:
@@ -58,7 +60,7 @@ def summary(experiment: Experiment) -> list[tuple[str, ...]]:
             else ""
         )
         return [(experiment.name, experiment.state + how, "", "", "", spent, commit)]
-    beside = listening.beside(experiment, set_name)
+    beside = listening.beside(experiment)
     shown = [score for score in experiment.scores if score not in beside]
     return [(experiment.name, *numbers(score), spent, commit) for score in shown]
 
@@ -68,19 +70,18 @@ def numbers(score: Score) -> tuple[str, str, str, str]:
     value, (low, high) = score.values.get("value"), score.values.get("ci95") or (None, None)
     span = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
     shown = "undefined" if value is None else f"{value:.2f}"
-    return set_name(score), collect.metric_name(score.values), shown, span
-
-
-def set_name(score: Score) -> str:
-    """Name what was decoded: "test" for EXP/decode_test/score."""
-    parts = [p for p in score.name.split("/") if not p.startswith("score")] or [score.name]
-    return "/".join(parts).removeprefix("decode_") or score.name
+    if score.incomplete:
+        shown += f" (INCOMPLETE: {score.rows})"
+    return collect.set_name(score), collect.metric_name(score.values), shown, span
 
 
 def _section(experiment: Experiment) -> str:
-    parts = [f"## {experiment.name}"]
+    parts = [f"## {_text(experiment.name)}"]
     for scores in _decodes(experiment):
-        parts += [f"{set_name(scores[0])}:", "\n".join(f"    {s.values['line']}" for s in scores)]
+        warnings = dict.fromkeys(text for s in scores for text in s.values["warnings"])
+        parts.append(f"{_text(collect.set_name(scores[0]))}:")
+        parts.append("\n".join(f"    {s.values['line']}" for s in scores))
+        parts += [f"**{_text(text)}**" for text in warnings]
         if details := collect.decode_facts(scores[0]):
             parts.append(_sentence(details))
     if not experiment.scores:
@@ -96,13 +97,13 @@ def _decodes(experiment: Experiment) -> list[list[Score]]:
     """The scores of each decode, which one command made."""
     found: dict[str, list[Score]] = {}
     for score in experiment.scores:
-        found.setdefault(set_name(score), []).append(score)
+        found.setdefault(collect.set_name(score), []).append(score)
     return list(found.values())
 
 
 def _sentence(details: dict[str, str]) -> str:
     """What is known of a decode, in one line."""
-    return "; ".join(f"{k} {f'`{v}`' if k in CODE else v}" for k, v in details.items()) + "."
+    return "; ".join(f"{k} {_code(v) if k in CODE else v}" for k, v in details.items()) + "."
 
 
 def _paired(tests: tuple[dict, ...]) -> str:
@@ -119,11 +120,27 @@ def _paired(tests: tuple[dict, ...]) -> str:
 
 
 def _facts(details: dict[str, str]) -> str:
-    rows = [(k, f"`{v}`" if k in CODE else v) for k, v in details.items()]
+    rows = [(k, _code(v) if k in CODE else v) for k, v in details.items()]
     return _table(("", ""), rows)
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     rule = ["---:" if head in RIGHT else "---" for head in heads]
-    cells = [heads, rule, *([text.replace("|", "\\|") for text in row] for row in rows)]
+    cells = [heads, rule, *(map(_plain, row) for row in rows)]
     return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+
+
+def _plain(text: str) -> str:
+    """Keep a cell one cell; what stands in ` ` is no markup anyway."""
+    text = text.replace("|", "\\|").replace("\n", " ")
+    return text if text.startswith("`") else _text(text)
+
+
+def _text(text: str) -> str:
+    """Let a text be no markup."""
+    return text.replace("<", "&lt;")
+
+
+def _code(text: str) -> str:
+    """Write a command; a backtick within would end it."""
+    return f"`{text.replace('`', chr(39))}`"

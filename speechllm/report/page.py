@@ -1,13 +1,12 @@
 """The report as one HTML page: results first, then what happened in training, in pictures."""
 
 from collections.abc import Iterable, Iterator
-from html import escape
 from pathlib import Path
 
-from speechllm.report import collect, listening, markdown, svg, tasks
+from speechllm.report import collect, listening, markdown, seeds, svg, tasks
 from speechllm.report.collect import Experiment, Score
-from speechllm.score import counting
 from speechllm.score.pages import alignments, frame
+from speechllm.score.pages.frame import Html, fill, join
 
 MOST_BARS = 60
 ONE_COLUMN = 12
@@ -16,93 +15,98 @@ METRICS = {"duration_s": "by duration", "words": "by words of the reference",
            "kind": "by kind of question"}  # fmt: skip
 
 
-def write(experiments: list[Experiment], title: str, out: Path | None = None) -> str:
+def write(experiments: list[Experiment], title: str, out: Path | None = None) -> Html:
     """Write the page; links to alignments are relative to the folder of `out`."""
-    body = [f"<h1>{escape(title)}</h1>", _summary(experiments), *_tables(experiments)]
+    body = [fill("<h1>{}</h1>", title), _summary(experiments), *_tables(experiments)]
     body += [_section(e, out) for e in experiments if e.state != "not run"]
-    body.append("<footer>Written by speechllm report from the files of the experiments.</footer>")
+    body.append(
+        Html("<footer>Written by speechllm report from the files of the experiments.</footer>")
+    )
     css = (Path(__file__).parent / "report.css").read_text("utf-8")
-    return frame.document(title, "\n".join(body), css=css)
+    return frame.document(title, join(body, "\n"), css=css)
 
 
-def _summary(experiments: list[Experiment]) -> str:
+def _summary(experiments: list[Experiment]) -> Html:
     right = (3, 4, 5)
-    heads = "".join(_cell("th", k, h, right) for k, h in enumerate(markdown.HEADS))
+    heads = join(_cell("th", k, h, right) for k, h in enumerate(markdown.HEADS))
     rows = []
     for experiment in experiments:
+        style = Html("" if experiment.state == "scored" else ' class="not-run"')
         for row in markdown.summary(experiment):
-            texts = [t.replace("`", "") for t in row]
-            style = ' class="not-run"' if experiment.state != "scored" else ""
-            cells = "".join(_cell("td", k, t, right) for k, t in enumerate(texts))
-            rows.append(f"<tr{style}>{cells}</tr>")
-    return f'<div class="scroll"><table><tr>{heads}</tr>\n{"".join(rows)}</table></div>'
+            cells = [_cell("td", k, t.replace("`", ""), right) for k, t in enumerate(row)]
+            rows.append(fill("<tr{}>{}</tr>", style, join(cells)))
+    return fill('<div class="scroll"><table><tr>{}</tr>\n{}</table></div>', heads, join(rows))
 
 
-def _tables(experiments: list[Experiment]) -> Iterator[str]:
+def _tables(experiments: list[Experiment]) -> Iterator[Html]:
     """Write what sets experiments side by side; nothing of what there is none of."""
-    named = (lambda e: listening.rows(e, markdown.set_name)), tasks.following, tasks.changes
+    named = listening.rows, tasks.following, tasks.changes
     heads = listening.HEADS, tasks.FOLLOWING, tasks.CHANGES
     titles = "Does it listen?", "Does it do what is asked?", "What each stage changed"
+    if rows := seeds.rows(experiments):
+        yield fill("<h2>{}</h2>{}", seeds.TITLE, _table(seeds.HEADS, rows))
     for title, head, rows_of in zip(titles, heads, named, strict=True):
         if rows := [row for experiment in experiments for row in rows_of(experiment)]:
-            yield f"<h2>{title}</h2>{_table(head, rows)}"
+            yield fill("<h2>{}</h2>{}", title, _table(head, rows))
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Html:
     right = tuple(k for k, head in enumerate(heads) if head in markdown.RIGHT)
     lines = [
-        "".join(_cell(tag, k, text, right) for k, text in enumerate(cells))
+        fill("<tr>{}</tr>", join(_cell(tag, k, text, right) for k, text in enumerate(cells)))
         for tag, cells in (("th", heads), *(("td", row) for row in rows))
     ]
-    table = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scroll"><table>{table}</table></div>'
+    return fill('<div class="scroll"><table>{}</table></div>', join(lines, "\n"))
 
 
-def _cell(tag: str, k: int, text: str, right: tuple[int, ...]) -> str:
-    style = ' class="n"' if k in right else ""
-    return f"<{tag}{style}>{escape(text)}</{tag}>"
+def _cell(tag: str, k: int, text: str, right: tuple[int, ...]) -> Html:
+    style = Html(' class="n"' if k in right else "")
+    return fill("<{tag}{style}>{text}</{tag}>", tag=tag, style=style, text=text)
 
 
-def _section(experiment: Experiment, out: Path | None) -> str:
-    parts = [f"<h2>{escape(experiment.name)}</h2>"]
+def _section(experiment: Experiment, out: Path | None) -> Html:
+    parts = [fill("<h2>{}</h2>", experiment.name)]
     parts += [_score(score, out) for score in experiment.scores]
     if facts := collect.facts(experiment):
-        parts += ["<h3>How it was trained</h3>", _facts(facts)]
+        parts += [Html("<h3>How it was trained</h3>"), _facts(facts)]
     if charts := _training(experiment):
-        parts += ["<h3>Training and validation loss</h3>", _charts(charts)]
+        parts += [Html("<h3>Training and validation loss</h3>"), _charts(charts)]
     if charts := _health(experiment):
-        parts += ["<h3>Does the language model listen?</h3>", _charts(charts)]
-    return f"<section>{''.join(parts)}</section>"
+        parts += [Html("<h3>Does the language model listen?</h3>"), _charts(charts)]
+    return fill("<section>{}</section>", join(parts))
 
 
-def _score(score: Score, out: Path | None) -> str:
+def _score(score: Score, out: Path | None) -> Html:
     values = score.values
-    name = counting.named(values["metric"]).label if values.get("metric") else ""
+    name = score.label
     value = float("nan") if values.get("value") is None else values["value"]
     low, high = (float("nan") if v is None else v for v in values.get("ci95", (None, None)))
     counts = values.get("counts", {})
-    note = f"{markdown.set_name(score)}, {counts.get('utterances', '?')} utterances"
+    note = f"{collect.set_name(score)}, {counts.get('utterances', '?')} utterances"
+    said = [values["line"], score.rows, *values.get("warnings", ())]
     parts = [
         frame.headline(value, name, (low, high), note),
-        f"<pre>{escape(values['line'])}</pre>",
+        fill("<pre>{}</pre>", "\n".join(filter(None, said))),
         _faults(counts, score, out),
     ]
     if facts := collect.decode_facts(score):
         parts.append(_facts(facts))
-    parts.append(_charts(_groups(values.get("tables", {}), name)))
-    return "\n".join(parts)
+    parts.append(_charts(_groups(values.get("tables") or {}, name)))
+    return join(parts, "\n")
 
 
-def _faults(counts: dict, score: Score, out: Path | None) -> str:
+def _faults(counts: dict, score: Score, out: Path | None) -> Html:
     """Name the faults that occurred, and link to the alignments where there are any."""
-    found = [f"{text} {counts[k]}" for k, text in alignments.LABELS.items() if counts.get(k)]
-    text = "Utterances with faults: " + ", ".join(found) if found else "No loops, bursts, empties"
-    link = ""
+    present = [f"{text} {counts[k]}" for k, text in alignments.LABELS.items() if counts.get(k)]
+    text = "No loops, bursts, empties"
+    if present:
+        text = "Utterances with faults: " + ", ".join(present)
+    link = Html("")
     page = score.folder / "alignments.html"
     if out is not None and page.exists():
-        href = escape(Path(_relative(page, out.parent)).as_posix())
-        link = f' <a href="{href}">Alignments</a>'
-    return f'<p class="soft">{text}.{link}</p>'
+        href = Path(_relative(page, out.parent)).as_posix()
+        link = fill(' <a href="{}">Alignments</a>', href)
+    return fill('<p class="soft">{}.{}</p>', text, link)
 
 
 def _relative(path: Path, start: Path) -> str:
@@ -111,45 +115,40 @@ def _relative(path: Path, start: Path) -> str:
     return relpath(path.resolve(), start.resolve())
 
 
-def _facts(facts: dict[str, str]) -> str:
-    rows = (f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
-    return f"<dl>{''.join(rows)}</dl>"
+def _facts(facts: dict[str, str]) -> Html:
+    return fill("<dl>{}</dl>", join(fill("<dt>{}</dt><dd>{}</dd>", *f) for f in facts.items()))
 
 
-def _charts(figures: Iterable[tuple[str, str]]) -> str:
-    drawn = (
-        f"<figure><figcaption>{caption}</figcaption>{chart}</figure>"
-        for caption, chart in figures
-        if chart
-    )
-    return f'<div class="charts">{"".join(drawn)}</div>'
+def _charts(figures: Iterable[tuple[Html, Html]]) -> Html:
+    figure = "<figure><figcaption>{}</figcaption>{}</figure>"
+    return fill('<div class="charts">{}</div>', join(fill(figure, *f) for f in figures if f[1]))
 
 
-def _groups(tables: dict, name: str) -> list[tuple[str, str]]:
+def _groups(tables: dict, name: str) -> list[tuple[Html, Html]]:
     """Draw the metric by length and, sorted, by speaker."""
     figures = []
     for table, caption in METRICS.items():
         rows = [r for r in tables.get(table, ()) if r["value"] is not None]
         if rows:
             unit = " [s]" if table == "duration_s" else ""
-            figures.append((f"<b>{name} in %</b> {caption}{unit}", _bars(rows)))
+            figures.append((fill("<b>{} in %</b> {}{}", name, caption, unit), _bars(rows)))
     rows = [r for r in tables.get("speaker", ()) if r["value"] is not None]
     rows.sort(key=lambda r: -r["value"])
     more = f", the {MOST_BARS} highest of {len(rows)}" if len(rows) > MOST_BARS else ""
     rows = rows[:MOST_BARS]
     half = len(rows) if len(rows) <= ONE_COLUMN else (len(rows) + 1) // 2
-    captions = (f"<b>{name} in %</b> by speaker{more}", "&nbsp;")
+    captions = (fill("<b>{} in %</b> by speaker{}", name, more), Html("&nbsp;"))
     for caption, part in zip(captions, (rows[:half], rows[half:]), strict=True):
         if part:
             figures.append((caption, _bars(part, rows[0]["value"])))
     return figures
 
 
-def _bars(rows: list[dict], most: float = 0.0) -> str:
+def _bars(rows: list[dict], most: float = 0.0) -> Html:
     return svg.bars([(r["name"], r["value"], f"of {r['size']:,}") for r in rows], "%", most)
 
 
-def _training(experiment: Experiment) -> list[tuple[str, str]]:
+def _training(experiment: Experiment) -> list[tuple[Html, Html]]:
     """Draw training and validation loss, a chart a stage."""
     figures = []
     for stage, log in experiment.stages().items():
@@ -160,11 +159,11 @@ def _training(experiment: Experiment) -> list[tuple[str, str]]:
             "step",
         )
         steps = max((row.get("step", 0) for row in log), default=0)
-        figures.append((f"<b>{escape(stage)}</b>, {steps:,} steps", chart))
+        figures.append((fill("<b>{}</b>, {} steps", stage, f"{steps:,}"), chart))
     return figures
 
 
-def _health(experiment: Experiment) -> list[tuple[str, str]]:
+def _health(experiment: Experiment) -> list[tuple[Html, Html]]:
     """Draw the loss on real, shuffled and silent audio, and the norms, a chart a stage each."""
     figures = []
     for stage, log in experiment.stages().items():
@@ -177,11 +176,9 @@ def _health(experiment: Experiment) -> list[tuple[str, str]]:
             svg.Line(text, *_curve(log, "health", key), kind, dots=True)
             for kind, (key, text) in enumerate((("soft_norm", "speech"), ("text_norm", "text")))
         ]
-        name = f"<b>{escape(stage)}</b>, "
-        figures.append(
-            (name + "loss on real, shuffled and silent audio", svg.lines(losses, "step"))
-        )
-        figures.append((name + "norm of soft tokens and of text", svg.lines(norms, "step")))
+        captions = "loss on real, shuffled and silent audio", "norm of soft tokens and of text"
+        for caption, curves in zip(captions, (losses, norms), strict=True):
+            figures.append((fill("<b>{}</b>, {}", stage, caption), svg.lines(curves, "step")))
     return [figure for figure in figures if figure[1]]
 
 

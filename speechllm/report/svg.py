@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from speechllm.score.pages.frame import Html
+
 LEFT, RIGHT, TOP, BOTTOM = 46, 74, 12, 34
 MOST_POINTS = 300
 
@@ -54,11 +56,11 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS):
     )
 
 
-def lines(curves: Sequence[Line], x_label: str, width: int = 440, height: int = 230) -> str:
+def lines(curves: Sequence[Line], x_label: str, width: int = 440, height: int = 230) -> Html:
     """Draw curves over a common x >= 0, the y axis from zero."""
     curves = [c for c in curves if len(c.x)]
     if not curves:
-        return ""
+        return Html("")
     x_most = max(max(c.x) for c in curves)
     x_ticks = [v for v in ticks(0, x_most) if v <= x_most]
     y_ticks = ticks(min(0.0, min(min(c.y) for c in curves)), max(max(c.y) for c in curves))
@@ -141,9 +143,9 @@ def _names(ends: list[tuple[float, Line, float]], bottom: float) -> list[str]:
     return parts
 
 
-def _svg(parts: list[str], width: int, height: int, what: str) -> str:
+def _svg(parts: list[str], width: int, height: int, what: str) -> Html:
     body = "\n".join(parts)
-    return (
+    return Html(
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{escape(what)}">\n{body}\n</svg>'
     )

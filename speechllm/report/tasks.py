@@ -52,10 +52,15 @@ def changes(experiment: Experiment) -> Iterator[tuple[str, ...]]:
         valid = [line for line in log if isinstance(line.get("valid"), dict)]
         if not valid or valid[0].get("step"):
             continue
-        for name, first in valid[0]["valid"].items():
-            if isinstance(first, dict) and "language_modelling" in first:
-                values = (
-                    line["valid"][name]["language_modelling"] for line in (valid[0], valid[-1])
-                )
+        for name in valid[0]["valid"]:
+            values = [_loss(line, name) for line in (valid[0], valid[-1])]
+            if None not in values:
                 shown = [f"{math.exp(min(value, 700.0)):.3f}" for value in values]
                 yield experiment.name, stage, name, *shown
+
+
+def _loss(line: dict, name: str) -> float | None:
+    """Loss of language modelling of one validation manifest, None where a line has none."""
+    losses = line["valid"].get(name)
+    value = losses.get("language_modelling") if isinstance(losses, dict) else None
+    return value if isinstance(value, int | float) else None

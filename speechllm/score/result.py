@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from speechllm.score import tables
-from speechllm.score.formats.hypotheses import Utterance
+from speechllm.score.formats.lines import Utterance
 
 
 @dataclass(frozen=True, slots=True)

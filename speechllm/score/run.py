@@ -62,7 +62,7 @@ def score_file(
     normalisers = choice.choose(normaliser or asked.normaliser, read.utterances)
     fitted, scored = score_utterances(read.utterances, asked, normalisers)
     sources = {"hyp": Path(hyp_path).name, "hyp_sha256": files.digest(hyp_path)}
-    if read.manifest is not None:
+    if read.manifest is not None and read.manifest.is_file():
         sources |= {"manifest": read.manifest.name}
         sources |= {"manifest_sha256": files.digest(read.manifest)}
     counts = _counts(scored, fitted) | read.counts()

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from speechllm import report
-from speechllm.report import collect, listening, svg
+from speechllm.report import collect, svg
 from speechllm.score import run
 
 FACTS = {
@@ -114,7 +114,7 @@ def test_broken_files_are_named(tmp_path):
         report.results([tmp_path])
     (tmp_path / "run.json").unlink()
     (tmp_path / "log.jsonl").write_text('{"stage": "a", "step": 1, "loss": 1}\n{"sta\n{}\n')
-    with pytest.raises(ValueError, match="log.jsonl:2: not JSON"):
+    with pytest.raises(ValueError, match="log.jsonl:2: not JSON.*remove the line"):
         report.results([tmp_path])
     (tmp_path / "log.jsonl").write_text('{"stage": "a", "step": 1, "loss": NaN}\n{"sta')
     assert "Trained, not scored" in report.results([tmp_path], page=tmp_path / "p.html")
@@ -139,6 +139,12 @@ def test_paths_and_durations():
     assert [collect.duration(s) for s in (52.4, 432, 11100)] == ["52 s", "7 min 12 s", "3 h 05 min"]
 
 
+def heard(folder, way):
+    """Write what decode says of the audio; `way` as in the folder's name."""
+    options = {"audio": way.strip("_") or "real"}
+    (folder / "decode.json").write_text(json.dumps({"options": options}))
+
+
 def test_scores_on_real_shuffled_and_silent_audio_stand_side_by_side(tmp_path):
     """By kind of question too, with what the best constant answer scores."""
     folder = tmp_path / "fold1"
@@ -153,6 +159,7 @@ def test_scores_on_real_shuffled_and_silent_audio_stand_side_by_side(tmp_path):
         hyp = folder / f"decode_test{way}" / "hyp.jsonl"
         hyp.write_text("".join(json.dumps(row) + "\n" for row in rows))
         run.score_file(hyp, "accuracy", "basic", hyp.parent / "score_accuracy")
+        heard(hyp.parent, way)
     text = report.results([folder], page=tmp_path / "p.html")
     head = "| configuration | set | metric | kind | real | shuffled | silent | constant answer |"
     assert head in text
@@ -175,6 +182,7 @@ def test_many_experiments_are_folded_and_no_score_is_lost(tmp_path):
             hyp.write_text("".join(json.dumps(row) + "\n" for row in rows))
             for metric in ("accuracy", "macro_f1"):
                 run.score_file(hyp, metric, "basic", hyp.parent / f"score_{metric}")
+            heard(hyp.parent, way)
     text = report.results([tmp_path / name for name in names])
     assert text.count("<details>") == text.count("</details>") == 4
     shown = re.sub("<details>.*?</details>", "", text, flags=re.S)
@@ -187,9 +195,18 @@ def test_many_experiments_are_folded_and_no_score_is_lost(tmp_path):
 
 
 def test_a_set_heard_in_one_way_alone_is_not_compared(experiment):
-    assert listening.split("test_silent") == ("test", "silent")
-    assert listening.split("questions_test") == ("questions_test", "real")
+    """Nor is a manifest that happens to be called "silent": decode.json says what was heard."""
     assert "Does it listen?" not in report.results([experiment])
+    silent = experiment / "decode_test_silent"
+    silent.mkdir()
+    (silent / "hyp.jsonl").write_text((experiment / "decode_test/hyp.jsonl").read_text())
+    run.score_file(silent / "hyp.jsonl", "wer", "none", silent / "score")
+    (silent / "decode.json").write_text('{"options": {"audio": "real"}}')
+    text = report.results([experiment])
+    assert "Does it listen?" not in text and "| mini | test_silent | WER |" in text
+    (silent / "decode.json").write_text('{"options": {"audio": "silent"}}')
+    text = report.results([experiment])
+    assert "Does it listen?" in text and "| mini | test_silent |" not in text
 
 
 def test_instructions_and_perplexities_stand_in_the_order_of_the_stages(experiment, tmp_path):

@@ -59,6 +59,10 @@ def test_what_the_manifest_says_when_it_is_given_or_gone(decoded, tmp_path, caps
     (tmp_path / "test.jsonl").unlink()
     assert not main(["score", str(decoded)])
     assert "5 utterances; no manifest says how many there must be" in capsys.readouterr().out
+    record = json.loads((decoded / "decode.json").read_text())
+    (decoded / "decode.json").write_text(json.dumps(record | {"n_rows": 7}))
+    assert not main(["score", str(decoded)])
+    assert "|rows=5/7\n5 of 7 rows of test.jsonl" in capsys.readouterr().out
 
 
 def test_hypotheses_that_the_manifest_does_not_have_are_named(decoded):

@@ -1,4 +1,4 @@
-"""Reading `hyp.jsonl`, what the decoder wrote, one JSON object a line, and checking each line.
+"""Reading `hyp.jsonl`, what the decoder wrote, and holding it against its manifest.
 
     {"id": "a-1", "hyp": "...", "ref": "...", "lang": "en", "speaker": "a", "duration": 3.2, ...}
 
@@ -7,45 +7,16 @@ utterance. A manifest (JSON Lines with "id" and "text") says which utterances th
 which order, and supplies what the hypotheses lack: references, languages, speakers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechllm import files
+from speechllm.score.formats import lines
+from speechllm.score.formats.lines import Utterance
 
 SHOWN = 10  # so many ids are named in a message
-HOLDS = 'a line of hypotheses holds {"id": ..., "hyp": ..., "ref": ...}'
 MISSING = ("error", "delete", "leave")
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """One decoded utterance as it was written; `missing` if the decoder never wrote it.
-
-    refs: all references; `ref` is the first of them, None where there is none.
-    """
-
-    id: str
-    refs: tuple[str, ...]
-    hyp: str
-    speaker: str = ""
-    task: str = ""
-    stop: str = ""
-    duration: float | None = None
-    missing: bool = False
-    source: str = ""
-    kind: str = ""
-    choices: tuple[str, ...] = ()
-    lang: str = ""
-
-    @property
-    def ref(self) -> str | None:
-        """The reference, the first of several."""
-        return self.refs[0] if self.refs else None
-
-    def spoken(self, lang: str) -> "Utterance":
-        """Return it with this language, where it does not say its own."""
-        return self if self.lang or not lang else replace(self, lang=lang)
 
 
 @dataclass(frozen=True)
@@ -120,23 +91,26 @@ def read(
     """
     if missing not in MISSING:
         raise ValueError(f"missing wants {', '.join(MISSING)}; got {missing!r}")
-    there = _unique(path, lambda row, where: _utterance(row, where, *fields))
-    named = manifest or decoded_manifest(path)
-    result = Hypotheses(list(there.values()))
-    if named is not None:
-        rows = _unique(named, lambda row, where: _reference(row, where, keys))
+    there = _unique(path, lambda row, where: lines.utterance(row, where, *fields))
+    recorded, n_rows = recorded_manifest(path)
+    named = Path(manifest) if manifest is not None else recorded
+    result = Hypotheses(list(there.values()), n_rows, named)
+    if named is not None and (manifest is not None or named.is_file()):
+        rows = _unique(named, lambda row, where: lines.reference(row, where, keys))
         if manifest is not None:
             _refuse(path, there, named, rows, missing)
-        result = _join(there, Path(named), rows, fill=missing == "delete")
+        result = _join(there, named, rows, fill=missing == "delete")
     _refuse_lost(path, result.utterances, fields[1])
     return replace(result, utterances=[one.spoken(lang) for one in result.utterances])
 
 
-def decoded_manifest(path: str | Path) -> Path | None:
-    """Return the manifest that was decoded into `path`, if `decode.json` beside it tells."""
-    facts = Path(path).parent / "decode.json"
-    name = files.read_json(facts).get("manifest") if facts.is_file() else None
-    return Path(name) if isinstance(name, str) and Path(name).is_file() else None
+def recorded_manifest(path: str | Path) -> tuple[Path | None, int | None]:
+    """Return the manifest that `decode.json` beside `path` names, and its number of rows."""
+    record = Path(path).parent / "decode.json"
+    facts = files.read_json(record) if record.is_file() else {}
+    name, n_rows = facts.get("manifest"), facts.get("n_rows")
+    known = isinstance(n_rows, int) and isinstance(name, str)
+    return (Path(name) if isinstance(name, str) else None), (n_rows if known else None)
 
 
 def _refuse(path, there: dict, manifest: Path, rows: dict, missing: str) -> None:
@@ -190,7 +164,7 @@ def _unique(path: str | Path, make: Callable[[dict, str], Utterance]) -> dict[st
     there: dict[str, Utterance] = {}
     first: dict[str, int] = {}
     twice = []
-    for number, row in _lines(path):
+    for number, row in lines.rows(path):
         one = make(row, f"{path}:{number}")
         if one.id in there:
             twice.append(f"{one.id} (lines {first[one.id]} and {number})")
@@ -201,96 +175,6 @@ def _unique(path: str | Path, make: Callable[[dict, str], Utterance]) -> dict[st
             f"{path}: duplicate ids: {some(twice)}; each utterance may be there once, remove one"
         )
     return there
-
-
-def _lines(path: str | Path) -> Iterator[tuple[int, dict]]:
-    try:
-        yield from files.json_lines(path)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        hint = "was it cut off? resume the decoding; otherwise remove the line or decode again"
-        raise ValueError(f"{error}; {hint}") from None
-
-
-def _utterance(row: dict, where: str, hyp: str, ref: str) -> Utterance:
-    texts = {key: _text(row, key, where) for key in ("task", "stop", "source", "kind", "lang")}
-    return Utterance(
-        id=_id(row, where),
-        refs=_texts(row, ref, where),
-        hyp=_needed(row, hyp, where),
-        speaker=_speaker(row, where),
-        duration=_duration(row, where),
-        choices=_texts(row, "choices", where),
-        **texts,
-    )
-
-
-def _reference(row: dict, where: str, keys: tuple[str, ...]) -> Utterance:
-    key = next((key for key in keys if row.get(key) is not None), keys[-1])
-    return Utterance(
-        id=_id(row, where),
-        refs=_texts(row, key, where),
-        hyp="",
-        speaker=_speaker(row, where),
-        duration=_duration(row, where),
-        lang=_text(row, "lang", where),
-        missing=True,
-    )
-
-
-def _duration(row: dict, where: str) -> float | None:
-    if row.get("duration") is None:
-        return None
-    return files.expect(row["duration"], float, f"{where}: 'duration' wants seconds", 0, 1e9)
-
-
-def _texts(row: dict, key: str, where: str) -> tuple[str, ...]:
-    """Return one text or several; none where there is none."""
-    value = row.get(key)
-    if not isinstance(value, list):
-        return () if value is None else (_needed(row, key, where),)
-    if not value or not all(isinstance(text, str) for text in value):
-        raise ValueError(f"{where}: {key!r} wants a text or a list of texts, got {value!r:.60}")
-    return tuple(_sound(text, key, where) for text in value)
-
-
-def _id(row: dict, where: str) -> str:
-    return _figures(row, "id") or _needed(row, "id", where)
-
-
-def _speaker(row: dict, where: str) -> str:
-    return _figures(row, "speaker") or _text(row, "speaker", where)
-
-
-def _figures(row: dict, key: str) -> str:
-    """Return a name that is a number as its figures, "" where it is none."""
-    value = row.get(key)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
-
-
-def _text(row: dict, key: str, where: str) -> str:
-    """Return an optional text, "" where it is absent or null."""
-    return "" if row.get(key) is None else _needed(row, key, where)
-
-
-def _needed(row: dict, key: str, where: str) -> str:
-    if key not in row:
-        has = ", ".join(row) or "nothing"
-        raise ValueError(f"{where}: has no {key!r}; it has {has:.100}; {HOLDS}")
-    value = row[key]
-    if not isinstance(value, str):
-        raise ValueError(f"{where}: {key!r} wants text, got {value!r:.60}; {HOLDS}")
-    return _sound(value, key, where)
-
-
-def _sound(text: str, key: str, where: str) -> str:
-    """Refuse half of a pair of surrogates, which JSON can hold and no file can."""
-    try:
-        text.isascii() or text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{where}: {key!r} has half a character (a lone surrogate)") from None
-    return text
 
 
 def some(names: list[str]) -> str:

@@ -10,7 +10,7 @@ fast without any paging.
 from collections import Counter
 from html import escape
 
-from speechllm.score.pages.frame import asset, document, headline
+from speechllm.score.pages.frame import Html, asset, document, fill, headline, join
 
 LABELS = {
     "wrong": "with errors",
@@ -22,14 +22,14 @@ LABELS = {
     "missing": "missing",
     "outside": "not among the choices",
 }
-_LEGEND = (
+_LEGEND = Html(
     '<p class="legend">Running text: what was recognised; small above it: what was said. '
     '<ruby class="s">substituted<rt>reference</rt></ruby> '
     "<del>deleted</del> <ins>inserted</ins></p>"
 )
 
 
-def page(result, aligned: list, metric) -> str:
+def page(result, aligned: list, metric) -> Html:
     """Write the page of a result; `aligned` holds (ref tokens, hyp tokens, steps) an utterance."""
     articles = [
         _article(k, scored, *parts, metric)
@@ -40,58 +40,67 @@ def page(result, aligned: list, metric) -> str:
     body = [
         "<h1>Alignments</h1>",
         headline(result.value, metric.label, result.interval, f"{len(articles)} utterances"),
-        f"<pre>{escape(result.line)}</pre>",
+        fill("<pre>{}</pre>", "\n".join([result.line, result.rows, *result.warnings])),
         _tools(kinds, len(articles)),
         _LEGEND,
-        '<main id="alignments">',
+        Html('<main id="alignments">'),
         *(text for _, _, text in articles),
-        "</main>",
+        Html("</main>"),
     ]
     title = f"{metric.label} {result.value:.2f} % - alignments"
-    return document(title, "\n".join(body), asset("page.js"))
+    return document(title, join(body, "\n"), asset("page.js"))
 
 
-def _tools(kinds: Counter, total: int) -> str:
-    chips = "".join(
-        f'<button class="chip" value="{kind}" aria-pressed="false">{label} {kinds[kind]}</button>'
-        for kind, label in LABELS.items()
-        if kinds[kind]
-    )
-    orders = {"errors": "most errors", "rate": "highest rate", "long": "longest", "file": "as read"}
-    options = "".join(
-        f'<option value="{key}">{text} first</option>' for key, text in orders.items()
-    )
-    options = options.replace("as read first", "in the order of the file")
-    return (
+def _tools(kinds: Counter, total: int) -> Html:
+    chip = '<button class="chip" value="{}" aria-pressed="false">{} {}</button>'
+    chips = [fill(chip, kind, label, kinds[kind]) for kind, label in LABELS.items() if kinds[kind]]
+    orders = {
+        "errors": "most errors first",
+        "rate": "highest rate first",
+        "long": "longest first",
+        "file": "in the order of the file",
+    }
+    options = [fill('<option value="{}">{}</option>', *one) for one in orders.items()]
+    return fill(
         '<div class="tools"><input id="search" type="search" placeholder="id, speaker or words" '
-        f'aria-label="filter"><select id="order" aria-label="order">{options}</select>{chips}'
-        f'<span id="shown" class="soft">{total} of {total}</span></div>'
+        'aria-label="filter"><select id="order" aria-label="order">{options}</select>{chips}'
+        '<span id="shown" class="soft">{total} of {total}</span></div>',
+        options=join(options),
+        chips=join(chips),
+        total=total,
     )
 
 
-def _article(k: int, scored, ref, hyp, steps, metric) -> tuple[tuple, tuple, str]:
+def _article(k: int, scored, ref, hyp, steps, metric) -> tuple[tuple, tuple, Html]:
     """Lay out one utterance; return (sort key, flags, HTML)."""
     errors = sum(kind != "=" for kind, _, _ in steps)
     rate = errors / max(1, len(ref))
     flags = (("wrong",) if errors else ()) + scored.faults
     one = scored.utterance
-    facts = [f"<b>{escape(one.id)}</b>"]
-    facts.append("" if one.id.startswith(one.speaker) else escape(one.speaker))
+    facts = ["" if one.id.startswith(one.speaker) else one.speaker]
     facts.append(f"{errors} / {len(ref)}" + (f" = {100 * rate:.0f} %" if ref else ""))
     facts.append(f"{one.duration:.1f} s" if one.duration is not None else "")
-    facts += [f'<span class="mark">{LABELS[fault]}</span>' for fault in scored.faults]
-    head = "".join(f if f.startswith("<") else f"<span>{f}</span>" for f in facts if f)
-    html = (
-        f'<article data-k="{k}" data-e="{errors}" data-r="{rate:.4f}" data-n="{len(ref)}" '
-        f'data-f="{" ".join(flags)}"><header>{head}</header>'
-        f'<p class="a" dir="auto">{_words(ref, hyp, steps, metric)}</p></article>'
+    head = [fill("<b>{}</b>", one.id), *(fill("<span>{}</span>", f) for f in facts if f)]
+    head += [fill('<span class="mark">{}</span>', LABELS[fault]) for fault in scored.faults]
+    html = fill(
+        '<article data-k="{}" data-e="{}" data-r="{}" data-n="{}" data-f="{}"><header>{}</header>'
+        '<p class="a" dir="auto">{}</p></article>',
+        k,
+        errors,
+        f"{rate:.4f}",
+        len(ref),
+        " ".join(flags),
+        join(head),
+        _words(ref, hyp, steps, metric),
     )
     return (-errors, -rate, k), flags, html
 
 
-def _words(ref, hyp, steps, metric) -> str:
+def _words(ref, hyp, steps, metric) -> Html:
+    """Lay out the words; they are many, so `_word` escapes them itself."""
     gap = "" if metric.unit == "character" else " "
-    return gap.join(_word(step, ref, hyp) for step in steps) or '<span class="soft">(empty)</span>'
+    words = gap.join(_word(step, ref, hyp) for step in steps)
+    return Html(words or '<span class="soft">(empty)</span>')
 
 
 def _word(step, ref, hyp) -> str:
