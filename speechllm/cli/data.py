@@ -1,4 +1,4 @@
-"""`speechllm data`: prepare corpora, validate and show manifests, train a tokenizer."""
+"""`speechllm data`: prepare corpora; validate, split, join and show manifests; a tokenizer."""
 
 import argparse
 import ast
@@ -34,6 +34,18 @@ Relative paths start at the manifest's folder. Exit status 1 where something is 
 examples:
   speechllm data validate data/train.jsonl           # every row
   speechllm data validate data/train.jsonl --deep    # and every sound""",
+    "split": """A SIZE is a share of the examples (0.05, 5%, 1/20), a number of them (100), or
+rest, what the others leave. With --by examples of one value stay together: a number is then one of
+such groups, of speakers say, and a share is met as nearly as they allow. The same seed draws the
+same parts.
+
+examples:
+  speechllm data split data/all.jsonl --parts dev=100 test=5% train=rest --out data
+  speechllm data split data/all.jsonl --parts test=4 train=rest --by speaker --out data
+  speechllm data split data/all.jsonl --parts few=1/20 --out data""",
+    "join": """examples:
+  speechllm data join data/train-clean-100.jsonl data/train-clean-360.jsonl --out data/train.jsonl
+  speechllm data join fold1/test.jsonl fold2/test.jsonl --prefix --out all.jsonl""",
     "show": """examples:
   speechllm data show a-1 --manifest data/dev.jsonl --preset mini --tokenizer data/bpe
   speechllm data show a-1 --manifest data/dev.jsonl --preset exp/mini --plot a-1.png""",
@@ -81,6 +93,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     sub.add_argument("manifest", type=Path, help="JSON Lines")
     sub.add_argument("--deep", action="store_true", help="decode every file")
     sub.set_defaults(run=_validate)
+    _add_parts(verb)
     sub = verb("show", "show an example token by token, with its spectrogram")
     sub.add_argument("id", help="the example's id")
     sub.add_argument("--manifest", type=Path, required=True, help="where it stands")
@@ -99,6 +112,24 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     )
     sub.add_argument("--out", type=Path, required=True, help="its folder")
     sub.set_defaults(run=_tokenizer)
+
+
+def _add_parts(verb) -> None:
+    """Describe `split` and `join`."""
+    sub = verb("split", "cut a manifest into disjoint parts")
+    sub.add_argument("manifest", type=Path, help="JSON Lines")
+    sub.add_argument("--parts", nargs="+", required=True, metavar="NAME=SIZE", help="see below")
+    sub.add_argument("--by", default="", help="key whose examples stay together, as speaker")
+    sub.add_argument("--seed", type=int, default=0, help="of what is drawn by chance")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the parts")
+    sub.set_defaults(run=_split)
+    sub = verb("join", "make one manifest of several")
+    sub.add_argument("manifest", type=Path, nargs="+", help="JSON Lines")
+    sub.add_argument(
+        "--prefix", action="store_true", help="put the manifest's name before each id, as dev-17"
+    )
+    sub.add_argument("--out", type=Path, required=True, help="the new manifest")
+    sub.set_defaults(run=_join)
 
 
 def _add_prepare(parser: argparse.ArgumentParser, argv: list[str]) -> None:
@@ -168,6 +199,22 @@ def _validate(args: argparse.Namespace) -> int:
         print(problem)
     print(summary(args.manifest))
     return 1 if problems else 0
+
+
+def _split(args: argparse.Namespace) -> None:
+    from speechllm.data.partition import split
+
+    parts = dict(word.partition("=")[::2] for word in args.parts)
+    if len(parts) < len(args.parts):
+        raise ValueError(f"--parts {' '.join(args.parts)}: two parts of one name")
+    for name, (path, n) in split(args.manifest, parts, args.out, args.by, args.seed).items():
+        print(f"{name}: {path} ({n} examples)")
+
+
+def _join(args: argparse.Namespace) -> None:
+    from speechllm.data.partition import join
+
+    print(f"{args.out}: {join(args.manifest, args.out, args.prefix)} examples")
 
 
 def _tokenizer(args: argparse.Namespace) -> None:

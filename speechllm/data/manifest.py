@@ -94,10 +94,7 @@ class Manifest(Sequence[dict[str, Any]]):
 
     def find(self, id: str) -> int:
         """Position of an id. Raises ValueError that names the near ones."""
-        hashes = self._index.hashes[:]
-        if self._chosen is not None:
-            hashes = hashes[self._lines(None)]
-        for position in np.flatnonzero(hashes == np.uint64(hash_of(id))):
+        for position in np.flatnonzero(self._hashes() == np.uint64(hash_of(id))):
             if self[position]["id"] == id:
                 return int(position)
         # A hundred thousand names are enough for a hint, and are read in half a second.
@@ -105,6 +102,18 @@ class Manifest(Sequence[dict[str, Any]]):
         near = difflib.get_close_matches(id, names, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"its {len(self)} ids are others"
         raise ValueError(f"{self.path} has no example with the id {id!r}; {hint}")
+
+    def shared(self, other: "Manifest") -> Iterator[str]:
+        """Yield the ids that stand in another manifest too; the hashes are compared first."""
+        ours, theirs = (one._hashes() for one in (self, other))
+        there = {row["id"] for row in map(other.__getitem__, np.flatnonzero(np.isin(theirs, ours)))}
+        for position in np.flatnonzero(np.isin(ours, theirs)):
+            if (id := self[position]["id"]) in there:
+                yield id
+
+    def _hashes(self) -> np.ndarray:
+        hashes = self._index.hashes[:]
+        return hashes if self._chosen is None else hashes[self._lines(None)]
 
     def digest(self) -> str:
         """Say which file this is, to stand beside a result."""

@@ -35,8 +35,8 @@ if begin 0 "look for the corpus"; then [ -d "$corpus/audio" ] || die "no audio/ 
 if begin 1 "manifests"; then
   speechllm data prepare esc10 --corpus "$corpus" --out "$data" --folds $folds --seed "$seed" $also
   for k in $folds; do
-    cat $(printf "$data/fold$k/%s.jsonl " $sounds) > "$data/fold$k/learn$as.jsonl"
-    cat $(printf "$data/fold$k/%s.jsonl " $questions) > "$data/fold$k/learn_questions$as.jsonl"
+    speechllm data join $(printf "$data/fold$k/%s.jsonl " $sounds) --out "$data/fold$k/learn$as.jsonl"
+    speechllm data join $(printf "$data/fold$k/%s.jsonl " $questions) --out "$data/fold$k/learn_questions$as.jsonl"
   done
 fi
 if begin 2 "tokenizer"; then speechllm data tokenizer "$data/text.jsonl" --vocab-size 300 --out "$data/tokenizer"; fi

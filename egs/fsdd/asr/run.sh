@@ -32,8 +32,8 @@ fi
 if begin 1 "manifests"; then
   speechllm data prepare fsdd --corpus "$corpus" --out "$data" --n-dev 3 --seed "$seed"
   for s in $splits; do
-    cat "$data/$s/train.jsonl" "$data/$s/strings_train.jsonl" > "$data/$s/both.jsonl"
-    cat "$data/$s/dev.jsonl" "$data/$s/strings_dev.jsonl" > "$data/$s/dev_both.jsonl"
+    speechllm data join "$data/$s/"{,strings_}train.jsonl --out "$data/$s/both.jsonl"
+    speechllm data join "$data/$s/"{,strings_}dev.jsonl --out "$data/$s/dev_both.jsonl"
   done
 fi
 if begin 2 "tokenizer"; then

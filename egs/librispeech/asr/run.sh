@@ -44,7 +44,8 @@ if begin 0 "corpus" && [ "$download" = yes ]; then
 fi
 if begin 1 "manifests"; then
   speechllm data prepare librispeech --corpus "$corpus" --out "$data" --splits $train $test
-  for s in $train; do cat "$data/$s.jsonl"; done | awk -v d="$data" '{ print > (d (NR % 20 ? "/train" : "/valid") ".jsonl") }'
+  speechllm data join $(printf "$data/%s.jsonl " $train) --out "$data/all.jsonl"
+  speechllm data split "$data/all.jsonl" --parts valid=1/20 train=rest --out "$data"
 fi
 if begin 2 "tokenizer" && [ "$tokenizer" = "$data/tokenizer" ]; then
   speechllm data tokenizer "$data/train.jsonl" --vocab-size 200 --out "$tokenizer"
