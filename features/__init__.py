@@ -18,6 +18,7 @@ from features import _torchaudio
 _HOME = {
     "load": "audio",
     "info": "audio",
+    "blocks": "audio",
     "resample": "resampling",
     "get": "extractor",
     "Extractor": "extractor",

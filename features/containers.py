@@ -15,9 +15,14 @@ FORMATS = set("WAV WAVEX RF64 W64 FLAC OGG MP3 AIFF AU CAF NIST VOC IRCAM HTK".s
 # Hz; outside, the header is damaged: 1 Hz to 16 kHz would make 16000 samples of each
 RATES = (2000, 768_000)
 RAW = {".raw", ".pcm"}
-FOREIGN = set(".aac .m4a .mp4 .m4v .mov .webm .mkv .wma .amr .3gp .ac3 .avi".split())
-OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the longest page
-STREAMED = 0x7FFFFFFF - 4096  # a header that says so much was written before anybody knew
+FOREIGN = set(
+    ".aac .m4a .m4b .mp4 .m4v .mov .webm .mka .mkv .wma .asf .amr .3gp .ac3 .avi .wv .tta .ape "
+    ".spx .ts .flv .gsm".split()
+)
+CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"OggS", b"caff", b".snd", b"NIST_1A",
+              b"Creative Voice", b"wvpk", b"TTA1", b"MAC ", b"FLV", b".SoX", b"XoS.")  # fmt: skip
+# sizes that stand in a header when it was written before anybody knew: sox, ffmpeg, others
+STREAMED = ((0x7F000000, 0x7F000100), (0x7FFFE000, 0x80000100), (0xFFFFE000, 1 << 64))
 SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d+)\s*$", re.MULTILINE)
 
 
@@ -30,6 +35,12 @@ def advice(path, name: str) -> str:
     if suffix in FOREIGN or _is_foreign(head):
         return f"convert: ffmpeg -i '{name}' -vn '{wav}'"
     return "it is damaged or no sound file: fetch it again, or remove it from the list"
+
+
+def is_for_ffmpeg(path, name: str) -> bool:
+    """Whether ffmpeg may know what libsndfile does not: another container, or another codec."""
+    head = _head(path)
+    return Path(name).suffix.lower() in FOREIGN or _is_foreign(head) or head.startswith(CONTAINERS)
 
 
 def refuse_strange(name: str, file) -> None:
@@ -51,8 +62,6 @@ def missing(path, file) -> str:
 
     Reads the head or the tail of `path` where libsndfile's log does not tell.
     """
-    if file.format == "OGG":
-        return _ogg_end(_tail(path, OGG_PAGE))
     if file.format == "NIST":
         return _sphere_samples(_head(path, 1024), file)
     return _logged(file.extra_info)
@@ -64,44 +73,40 @@ def _logged(log: str) -> str:
         words = re.fullmatch(r"\s*(\w[\w ]*?)\s*: (\d+) \(should be (\d+)\)", line)
         if words and words[1] in ("data", "SSND", "Data Size", "riff", "Riff size"):
             promised, there = int(words[2]), int(words[3])
-            if there < promised < STREAMED:
+            if there < promised and not _streamed(promised):
                 return f"its header promises {promised} bytes of samples, {there} are there"
         if "Seems to be a truncated file" in line:
             return "it ends before its header says"
     return ""
 
 
-def _ogg_end(tail: bytes) -> str:
-    """Whether the last whole page is the end of the stream."""
-    at = len(tail)
-    while (at := tail.rfind(b"OggS\0", 0, at)) >= 0:
-        sizes = tail[at + 27 : at + 27 + tail[at + 26]] if at + 27 <= len(tail) else b""
-        end = at + 27 + len(sizes) + sum(sizes)
-        if sizes and len(sizes) == tail[at + 26] and end <= len(tail):
-            return "" if tail[at + 5] & 4 else "its last page is not the end of the stream"
-    return "no page of the stream is whole at its end"
+def _streamed(size: int) -> bool:
+    return any(first <= size < end for first, end in STREAMED)
 
 
 def _sphere_samples(head: bytes, file) -> str:
     said = {key.decode(): int(value) for key, value in SPHERE_FIELD.findall(head)}
     promised = said.get("sample_count", 0)
-    if file.frames < promised < STREAMED:
+    if file.frames < promised and not _streamed(promised):
         return f"its header promises {promised} samples, {file.frames} are there"
     return ""
 
 
 def _is_foreign(head: bytes) -> bool:
     """MP4, Matroska, ADTS, ASF or AMR by the first bytes, whatever the name says."""
-    starts = (b"\x1a\x45\xdf\xa3", b"\xff\xf1", b"\xff\xf9", b"\x30\x26\xb2\x75", b"#!AMR")
+    starts = (
+        b"\x1a\x45\xdf\xa3",
+        b"\xff\xf1",
+        b"\xff\xf9",
+        b"\x30\x26\xb2\x75",
+        b"#!AMR",
+        b"\x0b\x77",
+    )
     return head[4:8] == b"ftyp" or head.startswith(starts)
 
 
 def _head(path, size: int = 1024) -> bytes:
     return _bytes(path, lambda length: (0, size))
-
-
-def _tail(path, size: int) -> bytes:
-    return _bytes(path, lambda length: (max(0, length - size), size))
 
 
 def _bytes(path, where) -> bytes:

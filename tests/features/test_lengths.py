@@ -1,0 +1,264 @@
+"""The true length of a file, also where its header does not say it; joined files; parts of all."""
+
+import io
+import shutil
+import struct
+import subprocess
+
+import numpy as np
+import pytest
+import soundfile
+
+import features
+from features.formats import flac, mpeg
+
+FFMPEG = shutil.which("ffmpeg")
+NOISE = 0.1 * np.random.default_rng(0).standard_normal(480_000).astype(np.float32)
+
+
+def encoded(seconds, rate=16000, kind="MP3", subtype=None, channels=1, **how) -> bytes:
+    """A file of noise, `seconds` long."""
+    n = round(seconds * rate)
+    wave = np.tile(NOISE, 4)[: n * channels].reshape(n, channels)
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, format=kind, subtype=subtype, **how)
+    return file.getvalue()
+
+
+def without_xing(data: bytes) -> bytes:
+    """An MP3 as it leaves a pipe: without its first frame, which nobody could go back to."""
+    first = mpeg.frame(int.from_bytes(data[:4], "big"))
+    assert data[first.side : first.side + 4] in (b"Xing", b"Info")
+    return data[first.size :]
+
+
+def agrees(data: bytes, n: int, rate: int, tmp_path):
+    """`info`, `load`, its parts and `blocks` speak of the same `n` samples; returns them."""
+    path = tmp_path / "sound"
+    path.write_bytes(data)
+    for source in (path, io.BytesIO(data)):
+        assert features.info(source).n_samples == n
+    wave, found = features.load(path, None)
+    assert (len(wave), found) == (n, rate)
+    for start in (0, n // 3, n - rate // 2):
+        part, _ = features.load(path, None, start / rate, 0.25)
+        assert np.abs(part - wave[start : start + rate // 4]).max() < 1e-3
+    with features.blocks(path, None) as (pieces, _):
+        assert (np.concatenate(list(pieces)) == wave).all()
+    return wave
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (22050, 1), (44100, 2), (8000, 1)])
+def test_mp3_from_a_pipe(tmp_path, rate, channels, mode):
+    data = encoded(17.5, rate, channels=channels, bitrate_mode=mode, compression_level=0.6)
+    whole, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    spf = mpeg.frame(int.from_bytes(data[:4], "big")).samples
+    n = sum(run[2] for run in mpeg._walked(data, 0).runs) - 1
+    wave = agrees(without_xing(data), n * spf, rate, tmp_path)
+    start = 1105  # what the Xing frame has decoders leave out: the encoder's delay and their own
+    assert np.abs(wave[start : start + len(whole)] - whole.mean(axis=1)).max() < 1e-5
+
+
+def test_joined_mp3(tmp_path):
+    a, b = encoded(2.0), encoded(3.0)
+    n_b = sum(run[2] for run in mpeg._walked(b, 0).runs)  # its Xing frame, too, as ffmpeg has it
+    wave = agrees(a + b, 32000 + 576 * n_b, 16000, tmp_path)
+    assert np.abs(wave[:32000] - features.load(io.BytesIO(a))[0]).max() < 1e-6
+    tagged = b"ID3\4\0\0\0\0\1\0" + b"\0" * 128
+    piped = without_xing(a) + tagged + without_xing(b) + b"TAG" + b" " * 125
+    agrees(piped, 576 * (n_b - 1 + sum(run[2] for run in mpeg._walked(a, 0).runs) - 1), 16000,
+           tmp_path)  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("xing", [True, False])
+def test_cut_mp3(tmp_path, keep, xing):
+    data = encoded(5.0) if xing else without_xing(encoded(5.0))
+    path = tmp_path / "cut.mp3"
+    path.write_bytes(data[: int(len(data) * keep)])
+    for function in (features.info, features.load):
+        with pytest.raises(ValueError, match="cut.mp3: damaged or cut off"):
+            function(path)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_chained_ogg(tmp_path, subtype):
+    parts = [encoded(s, kind="OGG", subtype=subtype) for s in (2.0, 3.0, 2.0)]
+    wave = agrees(b"".join(parts), 112_000, 16000, tmp_path)
+    alone = [features.load(io.BytesIO(part))[0] for part in parts]
+    assert (wave == np.concatenate(alone)).all()
+    cut = parts[0][: parts[0].rfind(b"OggS")] + parts[1]
+    with pytest.raises(ValueError, match="not the end of the stream"):
+        features.info(io.BytesIO(cut))
+    other = parts[0] + encoded(1.0, 24000, kind="OGG", subtype=subtype)
+    with pytest.raises(ValueError, match="other rates or channels"):
+        features.load(io.BytesIO(other))
+
+
+def test_lost_pages_of_ogg():
+    data = encoded(20.0, kind="OGG", subtype="VORBIS")
+    pages = [i for i in range(len(data)) if data[i : i + 5] == b"OggS\0"]
+    with pytest.raises(ValueError, match="2 pages are missing"):
+        features.load(io.BytesIO(data[: pages[4]] + data[pages[6] :]))
+
+
+@pytest.mark.parametrize("total", [0, 12345, 160_000, (1 << 36) - 1])
+def test_flac_of_another_length_than_it_says(tmp_path, total):
+    data = encoded(5.0, kind="FLAC")
+    wave = agrees(flac.with_total(data, total), 80_000, 16000, tmp_path)
+    assert (wave == soundfile.read(io.BytesIO(data), dtype="float32")[0]).all()
+
+
+def test_joined_and_cut_flac(tmp_path):
+    a, b = encoded(2.0, kind="FLAC"), encoded(3.0, kind="FLAC")
+    agrees(a + b, 80_000, 16000, tmp_path)
+    agrees(a + a, 64_000, 16000, tmp_path)
+    agrees(flac.with_total(a, 0) + b + b"TAG" + b" " * 125, 80_000, 16000, tmp_path)
+    for total in (0, 48_000):
+        with pytest.raises(ValueError, match="damaged or cut off"):
+            features.info(io.BytesIO(flac.with_total(b, total)[:-500]))
+
+
+def pages(packets, serial=7):
+    """An Ogg stream with a packet a page; granules are the samples so far."""
+    out, number = b"", 0
+    for packet, granule in packets:
+        lacing = b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255])
+        flags = 2 * (number == 0) + 4 * (number == len(packets) - 1)
+        out += b"OggS\0" + struct.pack("<BqIII", flags, granule, serial, number, 0)
+        out += bytes([len(lacing)]) + lacing + packet
+        number += 1
+    return out
+
+
+def flac_in_ogg(seconds) -> bytes:
+    """FLAC packets in Ogg pages."""
+    data = flac.with_total(encoded(seconds, kind="FLAC"), 0)
+    at, blocks = 4, []
+    while not blocks or not blocks[-1][0] & 128:
+        size = 4 + int.from_bytes(data[at + 1 : at + 4], "big")
+        blocks.append(data[at : at + size])
+        at += size
+    starts = [i for i in range(at, len(data) - 6)
+              if data[i : i + 2] == b"\xff\xf8" and flac._frame_end(data[i : i + 16], INFO)] + [
+              len(data)]  # fmt: skip
+    head = b"\x7fFLAC\1\0" + struct.pack(">H", len(blocks) - 1) + b"fLaC" + blocks[0]
+    packets = [(head, 0), *((block, 0) for block in blocks[1:])]
+    for first, end in zip(starts, starts[1:], strict=False):
+        granule = min(flac._frame_end(data[first : first + 16], INFO), round(seconds * 16000))
+        packets.append((data[first:end], granule))
+    return pages(packets)
+
+
+INFO = flac._Stream(4096, 0, 0)
+
+
+def test_flac_in_ogg_and_chained(tmp_path):
+    a, b = flac_in_ogg(2.0), flac_in_ogg(3.0)
+    wave = agrees(a + b, 80_000, 16000, tmp_path)
+    assert np.abs(wave[:32000] - NOISE[:32000]).max() < 1e-4
+    assert np.abs(wave[32000:] - NOISE[:48000]).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64"])
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000])
+def test_wav_from_a_pipe(tmp_path, kind, size):
+    data = bytearray(encoded(5.0, kind=kind, subtype="PCM_16"))
+    at = data.find(b"data")
+    if kind == "RF64":
+        data[20:44] = bytes(24)
+        size = 0xFFFFFFFF
+    data[4:8] = data[at + 4 : at + 8] = size.to_bytes(4, "little")
+    agrees(bytes(data), 80_000, 16000, tmp_path)
+
+
+def test_an_empty_wav_is_empty():
+    data = encoded(0.0, kind="WAV", subtype="PCM_16")
+    for tail in (b"", b"LIST\4\0\0\0INFO"):
+        with pytest.raises(ValueError, match="holds no samples"):
+            features.load(io.BytesIO(data + tail))
+
+
+@pytest.mark.parametrize("size", [0, 0x7F000008, 0xFFFFFFFF])
+def test_aiff_from_a_pipe(tmp_path, size):
+    data = bytearray(encoded(5.0, kind="AIFF", subtype="PCM_16"))
+    at = data.find(b"SSND")
+    data[at + 4 : at + 8] = size.to_bytes(4, "big")
+    agrees(bytes(data), 80_000, 16000, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "subtype", "n"), [
+    ("WAV", "GSM610", 80_000), ("W64", "GSM610", 80_000), ("AIFF", "GSM610", 80_000),
+    ("WAV", "G721_32", 80_040), ("AU", "G723_24", 80_040), ("AU", "G723_40", 80_040),
+    ("WAV", "NMS_ADPCM_16", 80_000), ("WAV", "NMS_ADPCM_32", 80_000),
+    ("WAV", "IMA_ADPCM", 80_343), ("CAF", "ALAC_16", 80_000), ("VOC", "PCM_16", 80_000),
+])  # fmt: skip
+def test_parts_of_what_cannot_seek(tmp_path, kind, subtype, n):
+    agrees(encoded(5.0, kind=kind, subtype=subtype), n, 16000, tmp_path)
+
+
+def test_mp3_in_wav(tmp_path):
+    mp3 = without_xing(encoded(5.0, bitrate_mode="VARIABLE"))
+    fmt = struct.pack("<HHIIHHHHIHHH", 0x55, 1, 16000, 8000, 1, 0, 12, 1, 2, 576, 1, 1393)
+    chunks = b"fmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(mp3))
+    data = b"RIFF" + struct.pack("<I", 4 + len(chunks) + len(mp3)) + b"WAVE" + chunks + mp3
+    n = sum(run[2] for run in mpeg._walked(mp3, 0).runs)
+    agrees(data, 576 * n, 16000, tmp_path)
+
+
+def test_longer_than_wanted(tmp_path):
+    path = tmp_path / "long.flac"
+    path.write_bytes(encoded(5.0, kind="FLAC")[:300])  # cannot be decoded: the header is enough
+    with pytest.raises(ValueError, match=r"long.flac: lasts 5.000 s, wanted at most 4 s"):
+        features.load(path, max_duration_s=4)
+    path.write_bytes(encoded(5.0, kind="FLAC"))
+    assert len(features.load(path, max_duration_s=5)[0]) == 80_000
+    assert len(features.load(path, start_s=2, duration_s=1, max_duration_s=1)[0]) == 16_000
+
+
+@pytest.mark.parametrize(("rate", "target"), [(16000, 8000), (8000, 16000), (44100, 16000)])
+def test_blocks_are_resampled_as_the_whole_is(tmp_path, rate, target, monkeypatch):
+    monkeypatch.setattr("features.sound.BLOCK", 10_007)
+    path = tmp_path / "a.wav"
+    path.write_bytes(encoded(3.0, rate, kind="WAV", subtype="FLOAT", channels=2))
+    wave, _ = features.load(path, target, mono=False)
+    with features.blocks(path, target, mono=False) as (pieces, found):
+        pieces = list(pieces)
+    assert found == target and len(pieces) > 5
+    assert np.abs(np.concatenate(pieces, axis=1) - wave).max() < 1e-6
+
+
+FOREIGN = ["m4a", "mp4", "aac", "webm", "mka", "wma", "wv", "tta", "ac3"]
+
+
+@pytest.mark.skipif(not FFMPEG, reason="needs the ffmpeg command")
+@pytest.mark.parametrize("suffix", FOREIGN)
+def test_what_ffmpeg_reads(tmp_path, suffix):
+    source, path = tmp_path / "a.wav", tmp_path / f"--i 'x'.{suffix}"
+    source.write_bytes(encoded(3.0, kind="WAV", subtype="PCM_16"))
+    subprocess.run([FFMPEG, "-v", "error", "-i", source, f"file:{path}"], check=True)
+    n, rate = features.info(path).n_samples, features.info(path).sampling_rate
+    assert 2.95 <= n / rate < 3.2  # WMA loses the last block
+    wave = agrees(path.read_bytes(), n, rate, tmp_path)
+    assert len(features.load(path, 16000)[0]) == round(n * 16000 / rate)
+    assert 0.08 < wave.std() < 0.12
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.7)])
+    with pytest.raises(ValueError, match="damaged or cut off"):
+        features.info(path)
+
+
+@pytest.mark.skipif(not FFMPEG, reason="needs the ffmpeg command")
+def test_ffmpeg_follows_no_list_of_other_files(tmp_path):
+    (tmp_path / "secret.wav").write_bytes(encoded(1.0, kind="WAV", subtype="PCM_16"))
+    lists = {
+        "list.m4a": b"ffconcat version 1.0\nfile secret.wav\n",
+        "play.aac": b"#EXTM3U\n#EXTINF:1,\nsecret.wav\n#EXT-X-ENDLIST\n",
+        "sub.webm": f"file:{tmp_path}/secret.wav".encode(),
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_bytes(text)
+        with pytest.raises(ValueError, match=name):
+            features.load(tmp_path / name)
+    with pytest.raises(ValueError, match="no such file"):
+        features.load(f"concat:{tmp_path}/secret.wav|{tmp_path}/secret.wav.m4a")
