@@ -10,6 +10,7 @@ EPILOG = """examples:
   speechllm presets                       # all, one line each
   speechllm presets show slam_asr_wavlm   # nouns with shapes, parameters, memory
   speechllm presets show my.toml --rows 8 --set llm.lora.r=16
+  speechllm presets show IMPORTED --set llm.lora.r=8   # whatever speechllm train takes
   speechllm presets show mini --file      # its TOML"""
 ROW = "{:<18} {:<17} {:<16} {:<15} {:<24} {:>8}  {}"
 COLUMNS = "preset|encoder|adapter|fusion|LLM|tokens/s|learns, millions by stage".split("|")
@@ -23,7 +24,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument(
         "what", nargs="?", choices=("list", "show"), default="list", help="all, or one (list)"
     )
-    parser.add_argument("name", nargs="?", help="show: a preset's name or a TOML file")
+    parser.add_argument("name", nargs="?", help="show: a preset, a TOML file or a model folder")
     parser.add_argument("--file", action="store_true", help="show the file itself")
     parser.add_argument("--rows", type=int, default=4, help="utterances in a batch, for memory")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each, in seconds")
@@ -54,7 +55,9 @@ def run(args: argparse.Namespace) -> None:
     elif not args.name:
         raise ValueError(f"show wants a name; known: {', '.join(config.presets())}")
     elif args.file:
-        print(Path(config.load(args.name).source).read_text("utf-8"), end="")
+        from speechllm.train import start
+
+        print(Path(start.read(args.name)[0].source).read_text("utf-8"), end="")
     else:
         show(args)
 
@@ -82,8 +85,9 @@ def learning(learner) -> int:
 def show(args: argparse.Namespace) -> None:
     """Draw one preset: shapes, parameters, stages, memory."""
     from speechllm.models import anatomy, tiny
+    from speechllm.train import start
 
-    preset = config.load(args.name, args.set)
+    preset, _ = start.read(args.name, args.set)
     system, model = anatomy.outline(preset, args.vocab_size)
     print(f"{preset.name}, {args.seconds:g} s of audio\n")
     for row in anatomy.drawing(preset, system, model, args.seconds):

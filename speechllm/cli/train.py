@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from speechllm.cli.options import add_reading, device, model_folder
+from speechllm.cli.options import add_reading, device
 
 EPILOG = """A second call with the same --out goes on from the last checkpoint, to the bit; one is
 made at each validation (a stage's valid_every; each tenth of its steps if not given).
@@ -17,7 +17,9 @@ examples:
   speechllm train mini --tokenizer data/bpe --data train=data/train.jsonl \\
       --data valid=data/dev.jsonl --data text=data/text.jsonl --out exp/mini
   speechllm train slam_asr_wavlm --data ... --set stage.adapter.steps=2000 --out exp/slam
-  speechllm train IMPORTED --data ... --out exp/tuned    # goes on from a model folder's weights"""
+  speechllm train IMPORTED --data ... --out exp/tuned    # goes on from a model folder's weights
+  speechllm train IMPORTED --set llm.lora.r=8 --data ... --out exp/lora   # LoRA in place of the LLM
+  speechllm train IMPORTED --set encoder.lora.targets='["*.1?.*_proj"]' --data ... --out exp/both"""
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
@@ -102,15 +104,14 @@ def run(args: argparse.Namespace) -> int:
     import accelerate
     import torch
 
-    from speechllm import config, files, provenance
+    from speechllm import files, provenance
     from speechllm.data.manifest import Manifest
-    from speechllm.models import store
     from speechllm.models.system import System
     from speechllm.train import loop
+    from speechllm.train import start as begin
     from speechllm.train.run import Run
 
-    start = store.find(folder) if (folder := model_folder(args.preset)) else None
-    preset = config.load(start / "preset.toml" if start else args.preset, args.set)
+    preset, start = begin.read(args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")
     bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -11,6 +11,8 @@ from functools import cached_property
 from torch import nn
 
 from speechllm import config, media
+from speechllm.models.inject import inject
+from speechllm.models.lora import Lora, read
 
 NOUNS = ("frontend", "encoder", "adapter")
 
@@ -43,12 +45,20 @@ class Branch:
     @cached_property
     def encoder(self):
         """The encoder's Config."""
-        return config.part("models.encoders", self.tables.get("encoder", {}), self._at("encoder"))
+        return config.part("models.encoders", self._without_lora("encoder"), self._at("encoder"))
 
     @cached_property
     def adapter(self):
         """The adapter's Config."""
-        return config.part("models.adapters", self.tables.get("adapter", {}), self._at("adapter"))
+        return config.part("models.adapters", self._without_lora("adapter"), self._at("adapter"))
+
+    def _without_lora(self, noun: str) -> dict:
+        """Give a part's own settings: LoRA stands beside it, whichever part it is."""
+        return {k: v for k, v in self.tables.get(noun, {}).items() if k != "lora"}
+
+    def loras(self, noun: str) -> dict[str, Lora]:
+        """Give the LoRAs of the encoder or the adapter by name."""
+        return read(self.tables.get(noun, {}).get("lora", {}), self._at(f"{noun}.lora"))
 
     def count(self, n: int) -> int:
         """Most soft tokens of `n` frames (or samples, for a raw waveform)."""
@@ -74,7 +84,11 @@ class Branch:
     def build(self, embedding: nn.Embedding) -> "Parts":
         """Build encoder and adapter, towards an LLM's embeddings (V, H)."""
         encoder = self._say(self.encoder.build, self.front.dim)
-        return Parts(encoder, self.adapter.build(self.encoder.dim, embedding), self.encoder.dim)
+        adapter = self.adapter.build(self.encoder.dim, embedding)
+        for noun, module in (("encoder", encoder), ("adapter", adapter)):
+            if loras := self.loras(noun):
+                inject(module, loras, self._at(f"{noun}.lora"))
+        return Parts(encoder, adapter, self.encoder.dim)
 
     def _say(self, function, *arguments):
         """Call a function of the encoder; an error says which preset, and which front end it has.

@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 from speechllm import config, files
-from speechllm.models import hub, peft_files, store
+from speechllm.models import filling, hub, peft_files, store
 from speechllm.models.families._unread import unread
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.shards import Shards, stream
@@ -103,7 +103,7 @@ def reopen(folder: Path) -> System:
     """
     system = store.system_of(folder)
     file = Path(folder) / "model.safetensors"
-    store.compare(empty(system)[0], store.shapes(file), file)
+    filling.compare(empty(system)[0], filling.shapes(file), file)
     return system
 
 

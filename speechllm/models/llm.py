@@ -15,7 +15,8 @@ from torch import nn
 
 from speechllm.models.held import contexts
 from speechllm.models.hub import load_weights, one_line, read_config, read_fields
-from speechllm.models.lora import Lora, inject, read
+from speechllm.models.inject import inject
+from speechllm.models.lora import Lora, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZE = {  # what bitsandbytes is asked for

@@ -1,6 +1,6 @@
-"""LoRA inside an LLM: one or several, each for all text or only where its media stand.
+"""LoRA inside a part of the model: one or several, in an LLM perhaps only where its media stand.
 
-Low-rank updates (arXiv 2106.09685) are injected in place by peft, so that the LLM stays a plain
+Low-rank updates (arXiv 2106.09685) are put in place (`inject.py`), so that an LLM stays a plain
 transformers model whose parameters `*lora_*` are added. The name of a LoRA stands in theirs:
 `q_proj.lora_A.speech.weight`; it is "default" where a preset gives none.
 
@@ -11,7 +11,6 @@ a batch or in a row. Papers: Granite speech, arXiv 2505.08699; Phi-4-multimodal,
 
 import contextlib
 import dataclasses
-import warnings
 
 import torch
 from torch import nn
@@ -27,25 +26,31 @@ DEFAULT = "default"  # peft's own name
 class Lora:
     """Low-rank updates: rank r, scale alpha / r, dropout on their input, names of the layers.
 
-    targets: last parts of module names ("q_proj") or longer ends of them ("self_attn.q_proj");
-    ("all-linear",) is every Linear but the output layer.
-    media: kinds of media with which it takes part ("audio"); none: always.
+    targets: last parts of module names ("q_proj"), longer ends of them ("self_attn.q_proj") or
+    patterns of whole ones ("*layers.1?.*_proj"); "all-linear" is every Linear but the output layer.
+    None given: what projects queries and values by one of its usual names, else every Linear.
+    media: kinds of media with which it takes part ("audio"), in the LLM alone; none: always.
     """
 
     r: int = 8
     alpha: float = 32.0
     dropout: float = 0.0
-    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    targets: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
 
     def __post_init__(self):
-        """Refuse media that do not exist."""
+        """Refuse a rank that is none, and media that do not exist."""
+        if self.r < 1 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                "wanted r of 1 or more and dropout from 0 to below 1, got "
+                f"r {self.r}, dropout {self.dropout:g}"
+            )
         for kind in self.media:
             if kind not in MEDIA:
                 raise ValueError(f"media: {suggest(kind, MEDIA)}; got {kind!r}")
 
 
-def read(table: dict) -> dict[str, Lora]:
+def read(table: dict, where: str = "lora") -> dict[str, Lora]:
     """Read a table of one LoRA, or of several, each a table of its own, by name.
 
     Raises:
@@ -55,9 +60,18 @@ def read(table: dict) -> dict[str, Lora]:
     named = table if several else {DEFAULT: table} if table else {}
     for name in named:
         if not name.isidentifier():
-            raise ValueError(f"lora: a name wants to be one word of letters, got {name!r}")
-    where = {name: f"lora.{name}" if several else "lora" for name in named}
-    return {name: fill(Lora, one, where[name]) for name, one in named.items()}
+            raise ValueError(f"{where}: a name wants to be one word of letters, got {name!r}")
+    places = {name: f"{where}.{name}" if several else where for name in named}
+    return {name: fill(Lora, one, places[name]) for name, one in named.items()}
+
+
+def owner(name: str) -> tuple[str, str] | None:
+    """Say which LoRA a parameter belongs to, as (part of the model, name); None: to none."""
+    words = name.split(".")
+    if not any(word.startswith("lora_") for word in words):
+        return None
+    part = ".".join(words[:3] if words[0] == "branch" else words[:1])
+    return part, words[next(i for i, w in enumerate(words) if w.startswith("lora_")) + 1]
 
 
 class Gate:
@@ -121,65 +135,7 @@ class Gated(nn.Linear):
         return self.gate(super().forward(x))
 
 
-def inject(model: nn.Module, loras: dict[str, Lora]) -> None:
-    """Add LoRAs to the layers that their targets name, in place; all else is frozen by peft.
-
-    Raises:
-        ValueError: targets that match no layer, with the names that would.
-    """
-    with without_bitsandbytes():
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        for name, lora in loras.items():
-            _inject(model, name, lora)
-    for module in list(model.modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.set_adapter(list(loras))
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:  # as peft does for its own models: bfloat16 would round updates away
-            parameter.data = parameter.data.float()
-
-
-def _inject(model: nn.Module, name: str, lora: Lora) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    _check(model, lora.targets)
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules="all-linear" if "all-linear" in lora.targets else list(lora.targets),
-        task_type="CAUSAL_LM",
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
-        inject_adapter_in_model(config, model, name)
-    if lora.media:
-        gate = Gate(lora.media)
-        for module in _layers(model):
-            if name in module.lora_B:
-                module.lora_B[name] = Gated.like(module.lora_B[name], gate)
-
-
-def _check(model: nn.Module, targets: tuple[str, ...]) -> None:
-    """Refuse targets that match no layer, whether another LoRA stands in it already or not."""
-    from transformers.pytorch_utils import Conv1D  # GPT-2's way to write a Linear
-
-    modules = (
-        name for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)
-    )
-    layers = [name.removesuffix(".base_layer") for name in modules if "lora_" not in name]
-    ends = {name.rsplit(".", 1)[-1] for name in layers}
-    for target in targets:
-        if target != "all-linear" and not any(_ends(name, target) for name in layers):
-            raise ValueError(f"[llm.lora] no layer is called {target!r}; {suggest(target, ends)}")
-
-
-def _ends(name: str, target: str) -> bool:
-    return name == target or name.endswith("." + target)
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
+def layers(model: nn.Module) -> list[nn.Module]:
     """List the layers that hold a LoRA."""
     with without_bitsandbytes():
         from peft.tuners.lora import LoraLayer
@@ -191,7 +147,7 @@ def switch(model: nn.Module, on: bool) -> None:
 
     peft lets LoRA learn or not as it is switched: choose what learns afterwards.
     """
-    for module in _layers(model):
+    for module in layers(model):
         module.enable_adapters(on)
 
 
@@ -199,7 +155,7 @@ def switch(model: nn.Module, on: bool) -> None:
 def untouched(model: nn.Module):
     """Let the LLM be for a while as it came: no LoRA, no dropout, no gradient."""
     modes = [(module, module.training) for module in model.modules()]
-    on = any(not m.disable_adapters for m in _layers(model))
+    on = any(not m.disable_adapters for m in layers(model))
     learn = [(p, p.requires_grad) for name, p in model.named_parameters() if "lora_" in name]
     switch(model, False)
     model.eval()

@@ -67,10 +67,6 @@ class SpeechLLM(nn.Module):
                 weight = embedding.weight
                 branch.adapter.match(weight if scale is None else weight * scale)
 
-    def switch_lora(self, on: bool) -> None:
-        """Let the LLM's LoRA take part or not."""
-        lora.switch(self.llm, on)
-
     def untouched(self):
         """Make the context in which the LLM is as it came: no LoRA, no dropout, no gradient."""
         return lora.untouched(self.llm)

@@ -17,16 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch.overrides import TorchFunctionMode
 
 from speechllm import config, files
-from speechllm.models import whole
-from speechllm.models.hub import some
+from speechllm.models import filling, whole
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
-from speechllm.models.shards import read_into
 from speechllm.models.system import System
 
 STEP = re.compile(r"step-(\d{8})(-unvalidated)?$")
@@ -191,74 +188,9 @@ def load(folder) -> tuple[System, SpeechLLM]:
     """
     folder = Path(folder)
     system = system_of(folder)
-    with _Blank():
+    with filling.Blank():
         model = system.build()
-    fill(model, state(system, model, whole.facts(folder)["trained"]), folder / "model.safetensors")
-    return system, model.eval()
-
-
-def fill(module: torch.nn.Module, wanted: dict[str, torch.Tensor], file: Path) -> None:
-    """Copy a file's tensors into `module`; what it must hold is `wanted`, no more and no less.
-
-    Raises:
-        ValueError: lists missing and unexpected names, and tensors of another shape.
-    """
-    there = shapes(file)
-    compare(wanted, there, file)
-    try:
-        state = module.state_dict()
-        read_into(file, {name: state[name] for name in there})
-    except SafetensorError as error:
-        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from None
-
-
-def shapes(file: Path) -> dict[str, tuple]:
-    """Read the names and shapes of a file's tensors, and no tensor.
-
-    Raises:
-        ValueError: no safetensors, or none that can be read.
-    """
-    try:
-        with safe_open(file, "pt") as found:
-            return {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from None
-
-
-def compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Path) -> None:
-    """Hold a file's names and shapes against what it must hold.
-
-    Raises:
-        ValueError: lists missing and unexpected names, and tensors of another shape.
-    """
-    missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
-    other = [
-        f"{name} {found[name]} for {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & found.keys()
-        if found[name] != tuple(wanted[name].shape)
-    ]
-    parts = {"missing": missing, "unexpected": extra, "other shape": other}
-    wrong = [f"{what}: {some(sorted(names), 8)}" for what, names in parts.items() if names]
-    if wrong:
-        raise ValueError(f"{file} does not fit this preset ({'; '.join(wrong)})")
-
-
-class _Blank(TorchFunctionMode):
-    """Zeros where weights would be drawn: they are about to be read, and drawing takes long."""
-
-    DRAWS = frozenset(
-        "normal_ uniform_ trunc_normal_ kaiming_normal_ kaiming_uniform_ xavier_normal_ "
-        "xavier_uniform_".split()
+    filling.fill(
+        model, state(system, model, whole.facts(folder)["trained"]), folder / "model.safetensors"
     )
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in self.DRAWS:
-            drawn = args[0] if args else kwargs["tensor"]
-            with torch.no_grad():
-                return drawn.zero_()
-        return func(*args, **kwargs)
+    return system, model.eval()

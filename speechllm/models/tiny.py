@@ -137,9 +137,13 @@ def shrink(preset: config.Preset) -> config.Preset:
     for table in _encoders(tables):
         own = {k: v for k, v in table.items() if k == "name" or k in _settings(table["name"])}
         _shrink_part(table, config.part("models.encoders", own, "tiny encoder"))
-    named = [(way["adapter"], "models.adapters") for way in _ways(tables)]
+    ways = _ways(tables)
+    named = [(way["adapter"], "models.adapters") for way in ways]
     for table, room in (*named, (tables["fusion"], "models.fusion")):
-        _shrink_part(table, config.part(room, table, f"tiny {room}"))
+        own = {key: value for key, value in table.items() if key != "lora"}
+        _shrink_part(table, config.part(room, own, f"tiny {room}"))
+    for table in (tables["llm"], *(way[noun] for way in ways for noun in ("encoder", "adapter"))):
+        _low_rank(table)
     _shrink_llm(tables["llm"])
     for stage in tables.get("stage", []):
         stage.update(steps=STEPS, warmup_steps=0, valid_every=STEPS, gradient_accumulation=1)
@@ -165,7 +169,6 @@ def _shrink_llm(table: dict) -> None:
     table["config"] = {**settings, **small(whole)}
     table["config"].pop("vocab_size", None)
     table.update(dtype="float32", attention="", pad_token=SPECIALS["pad_token"])
-    _low_rank(table)
 
 
 def _low_rank(table: dict) -> None:

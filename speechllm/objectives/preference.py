@@ -106,10 +106,10 @@ class Preference(nn.Module):
             for name, parameter in other.named_parameters():
                 if name not in learns:
                     parameter.data = model.get_parameter(name).data
-        elif wrong := [name for name in learns if "lora_" not in name]:
+        elif wrong := [n for n in learns if not (n.startswith("llm.") and "lora_" in n)]:
             raise ValueError(
                 f'preference reference = "lora", but {wrong[0]} learns too, and {len(wrong) - 1} '
-                'more; train LoRA alone, or set reference = "copy"'
+                'more; train LoRA of the LLM alone, or set reference = "copy"'
             )
         self._ready = True
 

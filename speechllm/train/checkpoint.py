@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from speechllm import config, files
-from speechllm.models import store, whole
+from speechllm.models import filling, store, whole
 from speechllm.models.system import System
 from speechllm.train import optim
 from speechllm.train.stages import Learner, Stage
@@ -91,9 +91,9 @@ def load_weights(folder: Path, system, learner: Learner) -> None:
         ValueError: a file is damaged, or holds more, less or other than what is wanted.
     """
     wanted = store.state(system, learner.model, whole.facts(folder)["trained"])
-    store.fill(learner.model, wanted, folder / "model.safetensors")
+    filling.fill(learner.model, wanted, folder / "model.safetensors")
     heads = learner.objectives
-    store.fill(heads, heads.state_dict(), folder / "objectives.safetensors")
+    filling.fill(heads, heads.state_dict(), folder / "objectives.safetensors")
 
 
 def resume(job: Job, other_data: bool = False) -> Progress:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from speechllm import config
 from speechllm.data import check as data_check
-from speechllm.models import store, whole
+from speechllm.models import filling, store, whole
 from speechllm.train import checkpoint
 from speechllm.train.log import Log
 from speechllm.train.run import Run
@@ -66,7 +66,7 @@ def _begin(run: Run, learner: Learner) -> list[list[str]]:
     whole.verify(run.start)
     trained = whole.facts(run.start)["trained"]
     wanted = store.state(run.system, learner.model, trained)
-    store.fill(learner.model, wanted, run.start / "model.safetensors")
+    filling.fill(learner.model, wanted, run.start / "model.safetensors", added=True)
     return trained
 
 

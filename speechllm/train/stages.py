@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from speechllm import config
+from speechllm.models import lora
 from speechllm.models.system import has_learned, matches
 
 
@@ -139,7 +140,8 @@ class Learner(nn.Module):
         Raises:
             ValueError: nothing learns.
         """
-        self.model.switch_lora(self.has_learned("llm.", trained, "lora_"))
+        for part, module in self.model.named_children():
+            lora.switch(module, self.has_learned(f"{part}.", trained, "lora_"))
         made = stage.build_objectives(self.model, where)
         for name, objective in made.items():
             earlier = self.objectives[name].state_dict() if name in self.objectives else {}

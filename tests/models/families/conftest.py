@@ -5,9 +5,11 @@ family's own processor and through our front end and builder, and both models an
 """
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 import soundfile
@@ -23,6 +25,9 @@ from speechllm.data.manifest import Manifest, write
 from speechllm.decode import search
 from speechllm.models import store
 from speechllm.models.importing import bring
+from speechllm.models.system import System
+from speechllm.train import loop, start
+from speechllm.train.run import Run
 
 RATE = 16000
 CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -249,6 +254,59 @@ def check_padding(pair: Pair, talks, inputs_of, scaling=1.0) -> None:
     whole = pair.ours(dataclasses.replace(batch, labels=batch.ids.clone()))
     ours = whole.logits[whole.places[0] == 0]
     torch.testing.assert_close(ours, alone[:-1] / scaling, atol=1e-4, rtol=0)
+
+
+def check_lora(pair: Pair, out: Path) -> None:
+    """LoRA on an import: the loss before is the import's to the bit, and LoRA alone learns."""
+    rows = []
+    for i, wave in enumerate(waves(27200, 20077)):
+        path = pair.room / f"lora{i}.wav"
+        soundfile.write(path, wave, RATE)
+        rows.append({"id": str(i), "audio": str(path), "duration": len(wave) / RATE, "text": "a b"})
+    write(pair.room / "lora.jsonl", rows)
+    manifest = Manifest(pair.room / "lora.jsonl")
+    stage = {"steps": 2, "warmup_steps": 0, "valid_first": "true", "lr": 1e-2}
+    few = [f"stage.tune.{key}={value}" for key, value in stage.items()]
+    losses = {}
+    for name, more in {
+        "plain": ["stage.tune.train=['adapter.*']"],
+        "llm": ["llm.lora.r=8"],
+        "all": ["llm.lora.r=2", "encoder.lora.r=2", "adapter.lora.r=2"],
+    }.items():
+        preset, folder = start.read(pair.folder, [*few, *more])
+        run = Run(
+            system=System(preset, pair.system.tokenizer),
+            manifests={"train": manifest, "valid": manifest},
+            out=out / name,
+            accelerator=accelerate.Accelerator(cpu=True),
+            workers=0,
+            start=folder,
+        )
+        loop.train(run)
+        lines = map(json.loads, (out / name / "log.jsonl").read_text().splitlines())
+        losses[name] = next(v["valid"]["loss"] for v in lines if v["step"] == 0 and "valid" in v)
+        _, tuned = store.load(store.find(out / name))
+        if name != "plain":
+            _learned(tuned, pair.ours, name)
+    assert losses["plain"] == losses["llm"] == losses["all"] > 0.1
+
+
+def _learned(tuned, imported, name: str) -> None:
+    """Every LoRA that was added has learned, in its part; the part's own weights are as before."""
+    before = imported.state_dict()
+    for key, tensor in tuned.state_dict().items():
+        if ".lora_B.default." in key:
+            assert tensor.any() or key.startswith("encoder."), key  # a short wave leaves some out
+        elif key.startswith(("llm.", "encoder.") if name == "all" else "llm."):
+            bare = key if key in before else key.replace(".base_layer.", ".")
+            if "lora_" not in key:
+                assert torch.equal(tensor, before[bare]), key
+    parts = {
+        k.split(".")[0]
+        for k, v in tuned.state_dict().items()
+        if ".lora_B.default." in k and v.any()
+    }
+    assert parts == ({"llm", "encoder", "adapter"} if name == "all" else {"llm"})
 
 
 @pytest.fixture(scope="session")

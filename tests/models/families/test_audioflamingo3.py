@@ -64,3 +64,7 @@ def test_equals_transformers(kit, pair, processor, name):
     assert int(inputs["input_features_mask"].sum()) == int(media.lengths.sum())
     windows[used] = theirs
     kit.check(pair, dataclasses.replace(batch, media=windows.flatten(1, 2)), inputs)
+
+
+def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
+    kit.check_lora(pair, tmp_path)

@@ -155,3 +155,7 @@ def test_a_lora_that_does_not_fit(folder, room, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         bring(str(broken), tmp_path / "ours")
     assert not (tmp_path / "ours").exists()
+
+
+def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
+    kit.check_lora(pair, tmp_path)

@@ -214,3 +214,7 @@ def test_without_its_lora(room, pair, tmp_path):
     shutil.rmtree(folder / "speech-lora")
     with pytest.raises(ValueError, match="speech-lora.*its LoRA cannot be read"):
         bring(str(folder), tmp_path / "ours")
+
+
+def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
+    kit.check_lora(pair, tmp_path)

@@ -50,3 +50,7 @@ def test_equals_transformers(kit, pair, processor, name):
     theirs = inputs["input_features"].transpose(1, 2)
     torch.testing.assert_close(batch.media["audio"].x, theirs, atol=2e-3, rtol=0)
     kit.check(pair, dataclasses.replace(batch, media=theirs), inputs)
+
+
+def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
+    kit.check_lora(pair, tmp_path)

@@ -76,3 +76,7 @@ def test_equals_transformers(kit, pair, processor, name):
     inside = mask[:, : theirs.shape[1]]
     torch.testing.assert_close(batch.media["audio"].x[inside], theirs[inside], atol=2e-3, rtol=0)
     kit.check(pair, dataclasses.replace(batch, media=theirs), inputs)
+
+
+def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
+    kit.check_lora(pair, tmp_path)

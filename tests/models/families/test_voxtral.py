@@ -131,3 +131,7 @@ def test_as_published_with_tekken_json_alone(kit, room, tokenizer, activation, t
     assert torch.equal(batch.ids, inputs["input_ids"])
     logits, wanted = pair.logits(batch, inputs)
     torch.testing.assert_close(logits, wanted, atol=1e-3, rtol=0)
+
+
+def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
+    kit.check_lora(pair, tmp_path)

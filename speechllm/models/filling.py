@@ -1,0 +1,102 @@
+"""A model filled from a file of tensors: nothing drawn before, nothing missing or left over.
+
+A LoRA that is new beside a folder's weights may be missing in the file.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch.overrides import TorchFunctionMode
+
+from speechllm.models import lora
+from speechllm.models.hub import some
+from speechllm.models.shards import read_into
+
+
+class Blank(TorchFunctionMode):
+    """Zeros where weights would be drawn: they are about to be read, and drawing takes long."""
+
+    DRAWS = frozenset(
+        "normal_ uniform_ trunc_normal_ kaiming_normal_ kaiming_uniform_ xavier_normal_ "
+        "xavier_uniform_".split()
+    )
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.DRAWS:
+            drawn = args[0] if args else kwargs["tensor"]
+            with torch.no_grad():
+                return drawn.zero_()
+        return func(*args, **kwargs)
+
+
+def fill(
+    module: torch.nn.Module, wanted: dict[str, torch.Tensor], file: Path, added: bool = False
+) -> None:
+    """Copy a file's tensors into `module`; what it must hold is `wanted`, no more and no less.
+
+    added: a LoRA of which the file has nothing stays as it was made, beside the file's weights.
+
+    Raises:
+        ValueError: lists missing and unexpected names, and tensors of another shape.
+    """
+    there = shapes(file)
+    places = _beside_lora(wanted, there) if added else {name: name for name in wanted}
+    compare({theirs: wanted[name] for name, theirs in places.items()}, there, file)
+    try:
+        state = module.state_dict()
+        read_into(file, {theirs: state[name] for name, theirs in places.items()})
+    except SafetensorError as error:
+        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from None
+
+
+def _beside_lora(wanted, found) -> dict[str, str]:
+    """Give {our name: the file's} where our parts may have LoRAs that the file's have not.
+
+    A LoRA renames the weight that it stands beside.
+    """
+    there = {lora.owner(name) for name in found}
+    places = {}
+    for name in wanted:
+        if lora.owner(name) is None:
+            bare = name.replace(".base_layer.", ".")
+            places[name] = bare if name not in found and bare in found else name
+        elif lora.owner(name) in there:
+            places[name] = name
+    return places
+
+
+def shapes(file: Path) -> dict[str, tuple]:
+    """Read the names and shapes of a file's tensors, and no tensor.
+
+    Raises:
+        ValueError: no safetensors, or none that can be read.
+    """
+    try:
+        with safe_open(file, "pt") as found:
+            return {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from None
+
+
+def compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Path) -> None:
+    """Hold a file's names and shapes against what it must hold.
+
+    Raises:
+        ValueError: lists missing and unexpected names, and tensors of another shape.
+    """
+    missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    other = [
+        f"{name} {found[name]} for {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & found.keys()
+        if found[name] != tuple(wanted[name].shape)
+    ]
+    parts = {"missing": missing, "unexpected": extra, "other shape": other}
+    wrong = [f"{what}: {some(sorted(names), 8)}" for what, names in parts.items() if names]
+    if wrong:
+        raise ValueError(f"{file} does not fit this preset ({'; '.join(wrong)})")
