@@ -308,7 +308,7 @@ def test_chat_of_a_saved_model_is_that_of_training(saved):
 
 def test_loading_draws_nothing():
     """Weights that are about to be read are zeros until then, not drawn."""
-    with store._Blank():
+    with store.Blank():
         model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Embedding(5, 6))
     assert isinstance(model[0].weight, torch.nn.Parameter)
     assert not any(parameter.any() for parameter in model.parameters())
