@@ -11,7 +11,7 @@ from speechllm.data import chat
 from speechllm.data.batch import IGNORE
 from speechllm.data.collate import collate
 from speechllm.decode import search
-from speechllm.models import store
+from speechllm.models import filling, store
 from speechllm.models.grouping import encode
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System, has_learned, matches
@@ -308,7 +308,7 @@ def test_chat_of_a_saved_model_is_that_of_training(saved):
 
 def test_loading_draws_nothing():
     """Weights that are about to be read are zeros until then, not drawn."""
-    with store.Blank():
+    with filling.Blank():
         model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Embedding(5, 6))
     assert isinstance(model[0].weight, torch.nn.Parameter)
     assert not any(parameter.any() for parameter in model.parameters())
