@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from speechllm import config
-from speechllm.models import anatomy, filling, lora, store, tiny
+from speechllm.models import anatomy, filling, lora, store, tiny, whole
 from speechllm.models.inject import chosen, linear
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System
@@ -51,7 +51,7 @@ def test_a_folder_goes_on_with_a_lora_it_had_not(make_run, tmp_path, tiny, pretr
     assert [stage.train for stage in stages(preset)] == [added, ("adapter.*", *added)]
     system = System(preset, load_tokenizer(tiny / "bpe"))
     learner = Learner(system.build())
-    wanted = store.state(system, learner.model, store.facts(found)["trained"])
+    wanted = store.state(system, learner.model, whole.facts(found)["trained"])
     filling.fill(learner.model, wanted, found / "model.safetensors", added=True)
     ours = learner.model.state_dict()
     for name, tensor in before.state_dict().items():
