@@ -213,6 +213,7 @@ def test_saved_and_loaded_is_as_before(make_run, tmp_path):
         tables={**tables, "llm": {**tables["llm"], "lora": {"speech": TWO["speech"]}}},
     )
     (tmp_path / "m" / "preset.toml").write_text(text.dump())
+    (tmp_path / "m" / "checkpoint.json").write_text('{"trained": [["*"]]}')  # changed on purpose
     with pytest.raises(ValueError, match=r"unexpected: llm\.\S*lora_A\.vision"):
         store.load(tmp_path / "m")
 
