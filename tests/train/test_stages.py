@@ -17,7 +17,9 @@ def learner(make_run, tmp_path):
 
 def active(learner):
     """Parts of which any module is in training mode."""
-    parts = learner.model.named_children()
+    parts = [
+        (n, p) for n, p in learner.model.named_children() if next(p.parameters(), None) is not None
+    ]
     return {name for name, part in parts if any(module.training for module in part.modules())}
 
 
