@@ -9,12 +9,15 @@ import copy
 import dataclasses
 import difflib
 import importlib
+import math
 import tomllib
 import types
 import typing
 from pathlib import Path
 
 import tomli_w
+
+from speechllm import files, ranges
 
 ROOT = Path(__file__).parent
 SECTIONS = "frontend encoder adapter branch fusion llm chat task data augment stage tiny".split()
@@ -60,12 +63,13 @@ def fill(cls, table: dict, where: str):
     """Make the dataclass `cls` from a table, each key and each type checked.
 
     Raises:
-        ValueError: a key that `cls` does not have, a missing one, a value of the wrong type.
+        ValueError: a key that `cls` does not have, a missing one, a value of the wrong type or
+            outside the range that its annotation (`Positive`, `Share`, ...) names.
     """
     if not isinstance(table, dict):
         raise ValueError(f"{where}: wanted a table of settings, got {table!r}")
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     values = {}
     for key, value in table.items():
         if key not in fields:
@@ -84,20 +88,34 @@ def fill(cls, table: dict, where: str):
 def _convert(value, hint, where: str):
     """Check one value against its annotation; lists become tuples, whole numbers may be floats."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return args[1].check(_convert(value, args[0], where), where)
     if origin in (types.UnionType, typing.Union):
         wanted = [a for a in args if a is not type(None)]
-        fits = [a for a in wanted if isinstance(value, typing.get_origin(a) or a)]
+        fits = [a for a in wanted if isinstance(value, _plain(a))]
         return None if value is None else _convert(value, (fits or wanted)[0], where)
     if dataclasses.is_dataclass(hint):
         return fill(hint, value, where)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(v, args[0], where) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
     kind = origin or hint
+    if kind is float and type(value) is int and abs(value) <= ranges.LARGEST:
+        return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{where}: wanted {getattr(hint, '__name__', hint)}, got {value!r}")
+        raise ValueError(
+            f"{where}: wanted {files.NAMES.get(kind, kind.__name__)}, got {files.shown(value)}"
+        )
+    if (kind is int and abs(value) > ranges.LARGEST) or (
+        kind is float and not math.isfinite(value)
+    ):
+        raise ValueError(f"{where}: wanted a number that can be meant, got {files.shown(value)}")
     return value
+
+
+def _plain(hint):
+    """Give the class that values of an annotation have."""
+    hint = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
+    return typing.get_origin(hint) or hint
 
 
 @dataclasses.dataclass(frozen=True)
