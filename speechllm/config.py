@@ -20,6 +20,7 @@ import tomli_w
 from speechllm import files, ranges
 
 ROOT = Path(__file__).parent
+WORDS = {**files.NAMES, dict: "a table", tuple: "a list"}
 SECTIONS = "frontend encoder adapter branch fusion llm chat task data augment stage tiny".split()
 
 
@@ -103,7 +104,7 @@ def _convert(value, hint, where: str):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(
-            f"{where}: wanted {files.NAMES.get(kind, kind.__name__)}, got {files.shown(value)}"
+            f"{where}: wanted {WORDS.get(kind, kind.__name__)}, got {files.shown(value)}"
         )
     if (kind is int and abs(value) > ranges.LARGEST) or (
         kind is float and not math.isfinite(value)

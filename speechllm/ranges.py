@@ -1,6 +1,6 @@
 """Which numbers mean something: types for the fields of Configs and for the command line's options.
 
-    steps: Positive          layers: Layers          dropout: Dropout = 0.1          lr: AboveZero
+    steps: Positive          layers: Layers          dropout: BelowOne = 0.1          lr: AboveZero
 
 `config.fill` holds what a preset says against them, `cli/options.py` what the command line says.
 """
@@ -48,8 +48,12 @@ class Range:
 # Numbers of settings; each Config says by these which ones mean something.
 Count = typing.Annotated[int, Range(0)]
 Positive = typing.Annotated[int, Range(1)]
+Width = typing.Annotated[int, Range(1, 2**20)]  # of a matrix, in heads, in steps
+Size = typing.Annotated[int, Range(0, 2**20)]  # the same, 0 for as something else
+Workers = typing.Annotated[int, Range(0, 1024)]
 Layers = typing.Annotated[int, Range(1, 1000)]  # no network has more; each is built one by one
 Share = typing.Annotated[float, Range(0, 1)]
-Dropout = typing.Annotated[float, Range(0, 1, below=True)]
+BelowOne = typing.Annotated[float, Range(0, 1, below=True)]
 NotNegative = typing.Annotated[float, Range(0)]
+Rate = typing.Annotated[float, Range(0, 100, above=True)]
 AboveZero = typing.Annotated[float, Range(0, above=True)]

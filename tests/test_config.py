@@ -1,10 +1,18 @@
 """The folder is the registry; wrong words are answered with the near ones."""
 
+import dataclasses
+import typing
 from dataclasses import dataclass, field
 
 import pytest
 
-from speechllm import config
+from speechllm import config, ranges
+from speechllm.data import loader
+from speechllm.media._augment import Config as AudioConfig
+from speechllm.models.lora import Lora
+from speechllm.train.stages import Stage
+
+SIGNED = ("filling", "noise_snr_db", "blank_id")  # may be below zero
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,11 @@ def test_fill_converts_and_keeps_defaults():
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ({"size": "3"}, "x size: wanted int, got '3'"),
-        ({"size": True}, "wanted int"),
+        ({"size": "3"}, "x size: wanted a whole number, got '3'"),
+        ({"size": True}, "wanted a whole number"),
         ({"size": 1, "rat": 1}, "did you mean 'rate'"),
         ({}, "'size' is missing"),
-        ({"size": 1, "words": [1]}, "wanted str"),
+        ({"size": 1, "words": [1]}, "wanted a text"),
     ],
 )
 def test_fill_refuses(table, says):
@@ -108,3 +116,58 @@ def test_every_word_of_every_preset_is_known(name):
             config.part("objectives", {**table, "name": objective}, "x")
         if isinstance(stage.task, dict):
             config.part("tasks", stage.task, "x")
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    steps: ranges.Positive = 1
+    share: ranges.Share = 0.5
+    dropout: ranges.BelowOne = 0.0
+    lr: ranges.Rate = 1e-3
+    shares: tuple[ranges.Share, ...] = ()
+    rest: ranges.Count | None = None
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ({"steps": 0}, "x steps: wanted a number at least 1, got 0"),
+        ({"steps": 2**40}, "wanted a number that can be meant"),
+        ({"share": 1.5}, "wanted a number at least 0 and at most 1, got 1.5"),
+        ({"share": float("nan")}, "wanted a number that can be meant, got nan"),
+        ({"dropout": 1}, "wanted a number at least 0 and below 1, got 1.0"),
+        ({"lr": 0.0}, "wanted a number above 0 and at most 100, got 0.0"),
+        ({"lr": 10**400}, "wanted a number, got"),
+        ({"shares": [0.5, 2.0]}, "wanted a number at least 0 and at most 1, got 2.0"),
+        ({"rest": -1}, "wanted a number at least 0, got -1"),
+    ],
+)
+def test_numbers_have_ranges(table, says):
+    with pytest.raises(ValueError, match=says):
+        config.fill(Numbers, table, "x")
+
+
+def test_numbers_within_their_ranges():
+    table = {"steps": 3, "share": 1, "lr": 1, "shares": [0, 1], "rest": 0}
+    assert config.fill(Numbers, table, "x") == Numbers(3, 1.0, 0.0, 1.0, (0.0, 1.0), 0)
+
+
+def configs():
+    """Every Config that a preset fills, with what it must be given besides."""
+    rooms = ("models.encoders", "models.adapters", "models.fusion", "objectives", "tasks")
+    parts = [config.config_class(room, name) for room in rooms for name in config.names(room)]
+    given = {"name": "a", "train": ["x"], "objectives": {"ctc": {}}, "steps": 1, "lr": 1e-3}
+    others = [(Stage, given), (loader.Config, {}), (AudioConfig, {}), (Lora, {"targets": ["a"]})]
+    return [(part, {}) for part in parts] + others
+
+
+@pytest.mark.parametrize(("cls", "given"), configs(), ids=lambda value: str(value)[:60])
+def test_no_config_takes_a_number_that_means_nothing(cls, given):
+    """Of each number: minus one, what is not finite, and what no machine holds."""
+    for setting in dataclasses.fields(cls):
+        hint = str(typing.get_type_hints(cls).get(setting.name))
+        wild = [-1, 10**12] if "int" in hint else []
+        wild += [-1.0, float("nan"), float("inf")] if "float" in hint else []
+        for value in wild if setting.init and setting.name not in SIGNED else ():
+            with pytest.raises(ValueError):
+                config.fill(cls, {**given, setting.name: value}, "x")

@@ -9,7 +9,8 @@ import typing
 from pathlib import Path
 
 from speechllm import config
-from speechllm.cli.options import Layout, model_folder
+from speechllm.cli.options import Layout, model_folder, number
+from speechllm.ranges import Positive
 
 ROOM = "data.corpora"
 EPILOGS = {
@@ -103,7 +104,9 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     sub.set_defaults(run=_show)
     sub = verb("tokenizer", "train a small BPE tokenizer on manifests' texts")
     sub.add_argument("manifest", type=Path, nargs="+", help="whose texts it is made of")
-    sub.add_argument("--vocab-size", type=int, default=500, help="word pieces, at most")
+    sub.add_argument(
+        "--vocab-size", type=number(Positive), default=500, help="word pieces, at most"
+    )
     sub.add_argument(
         "--also",
         nargs="+",

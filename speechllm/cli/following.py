@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from speechllm.cli.options import number
+from speechllm.ranges import Count
+
 EPILOG = """Each decode is of the same utterances (same ids), under an instruction of its own.
 
 examples:
@@ -17,7 +20,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     )
     parser.add_argument("--normaliser", default="basic", help="none, basic or whisper-en")
     parser.add_argument("--out", type=Path, help="folder for following.json")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument("--seed", type=number(Count), default=0, help="seed of the bootstrap")
     parser.set_defaults(run=run)
 
 

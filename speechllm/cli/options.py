@@ -1,9 +1,13 @@
 """Options that several verbs share, and how all are shown."""
 
 import argparse
+import math
+import typing
+from collections.abc import Callable
 from pathlib import Path
 
-from speechllm import config
+from speechllm import config, files
+from speechllm.ranges import Workers
 
 
 class Layout(argparse.RawDescriptionHelpFormatter):
@@ -26,10 +30,27 @@ def model_folder(word: str) -> Path | None:
     return Path(word) if Path(word).is_dir() and word not in config.presets() else None
 
 
+def number(hint) -> Callable:
+    """Make what argparse reads a number by: `hint` is one of `speechllm.ranges`, as `Positive`."""
+    kind, within = typing.get_args(hint)
+
+    def read(text: str):
+        try:
+            value = kind(text)
+        except ValueError:
+            wanted = files.NAMES[kind]
+            raise argparse.ArgumentTypeError(f"wanted {wanted}, got {text!r}") from None
+        if not math.isfinite(value) or not within.holds(value):
+            raise argparse.ArgumentTypeError(f"wanted a number {within}, got {text}")
+        return value
+
+    return read
+
+
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add how audio is read, what to do where it cannot be, and where to compute."""
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that read audio; 0: this one"
+        "--workers", type=number(Workers), default=1, help="processes that read audio; 0: this one"
     )
     parser.add_argument(
         "--on-error",

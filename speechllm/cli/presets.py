@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechllm import config
+from speechllm.cli.options import number
+from speechllm.ranges import AboveZero, Positive
 
 EPILOG = """examples:
   speechllm presets                       # all, one line each
@@ -26,13 +28,23 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     )
     parser.add_argument("name", nargs="?", help="show: a preset, a TOML file or a model folder")
     parser.add_argument("--file", action="store_true", help="show the file itself")
-    parser.add_argument("--rows", type=int, default=4, help="utterances in a batch, for memory")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of each, in seconds")
+    parser.add_argument(
+        "--rows", type=number(Positive), default=4, help="utterances in a batch, for memory"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=number(AboveZero),
+        default=10.0,
+        help="length of each, in seconds",
+    )
     parser.add_argument(
         "--precision", choices=("fp32", "bf16"), default="bf16", help="of the computation"
     )
     parser.add_argument(
-        "--vocab-size", type=int, default=1000, help="of the tokenizer of an LLM from nothing"
+        "--vocab-size",
+        type=number(Positive),
+        default=1000,
+        help="of the tokenizer of an LLM from nothing",
     )
     parser.add_argument(
         "--set",

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from speechllm import files
+from speechllm.cli.options import number
+from speechllm.ranges import Count
 
 EPILOG = """A line of hypotheses holds {"id": ..., "hyp": ..., "ref": ...}, best also "lang".
 Writes OUT/score.json, score.txt, alignments.txt, alignments.html, ref.trn, hyp.trn.
@@ -60,7 +62,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument(
         "--against", type=Path, nargs="+", action="extend", help="other decodes: paired tests"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap")
+    parser.add_argument("--seed", type=number(Count), default=0, help="seed of the bootstrap")
     parser.set_defaults(run=run)
 
 

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from speechllm.cli.options import add_reading, device
+from speechllm.cli.options import add_reading, device, number
+from speechllm.ranges import Positive
 
 EPILOG = """A second call with the same --out goes on from the last checkpoint, to the bit; one is
 made at each validation (a stage's valid_every; each tenth of its steps if not given).
@@ -59,7 +60,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     add_reading(parser)
     parser.add_argument(
         "--num-processes",
-        type=int,
+        type=number(Positive),
         default=1,
         help="processes that share each step's batches (gradient_accumulation must be a multiple)",
     )
@@ -68,7 +69,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         action="store_true",
         help="go on with other manifests than those that this training began with",
     )
-    parser.add_argument("--log-every", type=int, default=50, help="steps between printed lines")
+    parser.add_argument(
+        "--log-every",
+        type=number(Positive),
+        default=50,
+        help="steps between printed lines",
+    )
     parser.set_defaults(run=run)
 
 

@@ -10,6 +10,7 @@ from speechllm.data.examples import Examples
 from speechllm.data.large import LargeSampler
 from speechllm.data.manifest import Manifest
 from speechllm.data.sampler import Order, Sampler
+from speechllm.ranges import AboveZero, Count, NotNegative, Positive, Workers
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class Config:
     `on_error`: "stop" at a file that cannot be read, or "skip" it, counted and listed at the end.
     """
 
-    max_batch_s: float = 120.0
-    max_rows: int = 256
-    min_duration_s: float = 0.1
-    max_duration_s: float = 40.0
-    n_buckets: int = 20
-    cache_mb: int = 0
-    pack: int = 0
-    workers: int = 1
+    max_batch_s: AboveZero = 120.0
+    max_rows: Positive = 256
+    min_duration_s: NotNegative = 0.1
+    max_duration_s: AboveZero = 40.0
+    n_buckets: Positive = 20
+    cache_mb: Count = 0
+    pack: Count = 0
+    workers: Workers = 1
     on_error: str = "stop"
 
     def __post_init__(self):

@@ -14,6 +14,7 @@ import torch
 
 import features
 from features import augment, sources
+from speechllm.ranges import Count, NotNegative, Share
 
 KEPT = 1024  # impulse responses in memory, those used last
 LAWS, FILLS = ("mulaw", "alaw"), ("mean", "zero")
@@ -45,22 +46,22 @@ class Config:
 
     speed: tuple[float, ...] = ()
     rooms: str = ""
-    room_share: float = 0.0
+    room_share: Share = 0.0
     noise: str = ""
     noise_snr_db: tuple[float, ...] = (10.0, 30.0)
-    noise_share: float = 0.0
-    gain_db: float = 0.0
-    telephone_share: float = 0.0
+    noise_share: Share = 0.0
+    gain_db: NotNegative = 0.0
+    telephone_share: Share = 0.0
     telephone_law: tuple[str, ...] = ("mulaw",)
-    freq_masks: int = 0
-    freq_width: int = 27
-    time_masks: int = 0
-    time_width: int = 100
-    time_ratio: float = 0.2
+    freq_masks: Count = 0
+    freq_width: Count = 27
+    time_masks: Count = 0
+    time_width: Count = 100
+    time_ratio: Share = 0.2
     mask_fill: str = "mean"
-    time_warp: int = 0
-    shift: float = 0.0
-    vtln: float = 0.0
+    time_warp: Count = 0
+    shift: Share = 0.0
+    vtln: NotNegative = 0.0
 
     def __post_init__(self):
         for name in ("room_share", "noise_share", "telephone_share", "time_ratio"):

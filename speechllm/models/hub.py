@@ -8,13 +8,17 @@ import contextlib
 import importlib
 import re
 import sys
+import typing
 from pathlib import Path
 
 from safetensors import SafetensorError
 
+from speechllm import ranges
 from speechllm.config import suggest
 
 PICKLE = "only safetensors are read; of a pickle, speechllm import SOURCE --convert makes them once"
+
+LAYERS = "num_hidden_layers encoder_layers decoder_layers num_layers n_layer n_layers".split()
 
 
 def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):
@@ -30,9 +34,10 @@ def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):
         ValueError: no checkpoint there, one of another family, a field or value that is wrong.
     """
     known = config_class().to_dict()
-    for key in changes:
+    for key, value in changes.items():
         if key not in known:
             raise ValueError(f"{config_class.__name__} has no field {key!r}; {suggest(key, known)}")
+        _sane(key, value, config_class.__name__)
     found = read_fields(pretrained) if pretrained else {}
     found = found.get(inside, found)
     family = found.get("model_type", config_class.model_type)
@@ -41,11 +46,27 @@ def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):
         raise ValueError(
             f"{pretrained}: wanted a {wanted} checkpoint, its config.json says {family}"
         )
+    for key, value in found.items():
+        _sane(key, value, f"{pretrained}: config.json")
     try:
         return config_class.from_dict({**found, **changes})
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
         told = one_line(error).rsplit("ValueError: ", 1)[-1]
         raise ValueError(f"{pretrained or 'config'}: {told}") from None
+
+
+def _sane(key: str, value, where: str) -> None:
+    """Refuse numbers that no model has, before a layer of it is built.
+
+    Raises:
+        ValueError: a number of layers or a size out of range, or one that is not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if not -ranges.LARGEST <= value <= ranges.LARGEST:
+        raise ValueError(f"{where}: {key}: wanted a number that can be meant, got {value}")
+    if key in LAYERS:
+        typing.get_args(ranges.Layers)[1].check(value, f"{where}: {key}")
 
 
 def newer(name: str, module: str = "transformers"):

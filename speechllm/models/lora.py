@@ -18,6 +18,7 @@ from torch import nn
 from speechllm.config import fill, suggest
 from speechllm.data.batch import MEDIA, Batch
 from speechllm.models.hub import without_bitsandbytes
+from speechllm.ranges import AboveZero, BelowOne, Width
 
 DEFAULT = "default"  # peft's own name
 
@@ -32,9 +33,9 @@ class Lora:
     media: kinds of media with which it takes part ("audio"), in the LLM alone; none: always.
     """
 
-    r: int = 8
-    alpha: float = 32.0
-    dropout: float = 0.0
+    r: Width = 8
+    alpha: AboveZero = 32.0
+    dropout: BelowOne = 0.0
     targets: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
 

@@ -86,6 +86,17 @@ class System:
         """Build the model, weights from the preset's pretrained parts or from the seed."""
         torch.manual_seed(self.preset.seed)
         self.check()
+        try:
+            return self._build()
+        except (MemoryError, RuntimeError) as error:
+            if "memory" not in str(error) and not isinstance(error, MemoryError):
+                raise
+            raise ValueError(
+                f"{self.preset.source}: this model does not fit into memory ({error}); "
+                "`speechllm presets show` says how large it is"
+            ) from None
+
+    def _build(self) -> SpeechLLM:
         llm = self.llm.build(len(self.tokenizer))
         embedding = llm.get_input_embeddings()
         parts = {branch.place: branch.build(embedding) for branch in self.branches.values()}

@@ -14,6 +14,7 @@ from torch import nn
 from speechllm.data.batch import Batch, Kind
 from speechllm.models.masks import zero_beyond
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.ranges import BelowOne, NotNegative
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class Config:
     label_smoothing: share of the target that goes to all tokens alike.
     """
 
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     on: str = "encoder"
-    mixup: float = 0.0
-    label_smoothing: float = 0.0
+    mixup: NotNegative = 0.0
+    label_smoothing: BelowOne = 0.0
 
     def __post_init__(self):
         if self.on not in ("encoder", "posterior"):

@@ -13,6 +13,7 @@ from torch import nn
 
 from speechllm.data.batch import Batch, Kind
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.ranges import BelowOne, NotNegative
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Config:
     dropout: before the head; the adapter's own has none.
     """
 
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     on: str = "encoder"
-    dropout: float = 0.0
+    dropout: BelowOne = 0.0
 
     def __post_init__(self):
         if self.on not in ("encoder", "adapter", "posterior"):

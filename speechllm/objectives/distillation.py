@@ -15,14 +15,15 @@ from torch.nn import functional as F
 
 from speechllm.data.batch import Batch
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.ranges import AboveZero, NotNegative
 
 
 @dataclass(frozen=True)
 class Config:
     """Weight in the stage's sum, and the temperature of both distributions."""
 
-    weight: float = 1.0
-    temperature: float = 2.0
+    weight: NotNegative = 1.0
+    temperature: AboveZero = 2.0
 
     needs = ("words",)
 

@@ -7,14 +7,15 @@ from torch import nn
 
 from speechllm.data.batch import Batch
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.ranges import BelowOne, NotNegative
 
 
 @dataclass(frozen=True)
 class Config:
     """Weight in the stage's sum, and label smoothing (0 to 1)."""
 
-    weight: float = 1.0
-    label_smoothing: float = 0.0
+    weight: NotNegative = 1.0
+    label_smoothing: BelowOne = 0.0
 
     def build(self, model: SpeechLLM) -> nn.Module:
         """Make the objective; it has no parameters of its own."""

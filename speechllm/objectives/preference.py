@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from speechllm.data.batch import Batch
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.ranges import AboveZero, BelowOne, NotNegative
 
 REFERENCES = ("lora", "copy")
 
@@ -30,9 +31,9 @@ class Config:
     what does not learn it shares the weights).
     """
 
-    weight: float = 1.0
-    beta: float = 0.1
-    label_smoothing: float = 0.0
+    weight: NotNegative = 1.0
+    beta: AboveZero = 0.1
+    label_smoothing: BelowOne = 0.0
     reference: str = "lora"
 
     needs = ("pairs",)

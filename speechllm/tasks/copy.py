@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechllm.ranges import Share
+
 
 @dataclass(frozen=True)
 class Config:
@@ -20,10 +22,10 @@ class Config:
     as it is, as does validation.
     """
 
-    noise: float = 0.1
+    noise: Share = 0.1
     span: tuple[int, ...] = (0, 0)
-    random_share: float = 0.2
-    plain_share: float = 0.25
+    random_share: Share = 0.2
+    plain_share: Share = 0.25
     prompt: tuple[str, ...] = ("",)
 
     metric = "wer"

@@ -16,6 +16,7 @@ second half of a cascade is decoded.
 
 from dataclasses import dataclass, replace
 
+from speechllm.ranges import Share
 from speechllm.tasks import languages
 from speechllm.tasks.asr import sound
 from speechllm.tasks.copy import corrupt, scramble
@@ -43,8 +44,8 @@ class Config:
     recognise: str = "Transcribe the {source} speech."
     chain: str = "Transcribe the {source} speech, then translate it into {target}."
     marker: str = " {target}: "
-    noise: float = 0.0
-    random_share: float = 0.0
+    noise: Share = 0.0
+    random_share: Share = 0.0
     audio_first: bool = True
 
     def __post_init__(self):

@@ -8,6 +8,7 @@ from torch import nn
 from speechllm import config
 from speechllm.models import lora
 from speechllm.models.system import has_learned, matches
+from speechllm.ranges import AboveZero, BelowOne, Count, NotNegative, Positive, Rate, Share
 
 
 @dataclass(frozen=True)
@@ -39,23 +40,23 @@ class Stage:
     name: str
     train: tuple[str, ...]
     objectives: dict
-    steps: int
-    lr: float
-    warmup_steps: int = 0
+    steps: Positive
+    lr: Rate
+    warmup_steps: Count = 0
     optimizer: str = "adamw"
     schedule: str = "cosine"
-    final_lr_ratio: float = 0.0
-    beta2: float = 0.98
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    gradient_accumulation: int = 1
+    final_lr_ratio: Share = 0.0
+    beta2: BelowOne = 0.98
+    weight_decay: NotNegative = 0.01
+    clip: AboveZero = 1.0
+    gradient_accumulation: Positive = 1
     data: str | dict = "train"
     valid: str | dict = "valid"
-    temperature: float = 1.0
+    temperature: AboveZero = 1.0
     task: dict | str | None = None
-    max_batch_s: float = 0.0
-    max_duration_s: float = 0.0
-    valid_every: int = 0
+    max_batch_s: NotNegative = 0.0
+    max_duration_s: NotNegative = 0.0
+    valid_every: Count = 0
     valid_first: bool = False
     augment: bool = True
     keep: str = "best"

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from speechllm.models.adapters import _norm
 from speechllm.models.masks import zero_beyond
+from speechllm.ranges import BelowOne, Layers, NotNegative, Size, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +25,13 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    layers: int = 2
-    kernel: int = 3
-    stride: int = 2
-    hidden: int = 0
-    dropout: float = 0.0
+    layers: Layers = 2
+    kernel: Width = 3
+    stride: Width = 2
+    hidden: Size = 0
+    dropout: BelowOne = 0.0
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

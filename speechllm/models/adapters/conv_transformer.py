@@ -13,6 +13,7 @@ from torch import nn
 from speechllm.models.adapters import _norm
 from speechllm.models.adapters.conv import convolve
 from speechllm.models.masks import valid_mask
+from speechllm.ranges import Layers, NotNegative, Size, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +26,14 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    kernel: int = 3
-    stride: int = 2
-    hidden: int = 3072
-    heads: int = 24
-    ff: int = 4096
-    layers: int = 1
+    kernel: Width = 3
+    stride: Width = 2
+    hidden: Size = 3072
+    heads: Size = 24
+    ff: Size = 4096
+    layers: Layers = 1
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from speechllm.models.adapters import _ctc, _norm
 from speechllm.models.masks import zero_beyond
+from speechllm.ranges import NotNegative
 
 BLANKS, REPEATS = ("drop", "average"), ("average", "weighted", "drop")
 
@@ -32,7 +33,7 @@ class Config:
     blank: str = "drop"
     repeats: str = "average"
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     drops = True  # tokens depend on the content: `count` is the most there can be
 

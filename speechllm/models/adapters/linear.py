@@ -10,6 +10,7 @@ import dataclasses
 from torch import nn
 
 from speechllm.models.adapters import _mlp, _norm, _stack
+from speechllm.ranges import NotNegative, Size, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +25,13 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    stack: int = 5
-    hidden: int = 2048
+    stack: Width = 5
+    hidden: Size = 2048
     activation: str = "relu"
     bias: bool = True
     rest: str = "drop"
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

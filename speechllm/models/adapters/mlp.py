@@ -12,6 +12,7 @@ import dataclasses
 from torch import nn
 
 from speechllm.models.adapters import _mlp, _norm, _stack
+from speechllm.ranges import Layers, NotNegative, Size, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +27,14 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    layers: int = 2
-    hidden: int = 0
+    layers: Layers = 2
+    hidden: Size = 0
     activation: str = "gelu"
     bias: bool = True
-    stack: int = 1
+    stack: Width = 1
     rest: str = "drop"
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from speechllm.models.adapters import _stack
+from speechllm.ranges import BelowOne, Size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Config:
     learn to hear what the posteriors do not say.
     """
 
-    window: int = 0
-    dropout: float = 0.0
+    window: Size = 0
+    dropout: BelowOne = 0.0
     acoustic: bool = False
 
     def __post_init__(self):

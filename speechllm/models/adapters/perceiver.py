@@ -13,6 +13,7 @@ from torch import nn
 
 from speechllm.models.adapters import _norm
 from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.ranges import Layers, NotNegative, Size, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,14 +26,14 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    latents: int = 64
-    hidden: int = 0
-    layers: int = 3
-    heads: int = 16
-    kv_heads: int = 4
-    head_dim: int = 96
+    latents: Width = 64
+    hidden: Size = 0
+    layers: Layers = 3
+    heads: Size = 16
+    kv_heads: Size = 4
+    head_dim: Width = 96
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from speechllm.models.adapters import _mlp, _norm, _stack
+from speechllm.ranges import Layers, NotNegative, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +26,12 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    stride: int = 2
+    stride: Width = 2
     layer_norm: bool = False
-    layers: int = 1
+    layers: Layers = 1
     rest: str = "drop"
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

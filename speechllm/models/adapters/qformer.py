@@ -10,6 +10,7 @@ from torch import nn
 
 from speechllm.models.adapters import _norm, _qformer
 from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.ranges import BelowOne, Layers, NotNegative, Size, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    queries: int = 32
-    hidden: int = 768
-    heads: int = 12
-    layers: int = 12
-    cross_every: int = 2
-    dropout: float = 0.1
+    queries: Width = 32
+    hidden: Size = 768
+    heads: Size = 12
+    layers: Layers = 12
+    cross_every: Width = 2
+    dropout: BelowOne = 0.1
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

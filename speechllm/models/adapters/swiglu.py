@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from speechllm.models.adapters import _norm, _stack
+from speechllm.ranges import AboveZero, NotNegative, Size, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    stack: int = 8
-    hidden: int = 2048
-    init: float = 0.4
+    stack: Width = 8
+    hidden: Size = 2048
+    init: AboveZero = 0.4
     middle: bool = True
     rest: str = "pad"
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

@@ -11,6 +11,7 @@ import dataclasses
 from torch import nn
 
 from speechllm.models.adapters import _norm, _qformer, _stack
+from speechllm.ranges import BelowOne, Layers, NotNegative, Size, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,15 +26,15 @@ class Config:
     square of the LLM's embeddings (`match`).
     """
 
-    window: int = 17
-    queries: int = 1
-    hidden: int = 768
-    heads: int = 12
-    layers: int = 2
-    dropout: float = 0.1
+    window: Size = 17
+    queries: Width = 1
+    hidden: Size = 768
+    heads: Size = 12
+    layers: Layers = 2
+    dropout: BelowOne = 0.1
     rest: str = "drop"
     norm: str = "rms"
-    norm_scale: float = 0.0
+    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""

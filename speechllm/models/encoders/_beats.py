@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.ranges import BelowOne
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Sizes:
     conv_pos_groups: int = 16
     num_buckets: int = 320
     max_distance: int = 800
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
+    dropout: BelowOne = 0.0
+    attention_dropout: BelowOne = 0.0
     activation_dropout: float = 0.0
     dropout_input: float = 0.0
     num_mel_bins: int = 128

@@ -16,6 +16,7 @@ from torch import nn
 
 from speechllm.models.encoders.conformer import NORMALIZE
 from speechllm.models.masks import zero_beyond
+from speechllm.ranges import BelowOne, Width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Config:
     """
 
     channels: tuple[int, ...] = (32, 64, 128)
-    kernel: int = 3
-    stride: int = 2
-    dropout: float = 0.0
+    kernel: Width = 3
+    stride: Width = 2
+    dropout: BelowOne = 0.0
     normalize: str = "level"
 
     def __post_init__(self):

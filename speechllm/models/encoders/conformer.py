@@ -22,6 +22,7 @@ from torch import nn
 from speechllm.models.encoders import _layers, _nemo
 from speechllm.models.hub import load_weights, read_config
 from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.ranges import BelowOne, Layers, Size, Width
 
 # Our sizes and what transformers calls them.
 SIZES = {
@@ -56,15 +57,15 @@ class Config:
     "nemo" and the front end nemo80 or nemo128.
     """
 
-    dim: int = 144
-    layers: int = 8
-    heads: int = 4
-    ff: int = 0
-    kernel: int = 15
+    dim: Width = 144
+    layers: Layers = 8
+    heads: Width = 4
+    ff: Size = 0
+    kernel: Width = 15
     subsampling: int = 4
-    subsampling_channels: int = 32
-    dropout: float = 0.1
-    attention_dropout: float = 0.0
+    subsampling_channels: Width = 32
+    dropout: BelowOne = 0.1
+    attention_dropout: BelowOne = 0.0
     normalize: str = "utterance"
     conv_norm: str = "layer"
     mix: str = "last"

@@ -24,6 +24,7 @@ from speechllm.models.encoders import _layers, _pretrained
 from speechllm.models.encoders._ends import UtteranceConv
 from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.ranges import Width
 
 # A whole Granite speech keeps its encoder under these names, beside projector and LLM.
 RENAME = {r"^(model\.)?encoder\.": ""}
@@ -37,7 +38,7 @@ class Config(_pretrained.Config):
     See also `_pretrained.Config`. stack: frames of the front end in one step.
     """
 
-    stack: int = 2
+    stack: Width = 2
 
     def __post_init__(self):
         """Refuse what means nothing."""

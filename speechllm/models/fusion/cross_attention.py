@@ -17,6 +17,7 @@ from torch import nn
 from speechllm.models import held
 from speechllm.models.fusion import _slots
 from speechllm.models.fusion._media import Media
+from speechllm.ranges import Size, Width
 
 SEES = ("all", "last")
 
@@ -31,10 +32,10 @@ class Config:
     sees: "all" media of the example that have begun, or the "last" of them, as in Flamingo.
     """
 
-    every: int = 4
-    heads: int = 0
-    kv_heads: int = 0
-    ff: int = 0
+    every: Width = 4
+    heads: Size = 0
+    kv_heads: Size = 0
+    ff: Size = 0
     sees: str = "all"
 
     def __post_init__(self):
