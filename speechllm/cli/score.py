@@ -42,9 +42,10 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument(
         "--normaliser",
         default="",
-        help="none, basic, basic-marks or whisper-en; if not given, the metric's own, or what the "
-        "language of each row wants: whisper-en for English, else basic, or basic-marks where it "
-        "is written with combining marks",
+        help="none, basic, basic-marks, whisper-en or open-asr (the leaderboard's, best with "
+        "--metric wer:merged); if not given the metric's own, or what the language of each row "
+        "wants: whisper-en for English, else basic, or basic-marks where it is written with "
+        "combining marks",
     )
     parser.add_argument("--lang", default="", help="language of the rows that do not say theirs")
     parser.add_argument(

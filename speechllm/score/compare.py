@@ -72,11 +72,12 @@ def compare_files(
         for system in (a, b)
     ]
     names = _names(Path(path_a), Path(path_b))
+    own = fitted.signature(len(read[0].utterances[0].refs))
     return Comparison(
         *names,
         path_b=str(path_b),
         metric=metric,
-        signature=f"norm={normalisers.signature}",
+        signature="|".join(filter(None, [own, f"norm={normalisers.signature}"])),
         rows=read[0].shown(),
         paired=intervals.paired(*stats, fitted.score, resamples, seed),
         warnings=read[0].warnings() + normalisers.warnings,

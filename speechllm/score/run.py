@@ -129,7 +129,7 @@ def _counts(scored: list[Scored], metric: Metric) -> dict[str, int]:
 
 def _as_sclite(scored: list[Scored], total: np.ndarray, metric: Metric) -> dict[str, int] | None:
     """Count as sclite would; None where that is our total or the metric is not sclite's."""
-    if metric.label != "WER":
+    if metric.label != "WER" or not metric.check:
         return None
     theirs = sum(np.array(edit.sclite_counts(s.ref.split(), s.hyp.split())) for s in scored)
     if (theirs == total).all():
@@ -142,7 +142,7 @@ def write(result: Result, metric: Metric, out_dir: str | Path) -> None:
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     names = [sclite.utterance_id(s.utterance.id, s.utterance.speaker) for s in result.utterances]
-    aligned = [align(s, metric) for s in result.utterances]
+    aligned = [metric.align(s.ref, s.hyp) for s in result.utterances]
     texts = {
         "ref.trn": sclite.trn([(n, s.ref) for n, s in zip(names, result.utterances, strict=True)]),
         "hyp.trn": sclite.trn([(n, s.hyp) for n, s in zip(names, result.utterances, strict=True)]),
@@ -156,9 +156,3 @@ def write(result: Result, metric: Metric, out_dir: str | Path) -> None:
     }
     for name, text in texts.items():
         files.write_text(folder / name, text)
-
-
-def align(s: Scored, metric: Metric) -> tuple[list[str], list[str], list[edit.Step]]:
-    """Align one utterance: reference tokens, hypothesis tokens, steps."""
-    r, h = metric.tokens(s.ref), metric.tokens(s.hyp)
-    return r, h, edit.align(r, h)

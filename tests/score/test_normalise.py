@@ -1,6 +1,7 @@
 """Normalisers against transformers' own classes, on written-out cases, real text and noise."""
 
 import gzip
+import hashlib
 import random
 
 import pytest
@@ -81,11 +82,48 @@ def test_real_sentences(theirs, real_data):
 
 
 def test_names_versions_and_wrong_name():
-    assert normalise.names() == ["none", "basic", "basic-marks", "whisper-en"]
+    assert normalise.names() == ["none", "basic", "basic-marks", "whisper-en", "open-asr"]
+    assert normalise.get("open-asr").signature == "open-asr:2026-08"
     assert normalise.get("whisper-en").signature == "whisper-en:1"
     assert normalise.get("none")(" A  b ") == " A  b "
     with pytest.raises(ValueError, match="did you mean 'whisper-en'"):
         normalise.get("whisper_en")
+
+
+@pytest.mark.parametrize(
+    ("text", "theirs"),
+    [
+        ("The B.B.C. and the b b c", "the bbc and the bbc"),
+        ("5 G at 10:30 a.m., or p m", "5g at 10 30 am or pm"),
+        ("i a s a p x", "iasapx"),
+        ("a b said i", "a b said i"),
+        ("a b i said", "abi said"),
+        ("x y is x", "xy is x"),
+        ("ah, aha: uhuh, mhum OK?", "okay"),
+        ("John's dog; it's what's here, let's go", "john s dog it is what is here let us go"),
+        ("Stephen and Ann MacDonald", "steven and anne mcdonald"),
+        ("wi-fi, e-mail, all right, et cetera", "wifi email alright etc"),
+        ("the flyer's colour was cancelled", "the flier s color was canceled"),
+        ("twenty one dollars and five cents", "$21.05"),
+    ],
+)
+def test_open_asr_of_august_2026(text, theirs):
+    """What the leaderboard's own code of commit d1e99b2 gives for these texts."""
+    assert normalise.get("open-asr")(text).strip() == theirs
+
+
+def test_open_asr_on_real_sentences(real_data):
+    """The digest is that of the output of the leaderboard's own code, and differs by one letter."""
+    texts = set()
+    for file in (real_data / "LibriSpeech").rglob("*.trans.txt"):
+        texts |= {line.split(" ", 1)[1] for line in file.read_text().splitlines()}
+    for file in (real_data / "text").glob("*.tsv.gz"):
+        lines = gzip.decompress(file.read_bytes()).decode().split("\n")
+        texts |= {line.split("\t")[0] for line in lines if line}
+    if len(texts) != 44454:
+        pytest.skip("needs the 44,454 sentences that the leaderboard's code was run on")
+    text = "\n".join(normalise.get("open-asr")(text) for text in sorted(texts))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "2394f4f26b6a6fb7"
 
 
 def test_readable_examples():

@@ -180,7 +180,7 @@ def test_comet_gets_source_hypothesis_and_reference(texts, tmp_path, monkeypatch
             "no such tokeniser; did you mean '13a'",
         ),
         ([{"id": "a", "hyp": "x", "ref": "x"}], "chrf:3", "wanted the order of word n-grams"),
-        ([{"id": "a", "hyp": "x", "ref": "x"}], "wer:13a", "wer has no options"),
+        ([{"id": "a", "hyp": "x", "ref": "x"}], "cer:13a", "cer has no options"),
     ],
 )
 def test_bad_input(tmp_path, rows, metric, says):

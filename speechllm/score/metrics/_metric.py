@@ -1,9 +1,11 @@
-"""What all metrics share: `Metric`, their base, and `Rate`, the base of those that count edits."""
+"""What metrics share: `Metric`, the base of all; `Rate`, of edits; `Millionths`, of mean scores."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from speechllm.score import edit
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class Metric:
         """Write a total for the result line."""
         return f"{self.size(total)} utterances"
 
+    def align(self, ref: str, hyp: str) -> tuple[list[str], list[str], list[edit.Step]]:
+        """Align two normalised texts: tokens of each, steps between them."""
+        r, h = self.tokens(ref), self.tokens(hyp)
+        return r, h, edit.align(r, h)
+
     def tokens(self, text: str) -> list[str]:
         """Split a normalised text into what alignments show: words."""
         return text.split()
@@ -72,6 +79,31 @@ class Metric:
     def plain_files(self, utterances: Sequence) -> dict[str, str]:
         """Further files to write beside the score: name -> text."""
         return {}
+
+
+@dataclass(frozen=True)
+class Rate(Metric):
+    """Errors over reference tokens: a metric that counts edits."""
+
+    fields = shown = ("correct", "sub", "del", "ins")
+    lower_is_better = True
+
+    def score(self, total: Sequence[int] | np.ndarray):
+        """Error rate in percent of a total (4,) or of many (..., 4); nan without references."""
+        correct, sub, deleted, inserted = np.moveaxis(np.asarray(total, np.float64), -1, 0)
+        words = correct + sub + deleted
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(words > 0, 100 * (sub + deleted + inserted) / words, np.nan)[()]
+
+    def size(self, total: Sequence[int]) -> int:
+        """Reference tokens in a total."""
+        return int(total[0] + total[1] + total[2])
+
+    def describe(self, total: Sequence[int]) -> str:
+        """Write a total in Kaldi's form: "1903 / 52576, 210 ins, 301 del, 1392 sub"."""
+        _, sub, deleted, inserted = (int(x) for x in total)
+        errors = sub + deleted + inserted
+        return f"{errors} / {self.size(total)}, {inserted} ins, {deleted} del, {sub} sub"
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,17 @@ Empty references and hypotheses are treated as in `wer.py`.
 from dataclasses import dataclass
 
 from speechllm.score import edit
-from speechllm.score.metrics import wer
+from speechllm.score.metrics._metric import Rate
 
 
 @dataclass(frozen=True)
-class Config(wer.Config):
+class Config(Rate):
     """Character error rate."""
 
     label = "CER"
     unit = "character"
     loop_length = 40
     burst = 20
-    check = ""
 
     def tokens(self, text: str) -> list[str]:
         """Split a normalised text into characters, each gap one space."""

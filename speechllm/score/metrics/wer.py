@@ -5,44 +5,46 @@ relates to sclite and jiwer. An **empty reference** has no words to miss: each w
 hypothesis is an insertion and counts, the utterance adds nothing to the denominator. An **empty
 hypothesis** deletes each word of its reference. With no reference word at all the rate is
 undefined (nan), and printed so.
+
+`--metric wer:merged`: words may be written together, as the Open ASR leaderboard counts since
+August 2026 (`compounds.py`). sclite cannot check that.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from speechllm.score import edit
+from speechllm.score import compounds, edit
 from speechllm.score.formats import sclite
-from speechllm.score.metrics._metric import Metric
+from speechllm.score.metrics._metric import Rate
 
 
 @dataclass(frozen=True)
-class Config(Metric):
-    """Word error rate."""
+class Config(Rate):
+    """Word error rate; `compounds` are "apart" or "merged"."""
+
+    compounds: str = "apart"
 
     label = "WER"
-    fields = shown = ("correct", "sub", "del", "ins")
-    lower_is_better = True
-    check = sclite.COMMAND
+
+    def __post_init__(self):
+        if self.compounds not in ("apart", "merged"):
+            raise ValueError(f"compounds are 'apart' or 'merged', got {self.compounds!r}")
+
+    @property
+    def check(self) -> str:
+        """sclite's command, where it counts the same."""
+        return "" if self.compounds == "merged" else sclite.COMMAND
+
+    def signature(self, n_refs: int) -> str:
+        """Say that words may be written together."""
+        return "compounds:merged" if self.compounds == "merged" else ""
 
     def stats(self, ref: str, hyp: str) -> tuple[int, int, int, int]:
         """Count (correct, substitutions, deletions, insertions) of one utterance."""
-        return edit.counts(ref.split(), hyp.split())
+        one = compounds if self.compounds == "merged" else edit
+        return one.counts(ref.split(), hyp.split())
 
-    def score(self, total: Sequence[int] | np.ndarray):
-        """Error rate in percent of a total (4,) or of many (..., 4); nan without references."""
-        correct, sub, deleted, inserted = np.moveaxis(np.asarray(total, np.float64), -1, 0)
-        words = correct + sub + deleted
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(words > 0, 100 * (sub + deleted + inserted) / words, np.nan)[()]
-
-    def size(self, total: Sequence[int]) -> int:
-        """Reference tokens in a total."""
-        return int(total[0] + total[1] + total[2])
-
-    def describe(self, total: Sequence[int]) -> str:
-        """Write a total in Kaldi's form: "1903 / 52576, 210 ins, 301 del, 1392 sub"."""
-        _, sub, deleted, inserted = (int(x) for x in total)
-        errors = sub + deleted + inserted
-        return f"{errors} / {self.size(total)}, {inserted} ins, {deleted} del, {sub} sub"
+    def align(self, ref: str, hyp: str) -> tuple[list[str], list[str], list[edit.Step]]:
+        """Align words; those that are written together are one token."""
+        if self.compounds == "merged":
+            return compounds.align(ref.split(), hyp.split())
+        return super().align(ref, hyp)

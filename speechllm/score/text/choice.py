@@ -14,7 +14,10 @@ from speechllm.score.text import english, normalise
 from speechllm.score.text.normalise import Normaliser
 
 ENGLISH = ("en", "eng", "english")
-CONTRACTING = ("whisper-en",)  # they write contractions out, those with a straight apostrophe
+CONTRACTING = (
+    "whisper-en",
+    "open-asr",
+)  # they write contractions out, those with a straight apostrophe
 FOREIGN = 0.005  # share of letters that are not of English, from which on a text is in another one
 MARKED = 0.01  # share of combining marks, from which on they are how a language is written
 WARNED = 0.005  # share of characters that a normaliser spoils, from which on it is said

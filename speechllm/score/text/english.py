@@ -11,6 +11,8 @@ openai-whisper (MIT, see `spelling_en.tsv`).
 import functools
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from speechllm.score.text import number_words, numbers
@@ -67,21 +69,12 @@ _TITLES = {
     **{"col": "colonel ", "jr": "junior ", "sr": "senior ", "esq": "esquire "},
 }
 # One after the other: "'d been" must come before "'d", and "n't" can uncover a "'d".
-_ENDINGS = [
-    (re.compile(pattern + r"\b"), replacement)
-    for pattern, replacement in (
-        *(("'d been", " had been"), ("'s been", " has been"), ("'d gone", " had gone")),
-        *(("'s gone", " has gone"), ("'d done", " had done"), ("'s got", " has got")),
-        *(
-            ("n't", " not"),
-            ("'re", " are"),
-            ("'s", " is"),
-            ("'d", " would"),
-            ("'ll", " will"),
-        ),
-        *(("'t", " not"), ("'ve", " have"), ("'m", " am")),
-    )
-]
+_BEFORE_IS = (
+    *(("'d been", " had been"), ("'s been", " has been"), ("'d gone", " had gone")),
+    *(("'s gone", " has gone"), ("'d done", " had done"), ("'s got", " has got")),
+    *(("n't", " not"), ("'re", " are")),
+)
+_AFTER_IS = (("'d", " would"), ("'ll", " will"), ("'t", " not"), ("'ve", " have"), ("'m", " am"))
 
 
 def _any_of(words) -> re.Pattern:
@@ -89,7 +82,6 @@ def _any_of(words) -> re.Pattern:
 
 
 _WORD, _TITLE = _any_of(_WORDS), _any_of(_TITLES)
-_HESITATION = _any_of(("hmm", "mm", "mhm", "mmm", "uh", "um"))
 _BRACKETS = re.compile(r"[<\[][^>\]]*[>\]]")
 _PARENTHESES = re.compile(r"\(([^)]+?)\)")
 _SPACES = re.compile(r"\s+")
@@ -167,26 +159,69 @@ def written(char: str) -> bool:
 @functools.cache
 def spelling() -> dict[str, str]:
     """British to American spelling, from `spelling_en.tsv`."""
-    lines = (Path(__file__).parent / "spelling_en.tsv").read_text("utf-8").splitlines()
-    return dict(line.split("\t") for line in lines if not line.startswith("#"))
+    return dict(table("spelling_en.tsv"))
 
 
-def english(text: str) -> str:
-    """Whisper's English normalisation of one text."""
-    text = _HESITATION.sub("", without_remarks(text))
+def table(name: str) -> list[list[str]]:
+    """Rows of a table of this folder."""
+    lines = (Path(__file__).parent / name).read_text("utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
+
+
+def unchanged(text: str) -> str:
+    """Leave a text as it is."""
+    return text
+
+
+@dataclass(frozen=True)
+class Rules:
+    """In what sets of English rules differ.
+
+    Attributes:
+        fillers: what is said while thinking, and goes.
+        is_: pattern and replacement of the ending 's that stands for "is".
+        words: word by word, what is written instead; a function, as tables are read when needed.
+        before_numbers, after_words: further rules, of texts without symbols.
+    """
+
+    fillers: Sequence[str]
+    is_: tuple[str, str]
+    words: Callable[[], dict[str, str]]
+    before_numbers: Callable[[str], str] = unchanged
+    after_words: Callable[[str], str] = unchanged
+
+    @functools.cached_property
+    def filler(self) -> re.Pattern:
+        """Pattern of the fillers."""
+        return _any_of(self.fillers)
+
+    @functools.cached_property
+    def endings(self) -> list[tuple[re.Pattern, str]]:
+        """Contracted endings, in the order in which they are written out."""
+        rules = (*_BEFORE_IS, self.is_, *_AFTER_IS)
+        return [(re.compile(pattern + r"\b"), replacement) for pattern, replacement in rules]
+
+
+WHISPER = Rules(("hmm", "mm", "mhm", "mmm", "uh", "um"), ("'s", " is"), spelling)
+
+
+def english(text: str, rules: Rules = WHISPER) -> str:
+    """Whisper's English normalisation of one text, or another by the same steps."""
+    text = rules.filler.sub("", without_remarks(text))
     text = re.sub(r"\s+'", "'", text)
     text = _WORD.sub(lambda m: _WORDS[m[0]], text)
     text = _TITLE.sub(lambda m: _TITLES[m[0]], text)
     if "'" in text:
-        for pattern, replacement in _ENDINGS:
+        for pattern, replacement in rules.endings:
             text = pattern.sub(replacement, text)
     text = re.sub(r"(\d),(\d)", r"\1\2", text)
     text = re.sub(r"\.([^0-9]|$)", r" \1", text)
     text = unicodedata.normalize("NFKD", text).translate(_FOLDED)
+    text = rules.before_numbers(text)
     if _DIGIT.search(text) or not number_words.TRIGGERS.isdisjoint(text.split()):
         text = numbers.figures(text)
-    american = spelling()
-    text = " ".join([american.get(word, word) for word in text.split()])
+    instead = rules.words()
+    text = rules.after_words(" ".join([instead.get(word, word) for word in text.split()]))
     text = re.sub(r"[.$¢€£]([^0-9])", r" \1", text)
     text = re.sub(r"([^0-9])%", r"\1 ", text)
     return _SPACES.sub(" ", text)

@@ -6,6 +6,7 @@
 | basic       | any language: lower case, no [remarks], symbols and punctuation to spaces |
 | basic-marks | basic, but combining marks stay: scripts that write vowels with them |
 | whisper-en  | English: basic, and contractions, titles, figures, American spelling |
+| open-asr    | English as the Open ASR leaderboard counts it since August 2026 |
 
 `basic` and `whisper-en` are transformers' `BasicTextNormalizer` and `EnglishTextNormalizer` with
 Whisper's spelling map, by which most published word error rates are counted. `basic` makes each
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from speechllm.config import suggest
-from speechllm.score.text import english
+from speechllm.score.text import english, open_asr
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ _ALL = {
         Normaliser("basic", "1", english.basic, english.marks),
         Normaliser("basic-marks", "1", english.basic_marks),
         Normaliser("whisper-en", "1", english.english, english.not_english),
+        Normaliser("open-asr", "2026-08", open_asr.open_asr, english.not_english),
     )
 }
 
