@@ -40,9 +40,7 @@ if begin 0 "look"; then [ -f "$corpus" ] && [ -d "$sounds/audio" ] || die "--cor
 if begin 1 "manifests"; then
   speechllm data prepare tatoeba --corpus "$corpus" $spoken --seed "$seed" --out "$data"
   speechllm data prepare esc10 --corpus "$sounds" --folds "$fold" $asked --seed "$seed" --out "$data/esc10"
-  for f in "$data"/{,$esc10/questions_}{train,dev}; do
-    speechllm data split "$f.jsonl" --parts "$(basename "$f")_nth=1/$nth" --out "$(dirname "$f")"
-  done
+  for f in "$data"/{,$esc10/questions_}{train,dev}; do speechllm data split "$f.jsonl" --parts "${f##*/}_nth=1/$nth"; done
 fi
 if begin 2 "tokenizer"; then
   speechllm data tokenizer "$data"{,/esc10}/text.jsonl --vocab-size 300 --out "$data/tokenizer" --also "English: German:"

@@ -30,7 +30,8 @@ examples:
 
   {"id": "a-1", "audio": "a.flac", "start": 0.0, "duration": 3.2, "text": "hello"}
 
-Relative paths start at the manifest's folder. Exit status 1 where something is wrong.
+Relative paths start at the manifest's folder. Each kind of fault is told once, with how often it
+is there and the first three places. Exit status 1 where something is wrong.
 
 examples:
   speechllm data validate data/train.jsonl           # every row
@@ -93,6 +94,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     sub = verb("validate", "check a manifest, cheaply or by decoding everything")
     sub.add_argument("manifest", type=Path, help="JSON Lines")
     sub.add_argument("--deep", action="store_true", help="decode every file")
+    sub.add_argument("--all", action="store_true", help="list every fault, not each kind once")
     sub.set_defaults(run=_validate)
     _add_parts(verb)
     sub = verb("show", "show an example token by token, with its spectrogram")
@@ -124,7 +126,7 @@ def _add_parts(verb) -> None:
     sub.add_argument("--parts", nargs="+", required=True, metavar="NAME=SIZE", help="see below")
     sub.add_argument("--by", default="", help="key whose examples stay together, as speaker")
     sub.add_argument("--seed", type=int, default=0, help="of what is drawn by chance")
-    sub.add_argument("--out", type=Path, required=True, help="folder of the parts")
+    sub.add_argument("--out", type=Path, help="folder of the parts; if not given, the manifest's")
     sub.set_defaults(run=_split)
     sub = verb("join", "make one manifest of several")
     sub.add_argument("manifest", type=Path, nargs="+", help="JSON Lines")
@@ -195,10 +197,10 @@ def _shown(default) -> str:
 
 
 def _validate(args: argparse.Namespace) -> int:
-    from speechllm.data.validate import summary, validate
+    from speechllm.data.validate import grouped, summary, validate
 
     problems = validate(args.manifest, deep=args.deep)
-    for problem in problems:
+    for problem in problems if args.all else grouped(problems):
         print(problem)
     print(summary(args.manifest))
     return 1 if problems else 0
@@ -210,7 +212,8 @@ def _split(args: argparse.Namespace) -> None:
     parts = dict(word.partition("=")[::2] for word in args.parts)
     if len(parts) < len(args.parts):
         raise ValueError(f"--parts {' '.join(args.parts)}: two parts of one name")
-    for name, (path, n) in split(args.manifest, parts, args.out, args.by, args.seed).items():
+    out = args.out or args.manifest.parent
+    for name, (path, n) in split(args.manifest, parts, out, args.by, args.seed).items():
         print(f"{name}: {path} ({n} examples)")
 
 

@@ -13,7 +13,6 @@ import os
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,33 +24,19 @@ from tqdm import tqdm
 from speechllm import config, files, media
 from speechllm.data.faults import faults
 from speechllm.data.index import hash_of
+from speechllm.data.problems import Problem, grouped, kind_of
 from speechllm.data.rows import map_paths, parts, seconds
 from speechllm.data.summary import summary
 from speechllm.media import Finding
 from speechllm.tasks import languages
 from speechllm.tasks.asr import sound
 
-__all__ = ["Problem", "summary", "validate"]
+__all__ = ["Problem", "grouped", "summary", "validate"]
 
 # Speech of all languages measured stays well inside: 5 to 25 letters a second in alphabets, 2 to 9
 # signs in Chinese and Japanese.
 CHARS_PER_SECOND = (0.5, 35.0)
 WINDOW = 4096  # lines in flight
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong, where, and what to do about it."""
-
-    file: str
-    line: int
-    id: str
-    message: str
-    hint: str
-    severity: str = "error"
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.severity}: {self.id}: {self.message}; {self.hint}"
 
 
 def validate(path: str | Path, deep: bool = False, workers: int = 0) -> list[Problem]:
@@ -80,14 +65,15 @@ def _problems(path: Path, deep: bool, workers: int, hashes: array) -> Iterator[P
     ):
         lines = enumerate(file, start=1)
         while window := list(islice(lines, WINDOW)):
-            rows = [(number, *_row(line)) for number, line in window]
+            rows = [(number, *_row(line)) for number, line in window if number <= n_lines]
             hashes.extend(hash_of(_id(row, number)) for number, row, _ in rows)
-            jobs = (_media(row, found, path.parent) for _, row, found in rows)
+            jobs = [_media(row, found, path.parent) for _, row, found in rows]
             heard = pool.map(look, jobs, chunksize=16)
-            for (number, row, found), more in zip(rows, heard, strict=True):
+            for (number, row, found), wanted, more in zip(rows, jobs, heard, strict=True):
+                named, id = [part[part["type"]] for part in wanted], _shown_id(row)
                 for message, hint, severity in [*found, *more]:
-                    id = str(row.get("id", "?"))
-                    yield Problem(str(path), number, id, message, hint, severity)
+                    kind = kind_of(message, named)
+                    yield Problem(str(path), number, id, message, hint, severity, kind)
                 bar.update()
 
 
@@ -108,7 +94,8 @@ def _duplicates(path: Path, hashes: array) -> Iterator[Problem]:
             id = _id(_row(line)[0], number)
             if first.setdefault(id, number) != number:
                 message = f"the id is that of line {first[id]}"
-                yield Problem(str(path), number, id, message, "ids must differ")
+                kind = kind_of(message)
+                yield Problem(str(path), number, id, message, "ids must differ", kind=kind)
             at = next(lines, 0)
 
 
@@ -117,9 +104,18 @@ def _id(row: dict[str, Any], number: int) -> str:
     return str(row["id"]) if "id" in row else f"\n{number}"
 
 
+def _shown_id(row: dict[str, Any]) -> str:
+    id = row.get("id", "?")
+    return id if isinstance(id, str) else files.shown(id)
+
+
 def _count_lines(path: Path) -> int:
+    """Lines up to the last that is not empty: the reader passes over empty ones at the end."""
+    last = 0
     with open(path, "rb") as file:
-        return sum(1 for _ in file)
+        for number, line in enumerate(file, start=1):
+            last = number if line.strip() else last
+    return last
 
 
 def _pool(deep: bool, workers: int) -> Executor:

@@ -10,7 +10,7 @@ import soundfile
 from features import sources
 from features.extract import extract
 from speechllm.data import manifest
-from speechllm.data.validate import summary, validate
+from speechllm.data.validate import grouped, summary, validate
 
 RATE = 8000
 
@@ -223,3 +223,29 @@ def test_real_corrupt_files(real_data, tmp_path):
     manifest.write(tmp_path / "m.jsonl", rows)
     problems = validate(tmp_path / "m.jsonl", deep=True, workers=1)
     assert [problem.id for problem in problems] == names[1:]
+
+
+def test_each_kind_is_told_once_with_a_count_and_three_places(folder):
+    lines = [row(id=f"u{i}", duration=-i) for i in range(1, 9)]
+    lines += [row(f"lost{i}.wav", id=f"l{i}") for i in range(4)]
+    lines += [row(id=f"s{i}", start=value) for i, value in enumerate((-1, "x", None, [1]))]
+    lines += [row(id=f"t{i}", lang=code) for i, code in enumerate(("qq", "zz"))]
+    lines += [row(id="one", text="a\tb"), "not json", "nor this", '{"id": "cut']
+    told = [str(group) for group in grouped(check(folder, *lines))]
+    assert [one.split(";")[0].replace(str(folder), "") for one in told] == [
+        "error, 8 times: 'duration' is -1",
+        "error, 4 times: /lost0.wav: no such file",
+        "error, 3 times: 'start' is -1",
+        "error, 2 times: not JSON (Expecting value at column 1)",
+        "/m.jsonl:19: error: one: 'text' has the control character U+0009 at position 1",
+        "/m.jsonl:22: error: ?: not JSON (Invalid control character at at column 12)",
+        "warning, 2 times: 'lang': no language has the code 'qq'",
+    ]  # fmt: skip
+    assert told[0].endswith("m.jsonl, lines 1 (u1), 2 (u2), 3 (u3) and 5 more")
+    assert len("".join(told).split("\n")) < 20
+
+
+def test_empty_lines_at_the_end_are_none_as_for_the_reader(folder):
+    path = folder / "m.jsonl"
+    path.write_text(json.dumps(row()) + "\n\n \n")
+    assert validate(path, workers=1) == [] and len(manifest.Manifest(path)) == 1

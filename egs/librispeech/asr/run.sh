@@ -30,8 +30,7 @@ case $size in
   *) die "--size: wanted mini, 100h or 960h, got '$size'" ;;
 esac
 [ -n "$corpus" ] || die "--corpus DIR is needed"
-out=${out:-exp/librispeech_$size}
-data=$out/data
+out=${out:-exp/librispeech_$size}; data=$out/data
 tokenizer=${tokenizer:-$data/tokenizer}
 given=(--tokenizer "$tokenizer")
 [ "$tokenizer" != pretrained ] || given=()
@@ -45,7 +44,7 @@ fi
 if begin 1 "manifests"; then
   speechllm data prepare librispeech --corpus "$corpus" --out "$data" --splits $train $test
   speechllm data join $(printf "$data/%s.jsonl " $train) --out "$data/all.jsonl"
-  speechllm data split "$data/all.jsonl" --parts valid=1/20 train=rest --out "$data"
+  speechllm data split "$data/all.jsonl" --parts valid=1/20 train=rest
 fi
 if begin 2 "tokenizer" && [ "$tokenizer" = "$data/tokenizer" ]; then
   speechllm data tokenizer "$data/train.jsonl" --vocab-size 200 --out "$tokenizer"

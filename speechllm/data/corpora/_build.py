@@ -144,6 +144,8 @@ def _good_rows(
     for entry in entries:
         try:
             row = _timed(entry.row, lengths)
+            if row.get("text") is not None and not row["text"].strip():
+                raise ValueError(f"{row['id']} has no words; remove it, or write what is said")
             if row.get("lang"):
                 row["lang"] = language(row["lang"], unknown)
             if apart:
@@ -168,8 +170,6 @@ def _timed(row: dict[str, Any], lengths: dict[str, Info | str]) -> dict[str, Any
             row = row | {key: BREAKS.sub(" ", row[key])}
     if fault := next(faults(row | {"duration": 1.0} if measured else row), None):
         raise ValueError("; ".join(fault))
-    if row.get("text") is not None and not row["text"].strip():
-        raise ValueError(f"{row['id']} has no words; remove it, or write what is said")
     if row.get("audio") is None:  # text alone, or messages whose sounds were measured before
         return dict(row)
     info, path = lengths.get(row["audio"]), row["audio"]
