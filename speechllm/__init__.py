@@ -1,34 +1,31 @@
 """speechllm: speech LLMs from their own audio front end to a word error rate.
 
-    system, model = speechllm.load("exp/mini")          # an experiment, a stage, a model folder
-    wave, rate = features.load("a.flac", system.extractor.sampling_rate)
-    print(speechllm.ask(system, model, wave))
+    speech = speechllm.load("exp/mini")          # an experiment, a stage, a model folder
+    print(speech.ask("a.flac"))                  # what its task asks
+    print(speech.transcribe(["a.flac", "b.flac"]))
 
 Importing does one thing: it lets torchaudio's Python parts (which transformers imports) load on a
-torch without CUDA, as `features` does; see `features/_torchaudio.py`. Names are loaded when first
-used (PEP 562).
+torch without CUDA, as `features` does; see `features/_torchaudio.py`. What is heavy is imported
+when a model is loaded.
 """
 
 import features  # noqa: F401  (installs the torchaudio hook; light)
 
 __version__ = "0.1.0"
-__all__ = ["ask", "load"]
+__all__ = ["__version__", "load"]
 
 
-def load(folder):
-    """Load a trained or imported model: (system, model in evaluation mode).
+def load(folder, device: str = "cpu"):
+    """Load a trained or imported model, as a `Speech` (decode/speech.py) with `system` and `model`.
 
     Raises:
         ValueError: the folder is no experiment, stage or model folder, or not a whole one.
     """
-    from speechllm.models import store
+    from speechllm.decode.speech import Speech
 
-    return store.load(store.find(folder))
+    return Speech.load(folder, device)
 
 
-def __getattr__(name):
-    if name != "ask":
-        raise AttributeError(f"module 'speechllm' has no attribute {name!r}")
-    from speechllm.decode.ask import ask
-
-    return ask
+def __dir__() -> list[str]:
+    """Show what is meant to be used."""
+    return __all__

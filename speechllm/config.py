@@ -227,3 +227,15 @@ def _stage(stages: list, name: str, change: str) -> dict:
         known = [stage.get("name", "?") for stage in stages]
         raise ValueError(f"--set {change}: no stage called {name!r}; {suggest(name, known)}")
     return found[0]
+
+
+def flat(tables, where: str = "") -> dict:
+    """Give the settings of nested tables by address, as `--set` names them."""
+    if isinstance(tables, list) and all(isinstance(entry, dict) for entry in tables):
+        names = [entry.get("name") for entry in tables]
+        known = None not in names and len(set(names)) == len(names)
+        tables = dict(zip(names if known else map(str, range(len(names))), tables, strict=True))
+    if not isinstance(tables, dict) or not tables:
+        return {where: tables}
+    inside = (flat(value, f"{where}.{key}".lstrip(".")) for key, value in tables.items())
+    return {key: value for found in inside for key, value in found.items()}

@@ -54,10 +54,10 @@ def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
     assert all(0 < v["loss"] < 1e4 for v in losses if "loss" in v)
     again, model = store.load(store.chosen(tmp_path / plan[-1].name, "last"))
     assert again.preset.tables["encoder"] == system.preset.tables["encoder"]
-    hyp = tmp_path / "hyp.jsonl"
     options = decoding.Options(workers=0, max_tokens_per_s=4.0)
-    tally = decoding.decode(again, model, Manifest(corpus), hyp, options)
-    answers = [json.loads(line) for line in hyp.read_text().splitlines()]
+    tally = decoding.decode(again, model, Manifest(corpus), tmp_path / "decode", options)
+    lines = (tmp_path / "decode" / "hyp.jsonl").read_text().splitlines()
+    answers = [json.loads(line) for line in lines]
     assert tally.n_utterances == len(answers) == 2 and not tally.errors
     assert all(isinstance(answer["hyp"], str) for answer in answers)
 

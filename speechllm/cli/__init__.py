@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 
+import speechllm
 from speechllm.cli.options import Layout
 
 VERBS = {
@@ -42,12 +43,17 @@ def main(argv: list[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=Layout,
     )
+    version = f"speechllm {speechllm.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="show it")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     chosen = next((word for word in argv if not word.startswith("-")), None)
     for verb, text in VERBS.items():
         sub = verbs.add_parser(verb, help=text, description=text, formatter_class=Layout)
         if verb == chosen:
             importlib.import_module(f"speechllm.cli.{verb}").add(sub, argv)
+    if not argv:
+        parser.print_help()
+        return 0
     args = parser.parse_args(argv)
     try:
         return args.run(args) or 0

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from speechllm.cli.options import add_device, device
+from speechllm.cli.options import add_device, add_search, device, number, searched
+from speechllm.ranges import Positive
 
 EPILOG = """The answer goes to standard output. For many utterances: speechllm decode.
 
@@ -19,20 +20,28 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument("model", type=Path, help="an experiment, one stage, or a model folder")
     parser.add_argument("audio", type=Path, nargs="+", help="sound files, in one prompt")
     parser.add_argument("--question", default="", help="said after the sounds")
-    parser.add_argument("--max-tokens", type=int, default=200, help="of the answer, at most")
-    parser.add_argument("--num-beams", type=int, default=1, help="beams of the search; 1 is greedy")
+    parser.add_argument(
+        "--max-tokens", type=number(Positive), default=200, help="of the answer, at most"
+    )
+    add_search(parser)
     add_device(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the answer."""
-    import features
+    """Print the answer.
+
+    Raises:
+        ValueError: the model ends its answer before it has said anything.
+    """
     import speechllm
 
-    where = device(args.device)
-    system, model = speechllm.load(args.model)
-    rate = system.extractor.sampling_rate
-    waves = [features.load(path, sampling_rate=rate)[0] for path in args.audio]
-    options = {"max_tokens": args.max_tokens, "num_beams": args.num_beams}
-    print(speechllm.ask(system, model.to(where), waves, args.question, **options))
+    options = searched(args)
+    speech = speechllm.load(args.model, device(args.device))
+    said = speech.ask(args.audio, args.question, args.max_tokens, **options)
+    if not said:
+        raise ValueError(
+            f"{args.audio[0]}: the model says nothing: it ended its answer at once; is there "
+            "speech in it, no longer than what the model was trained on?"
+        )
+    print(said)

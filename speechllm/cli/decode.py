@@ -4,9 +4,11 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from speechllm.cli.options import add_reading, device
+from speechllm.cli.options import add_reading, add_search, device, number, searched
+from speechllm.ranges import AboveZero, Positive
 
-EPILOG = """Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on.
+EPILOG = """Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on. Answers
+of another model, manifest or search are refused: OUT/decode.json says what they are of.
 
 examples:
   speechllm decode exp/slam data/test-clean.jsonl --num-beams 4
@@ -28,24 +30,27 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument(
         "--task", default="", help="ask every row under this task, with the preset's settings of it"
     )
-    parser.add_argument("--num-beams", type=int, default=1, help="beams of the search; 1 is greedy")
+    add_search(parser)
     parser.add_argument(
         "--max-batch-s",
-        type=float,
+        type=number(AboveZero),
         default=200.0,
         help="size of a batch: utterances times the longest, in seconds",
     )
     parser.add_argument(
         "--max-tokens-per-s",
-        type=float,
+        type=number(AboveZero),
         default=25.0,
         help="of the answer, at most, by the audio's duration",
     )
     parser.add_argument(
-        "--max-repeats",
-        type=int,
-        default=10,
-        help="repetitions of one n-gram that end an answer as a loop; 0: no guard",
+        "--max-tokens",
+        type=number(Positive),
+        default=200,
+        help="of the answer to text alone, at most",
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="decode anew, whatever answers are there"
     )
     parser.add_argument(
         "--audio",
@@ -83,54 +88,42 @@ def asked(system, changes: list[str]):
 
 def run(args: argparse.Namespace) -> None:
     """Decode each manifest, heard in each way."""
+    from speechllm.data import examples
+    from speechllm.decode.run import Options
+    from speechllm.decode.search import Config
     from speechllm.models import store
 
     jobs = [(manifest, audio) for manifest in args.manifest for audio in args.audio]
     if args.out and len(jobs) > 1:
         raise ValueError(f"--out is for one manifest, heard in one way; got {len(jobs)}")
+    names = {field.name for field in dataclasses.fields(Options)} - {"search", "task", "audio"}
+    values = {name: getattr(args, name) for name in names}
+    options = Options(search=Config(**searched(args)), **values)
     where = device(args.device)
     folder = store.find(args.model)
     system, model = store.load(folder)
     system = asked(system, args.set)
+    table = examples.asked(system.preset, args.task) if args.task else None
     model.to(where)
     for path, audio in jobs:
         parts = ["decode", path.stem, args.task, "" if audio == "real" else audio]
         out = args.out or args.model / "_".join(filter(None, parts))
-        _decode(args, path, audio, out, system, model, str(folder))
+        chosen = dataclasses.replace(options, audio=audio, task=table)
+        _decode(system, model, path, out, chosen, args.again, {"checkpoint": str(folder)})
 
 
-def _decode(args, path: Path, audio: str, out: Path, system, model, checkpoint: str) -> None:
+def _decode(system, model, path: Path, out: Path, options, again: bool, facts: dict) -> None:
     from tqdm import tqdm
 
-    from speechllm import config, files, provenance
-    from speechllm.data import examples
     from speechllm.data.manifest import Manifest
-    from speechllm.decode.run import Options, decode
+    from speechllm.decode.run import decode
 
     manifest = Manifest(path)
-    out.mkdir(parents=True, exist_ok=True)
-    table = examples.asked(system.preset, args.task)
-    task = config.part("tasks", table, f"{system.preset.source} [task]")
-    names = [field.name for field in dataclasses.fields(Options)]
-    values = {name: getattr(args, name) for name in names} | {"audio": audio}
-    options = Options(**values | {"task": table if args.task else None})
+    facts |= {"manifest": str(path)}
     with tqdm(total=len(manifest), unit="utt", disable=None) as bar:
-        tally = decode(system, model, manifest, out / "hyp.jsonl", options, bar.update)
+        tally = decode(system, model, manifest, out, options, bar.update, again, facts)
     for error in tally.errors:
         print(f"skipped: {error}")
-    if tally.n_utterances:
-        facts = provenance.facts(
-            preset=system.preset.name,
-            seed=system.preset.seed,
-            checkpoint=checkpoint,
-            metric=task.metric,
-            manifest=str(path),
-            manifest_digest=manifest.digest(),
-            **({"rtfx": round(tally.rtfx, 2)} if tally.audio_s else {}),
-            options=dataclasses.asdict(options),
-            **dataclasses.asdict(tally),
-        )
-        files.write_json(out / "decode.json", facts)
     speed = f", RTFx {tally.rtfx:.1f}" if tally.audio_s else ""
     print(
         f"{out / 'hyp.jsonl'}: {tally.n_utterances} utterances decoded, "

@@ -1,13 +1,14 @@
 """Options that several verbs share, and how all are shown."""
 
 import argparse
+import dataclasses
 import math
 import typing
 from collections.abc import Callable
 from pathlib import Path
 
 from speechllm import config, files
-from speechllm.ranges import Workers
+from speechllm.ranges import Count, NotNegative, Positive, Share, Workers
 
 
 class Layout(argparse.RawDescriptionHelpFormatter):
@@ -80,3 +81,36 @@ def device(wanted: str) -> str:
     if wanted == "cuda" and not there:
         raise ValueError("--device cuda: torch sees no GPU (speechllm doctor says why); take cpu")
     return ("cuda" if there else "cpu") if wanted == "auto" else wanted
+
+
+SEARCH = {  # option -> range, default, help
+    "num-beams": (Positive, 1, "beams of the search; 1 is greedy"),
+    "num-best": (Positive, 1, "answers to keep of each, with beams: alternatives and their scores"),
+    "temperature": (NotNegative, 0.0, "draw the answer; 0 takes the most probable"),
+    "top-p": (Share, 1.0, "draw from the most probable tokens that make up this share"),
+    "seed": (Count, 0, "of the draws"),
+    "length-penalty": (NotNegative, 1.0, "power of the length in a score, with beams"),
+    "max-repeats": (
+        Count,
+        10,
+        "repetitions of one n-gram that end an answer as a loop; 0: no guard",
+    ),
+}
+
+
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """Add how to search for an answer."""
+    for name, (kind, default, text) in SEARCH.items():
+        parser.add_argument(f"--{name}", type=number(kind), default=default, help=text)
+
+
+def searched(args: argparse.Namespace) -> dict:
+    """Return what `search.Config` is to be made of; its ranges are checked before anything loads.
+
+    Raises:
+        ValueError: a value that means nothing.
+    """
+    from speechllm.decode.search import Config
+
+    names = [name.replace("-", "_") for name in SEARCH]
+    return dataclasses.asdict(Config(**{name: getattr(args, name) for name in names}))

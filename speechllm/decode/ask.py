@@ -1,57 +1,115 @@
-"""One question to a model, from Python: sound in, text out.
+"""Asking a model: requests become examples, and many examples are answered in one batch.
 
-    system, model = speechllm.load("exp/mini")
-    wave, rate = features.load("a.flac", system.extractor.sampling_rate)
-    speechllm.ask(system, model, wave)  # what the preset's task asks
-    speechllm.ask(system, model, [one, other], "Which one is longer?")  # several sounds, own words
+    requests = [Request([wave]), Request([one, other], "Which one is longer?")]
+    answerer = Answerer(system, model, search.Config(num_beams=4))
+    batch = answerer.batch([example(system, request) for request in requests])
+    for answer in answerer(batch, [200, 200]):
+        print(answer.text, answer.score)
 
-Many utterances are decoded faster, and on from where it stopped, by `decode.run`.
+`decode/speech.py` does this for a user, `decode/run.py` for a manifest.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from speechllm import config
 from speechllm.data import chat, examples
+from speechllm.data.batch import Batch
 from speechllm.data.collate import collate
-from speechllm.decode import search
+from speechllm.data.examples import Example
+from speechllm.decode import room, search
+from speechllm.decode.answer import Answer
+from speechllm.decode.filters import Filter
 from speechllm.models.llm import ends
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
 
-def ask(
-    system: System, model: SpeechLLM, waves, question: str | list = "",
-    max_tokens: int = 200, num_beams: int = 1,
-) -> str:  # fmt: skip
-    """Answer a question about waves.
+@dataclass(frozen=True)
+class Request:
+    """What is asked.
+
+    Attributes:
+        waves: sounds, (N,) each, at the front end's sampling rate.
+        question: said after them; or whole chat messages, whose `{"type": "audio"}` parts stand
+            for the waves in order; "" asks what the preset's task asks.
+        name: says in messages which request it is.
+    """
+
+    waves: Sequence
+    question: str | list = ""
+    name: str = "asked"
+
+
+class Answerer:
+    """Answers batches of prompts with one model.
 
     Args:
-        system, model: from `speechllm.load`, or from a preset, `System.open(...)` and `.build()`.
-        waves: one wave (N,), or a list of them, at the front end's sampling rate.
-        question: said after the waves; or whole chat messages, whose `{"type": "audio"}` parts
-            stand for the waves in order; "" asks what the preset's task asks.
-        max_tokens: most tokens of the answer.
-        num_beams: 1 is greedy.
+        system, model: as `store.load` gives them.
+        settings: how to search.
+        filters: what may be said next.
+        precision: "fp32" or "bf16", of the computation.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        model: SpeechLLM,
+        settings: search.Config = search.Config(),  # noqa: B008  # frozen
+        filters: Sequence[Filter] = (),
+        precision: str = "fp32",
+    ):
+        self.model, self.settings, self.filters = model.eval(), settings, filters
+        self.builder = chat.Builder.of(system)
+        self.stops = self.builder.stops | ends(model.llm)
+        self.positions = room.positions(model)
+        self.bf16 = precision == "bf16"
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, bounds: list[int]) -> list[Answer]:
+        """Answer each row of a batch with at most so many tokens.
+
+        Raises:
+            ValueError: a prompt longer than what the LLM reads.
+            FloatingPointError: the model computes no numbers.
+        """
+        batch = batch.to(next(self.model.parameters()).device)
+        lengths = (batch.segments > 0).sum(1).tolist()
+        bounds = room.shortened(bounds, lengths, self.positions, batch.names)
+        with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16):
+            parts = self.stops, self.builder.tokenizer.pad_token_id, self.settings, self.filters
+            found = search.answers(self.model(batch), bounds, *parts)
+        return [answer.read(self.text) for answer in found]
+
+    def batch(self, asked: list[Example]) -> Batch:
+        """Put examples side by side."""
+        return collate(asked, self.builder.tokenizer.pad_token_id)
+
+    def text(self, ids: list[int]) -> str:
+        """What an answer's ids say."""
+        return self.builder.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def example(system: System, request: Request) -> Example:
+    """Make the example of a request.
 
     Raises:
         ValueError: what the front end refuses; a wave too short for a soft token; waves and audio
             parts that differ in number; a task that wants more than sound.
     """
-    model.eval()
-    builder = chat.Builder.of(system)
-    heard = [system.extractor(wave) for wave in (waves if isinstance(waves, list) else [waves])]
+    heard = [system.extractor(wave) for wave in request.waves]
     counts = [system.soft_tokens(n) for _, n in heard]
     if 0 in counts:
-        raise ValueError(f"wave {counts.index(0)} is too short: it gives no soft token")
-    messages = question if isinstance(question, list) else _messages(system, question, len(heard))
-    encoded = builder.build(messages, counts, answer=False)
-    row = examples.Example({"id": "asked"}, encoded, *map(list, zip(*heard, strict=True)))
-    batch = collate([row], builder.tokenizer.pad_token_id).to(next(model.parameters()).device)
-    with torch.no_grad():
-        stops = builder.stops | ends(model.llm)
-        limits = [max_tokens], stops, builder.tokenizer.pad_token_id
-        answer = search.answers(model(batch), *limits, search.Config(num_beams))[0]
-    return builder.tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
+        raise ValueError(
+            f"{request.name}: wave {counts.index(0)} is too short: it gives no soft token"
+        )
+    messages = request.question
+    if not isinstance(messages, list):
+        messages = _messages(system, request.question, len(heard))
+    encoded = chat.Builder.of(system).build(messages, counts, answer=False)
+    return Example({"id": request.name}, encoded, [x for x, _ in heard], [n for _, n in heard])
 
 
 def _messages(system: System, question: str, n_waves: int) -> list[dict]:

@@ -1,27 +1,22 @@
 """Decode a manifest: batches by seconds, results one line at a time, an interrupted run goes on."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
-
+from speechllm import files, lock
 from speechllm.data import check, heard, loader
-from speechllm.data.chat import Builder
 from speechllm.data.examples import Examples
-from speechllm.data.index import CHARS_PER_S
 from speechllm.data.manifest import Manifest
-from speechllm.decode import search
-from speechllm.decode.answer import Answer
-from speechllm.models.llm import ends
+from speechllm.data.rows import seconds
+from speechllm.decode import lines, record, room
+from speechllm.decode.ask import Answerer
+from speechllm.decode.search import Config as Search
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
-
-TOKENS_PER_S = 25.0  # no language is spoken faster, even spelled letter by letter
-TOKENS_SPARE = 16  # and short utterances get this many more
-KEPT = ("speaker", "lang", "task", "duration", "kind", "choices")  # of a row, for the scores
 
 
 @dataclass(frozen=True)
@@ -29,10 +24,10 @@ class Options:
     """Settings of a decode.
 
     Attributes:
-        num_beams: 1 is greedy.
+        search: how to search.
         max_batch_s: rows x longest utterance, in seconds.
-        max_tokens_per_s: bounds the length of an answer by the audio's duration.
-        max_repeats: repetitions of one n-gram that end an answer as a loop, 0: no guard.
+        max_tokens_per_s: bounds an answer by how long the media of its row are.
+        max_tokens: bounds an answer to text alone.
         task: table of a task that all rows are asked under; None: their own, or the preset's.
         audio: "real"; or "shuffled" (each sound is another's of the manifest, drawn by the
             preset's seed) or "silent", to see how much the model listens.
@@ -40,15 +35,28 @@ class Options:
         precision: "fp32" or "bf16".
     """
 
-    num_beams: int = 1
+    search: Search = Search()
     max_batch_s: float = 200.0
-    max_tokens_per_s: float = TOKENS_PER_S
-    max_repeats: int = 10
+    max_tokens_per_s: float = 25.0  # no language is spoken faster, even spelled letter by letter
+    max_tokens: int = 200
     task: dict | None = None
     audio: str = "real"
     workers: int = 1
     on_error: str = "stop"
     precision: str = "fp32"
+
+    def __post_init__(self):
+        """Refuse values that mean nothing."""
+        for name in ("max_batch_s", "max_tokens_per_s"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name}: wanted a number above 0, got {value}")
+        if self.max_tokens < 1 or self.workers < 0:
+            name = "max_tokens" if self.max_tokens < 1 else "workers"
+            least = 1 if name == "max_tokens" else 0
+            raise ValueError(f"{name}: wanted {least} or more, got {getattr(self, name)}")
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision: wanted fp32 or bf16, got {self.precision!r}")
 
 
 @dataclass
@@ -82,48 +90,124 @@ class Tally:
 
 
 def decode(
-    system: System, model: SpeechLLM, manifest: Manifest, out: Path, options: Options, progress=None
+    system: System,
+    model: SpeechLLM,
+    manifest: Manifest,
+    folder: Path,
+    options: Options,
+    progress=None,
+    again: bool = False,
+    facts: dict | None = None,
 ) -> Tally:
-    """Decode `manifest` into `out` (hyp.jsonl), leaving out what stands there already.
+    """Decode `manifest` into `folder`, leaving out what stands there already.
+
+    `hyp.jsonl` gets a line an utterance: id, hyp, ref, speaker, duration, n_tokens, stop, score,
+    seconds. `decode.json` says which model gave these answers, to what and how.
 
     Args:
         system, model: from `store.load`.
         manifest: what to decode.
-        out: file of JSON lines: id, hyp, ref, speaker, duration, n_tokens, stop, seconds.
+        folder: made if absent; no other process may be writing there.
         options: see `Options`.
         progress: called with the utterances done after each batch.
+        again: begin anew, whatever stands there.
+        facts: what decode.json shall say besides.
 
     Raises:
-        ValueError: an utterance cannot be asked or read (`on_error="stop"`); references of
-            unequal number; a line of `out` is not ours.
+        ValueError: answers of another model, manifest or search stand there; an utterance cannot
+            be asked, read or is too long (`on_error="stop"`); references of unequal number; a line
+            of hyp.jsonl is not ours.
+        FloatingPointError: the model computes no numbers.
     """
-    done = finished(out)
-    left = [i for i, row in enumerate(manifest) if row["id"] not in done]
-    tally = Tally(n_done_before=len(manifest) - len(left))
-    if not left:
-        return tally
+    folder = Path(folder)
+    with lock.hold(folder):
+        files.sweep(folder)
+        more = {
+            "preset": system.preset.name,
+            "metric": record.task_metric(system, options.task),
+            "manifest": str(manifest.path),
+            "n_rows": len(manifest),
+            **(facts or {}),
+        }
+        now = record.identity(system, model, manifest, options)
+        record.begin(folder, now, more, again)
+        out = folder / record.ANSWERS
+        done = lines.finished(out)
+        left = [i for i, row in enumerate(manifest) if row["id"] not in done]
+        tally = Tally(n_done_before=len(manifest) - len(left))
+        if left:
+            examples = _examples(system, model, manifest, left, options, tally)
+            with open(out, "a", encoding="utf-8") as file:
+                _answer(Answerer(system, model, options.search, (), options.precision), examples,
+                        file, options, tally, progress)  # fmt: skip
+        if tally.n_utterances:
+            speed = {"rtfx": round(tally.rtfx, 2)} if tally.audio_s else {}
+            record.end(folder, more | speed | asdict(tally))
+    return tally
+
+
+def _examples(system, model, manifest: Manifest, left: list[int], options: Options, tally):
+    """Make the examples of the rows that are left, and see that they can be asked and computed.
+
+    Raises:
+        ValueError: they cannot.
+    """
     other = heard.make(options.audio, manifest, system.extractor, system.preset.seed)
     kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
-    parts = system, manifest.subset(left)
-    examples = Examples.of(*parts, options.task, answer=False, heard=other, cache_mb=kept)
+    fitting = _fitting(room.Room(system, model), manifest, left, options, tally)
+    examples = Examples.of(
+        system,
+        manifest.subset(fitting),
+        options.task,
+        answer=False,
+        heard=other,
+        cache_mb=kept,
+        positions=room.positions(model),
+    )
     check.rows(examples)
     check.references(examples)
+    return examples
+
+
+def _fitting(space: room.Room, manifest: Manifest, left: list[int], options, tally) -> list[int]:
+    """Take out what is too long for this machine, longest first.
+
+    Raises:
+        ValueError: there is such an utterance, and `on_error` is "stop".
+    """
+    lengths = manifest.lengths_s
+    out = set()
+    for i in sorted(left, key=lambda i: -lengths[i]):
+        if lengths[i] <= room.LONG_S:
+            break
+        try:
+            space.check(float(lengths[i]))
+        except ValueError as error:
+            where = f"{manifest.path}:{manifest.line(i)}: utterance {manifest[i]['id']!r}: {error}"
+            if options.on_error == "stop":
+                raise ValueError(f"{where} (--on-error skip goes on without it)") from None
+            tally.errors.append(where)
+            out.add(i)
+    return [i for i in left if i not in out]
+
+
+def _answer(answerer: Answerer, examples: Examples, file, options: Options, tally, progress):
+    """Answer batch by batch, a line an utterance."""
     began = time.perf_counter()
-    with open(out, "a", encoding="utf-8") as file:
-        for batch, chosen in _batches(examples, options, tally):
-            batch = batch.to(next(model.parameters()).device)
-            bounds = [_bound(row, options) for row in chosen]
-            answers = _generate(model, batch, bounds, examples.builder, options)
-            now = time.perf_counter()
-            tally.add(batch.seconds, now - began, len(chosen))
-            for row, answer in zip(chosen, answers, strict=True):
-                entry = _entry(examples, row, answer, (now - began) / len(chosen))
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            file.flush()
-            began = now
-            if progress:
-                progress(len(chosen))
-    return tally
+    for batch, chosen in _batches(examples, options, tally):
+        bounds = [
+            room.bound(seconds(row), options.max_tokens_per_s, options.max_tokens) for row in chosen
+        ]
+        answers = answerer(batch, bounds)
+        now = time.perf_counter()
+        tally.add(batch.seconds, now - began, len(chosen))
+        for row, answer in zip(chosen, answers, strict=True):
+            entry = lines.line(examples, row, answer, (now - began) / len(chosen))
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        file.flush()
+        began = now
+        if progress:
+            progress(len(chosen))
 
 
 def _batches(examples: Examples, options: Options, tally: Tally) -> Iterator:
@@ -139,56 +223,3 @@ def _batches(examples: Examples, options: Options, tally: Tally) -> Iterator:
         if batch is not None:
             read, rows = set(batch.names), [manifest[int(i)] for i in plan[number]]
             yield batch, [row for row in rows if row["id"] in read]
-
-
-def _generate(model: SpeechLLM, batch, bounds: list[int], builder: Builder, options: Options):
-    pad = builder.tokenizer.pad_token_id
-    bf16 = options.precision == "bf16"
-    with torch.no_grad(), torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=bf16):
-        result = model(batch)
-        stops = builder.stops | ends(model.llm)
-        config = search.Config(options.num_beams, max_repeats=options.max_repeats)
-        return search.answers(result, bounds, stops, pad, config)
-
-
-def _bound(row: dict, options: Options) -> int:
-    """Most tokens of a row's answer; a text without audio lasts as long as it would be spoken."""
-    seconds = float(row.get("duration") or len(row.get("text", "")) / CHARS_PER_S)
-    return int(seconds * options.max_tokens_per_s) + TOKENS_SPARE
-
-
-def _entry(examples: Examples, row: dict, answer: Answer, seconds: float) -> dict:
-    """Make a line of hyp.jsonl; what an answer says and is held against is the task's to know."""
-    task, tokenizer = examples.task_of(row), examples.builder.tokenizer
-    text = tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
-    kept = {key: row[key] for key in KEPT if key in row}
-    return {
-        "id": row["id"],
-        **(task.read(text, row) if hasattr(task, "read") else {"hyp": text}),
-        "ref": task.reference(row) if hasattr(task, "reference") else row.get("text"),
-        **kept,
-        "n_tokens": len(answer.ids),
-        "stop": answer.stop,
-        "seconds": round(seconds, 4),
-    }
-
-
-def finished(out: Path) -> set[str]:
-    """Return the ids that stand in `out`; a last line cut short is removed.
-
-    Raises:
-        ValueError: a line that is not a result.
-    """
-    if not Path(out).exists():
-        return set()
-    data = Path(out).read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        Path(out).write_bytes(whole)
-    ids = set()
-    for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
-        try:
-            ids.add(json.loads(line)["id"])
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{out}, line {number}: not a decoding result: {line[:80]}") from None
-    return ids

@@ -141,7 +141,7 @@ def same_preset(folder: Path, preset: config.Preset, stage: str) -> None:
     Stages after `stage` may differ: they have not begun.
     """
     presets = config.load(folder / "preset.toml"), preset
-    before, now = (_flat({**_up_to(p, stage), "preset": ""}) for p in presets)
+    before, now = (config.flat({**_up_to(p, stage), "preset": ""}) for p in presets)
     differing = [
         f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}"
         for key in sorted(before.keys() | now.keys())
@@ -160,18 +160,6 @@ def _up_to(preset: config.Preset, stage: str) -> dict:
     names = [entry.get("name") for entry in entries]
     last = names.index(stage) + 1 if stage in names else len(names)
     return {**preset.tables, "stage": entries[:last]}
-
-
-def _flat(tables, where: str = "") -> dict:
-    """Give the settings of nested tables by address, as `--set` names them."""
-    if isinstance(tables, list) and all(isinstance(entry, dict) for entry in tables):
-        names = [entry.get("name") for entry in tables]
-        known = None not in names and len(set(names)) == len(names)
-        tables = dict(zip(names if known else map(str, range(len(names))), tables, strict=True))
-    if not isinstance(tables, dict) or not tables:
-        return {where: tables}
-    inside = (_flat(value, f"{where}.{key}".lstrip(".")) for key, value in tables.items())
-    return {key: value for found in inside for key, value in found.items()}
 
 
 def write_order(experiment: Path, stages: list[Stage]) -> None:

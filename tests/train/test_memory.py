@@ -1,49 +1,18 @@
 """The memory estimate against what is measured: every live byte of a real pass of small models."""
 
-import weakref
 from dataclasses import replace
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from speechllm import config
 from speechllm.decode import search
 from speechllm.models import anatomy, tiny
+from speechllm.models.footprint import Live
 from speechllm.train import memory, optim
 from speechllm.train.stages import stages
 
 FACTOR = 2.0  # what README and `presets show` promise
-
-
-class Live(TorchDispatchMode):
-    """Counts the bytes of all tensors made inside it, and the most that lived at once."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-        self.known = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                self.add(tensor.untyped_storage())
-        return out
-
-    def add(self, storage):
-        key = storage._cdata
-        if key in self.known:
-            return
-        self.known.add(key)
-        self.now += storage.nbytes()
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self.drop, key, storage.nbytes())
-
-    def drop(self, key, size):
-        self.known.discard(key)
-        self.now -= size
 
 
 def within(estimate, measured):

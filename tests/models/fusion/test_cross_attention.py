@@ -339,5 +339,5 @@ def test_a_system_trains_saves_and_decodes(make_run, tmp_path):
     system, model = store.load(folder)
     assert all(torch.equal(v, held[k]) for k, v in model.state_dict().items() if k in held)
     manifest = run.manifests["valid"]
-    decode(system, model, manifest, tmp_path / "hyp.jsonl", Options())
+    decode(system, model, manifest, tmp_path, Options())
     assert len((tmp_path / "hyp.jsonl").read_text().splitlines()) == len(manifest)

@@ -1,0 +1,142 @@
+"""One object for a user: a model that listens and answers.
+
+speech = speechllm.load("exp/mini")
+speech.ask("a.flac")                                  # what its task asks
+speech.ask([wave, "b.flac"], "Which one is longer?")  # waves (N,) or files, own words
+speech.transcribe(["a.flac", "b.flac"])               # many, in batches
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechllm.decode import search
+from speechllm.decode.answer import Answer
+from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.room import Room, bound
+from speechllm.media import audio
+from speechllm.models import store
+from speechllm.models.model import SpeechLLM
+from speechllm.models.system import System
+
+TOKENS_PER_S = 25.0  # no language is spoken faster, even spelled letter by letter
+MAX_TOKENS = 200
+
+
+class Speech:
+    """A system and its model.
+
+    Attributes:
+        system: front end, tokenizer, preset.
+        model: the network, in evaluation mode.
+    """
+
+    def __init__(self, system: System, model: SpeechLLM):
+        self.system, self.model = system, model.eval()
+        self._room = Room(system, model)
+
+    @classmethod
+    def load(cls, folder, device: str = "cpu") -> "Speech":
+        """Load a trained or imported model: an experiment, a stage, a checkpoint.
+
+        Raises:
+            ValueError: the folder is none of these, or not a whole one.
+        """
+        system, model = store.load(store.find(folder))
+        return cls(system, model.to(device))
+
+    def __repr__(self) -> str:
+        n = sum(parameter.numel() for parameter in self.model.parameters())
+        device = next(self.model.parameters()).device
+        return f"Speech({self.system.preset.name!r}, {n / 1e6:.1f} M parameters, {device})"
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second that waves must have; files are brought to it."""
+        return self.system.extractor.sampling_rate
+
+    def ask(
+        self, sounds, question: str | list = "", max_tokens: int = MAX_TOKENS, **options
+    ) -> str:
+        """Answer a question about sounds; "" where the model says nothing.
+
+        Args:
+            sounds: a wave (N,) at `sampling_rate`, a file's name, or a list of these.
+            question: said after the sounds, or whole chat messages; "" asks what the task asks.
+            max_tokens: most tokens of the answer.
+            options: how to search, fields of `search.Config`: num_beams, temperature, seed, ...
+
+        Raises:
+            ValueError: what cannot be read, or is too long for the model or the machine.
+        """
+        every = sounds if isinstance(sounds, list) else [sounds]
+        request = Request([self._wave(sound) for sound in every], question, _name(every[0]))
+        return self.answers([request], [max_tokens], **options)[0].text
+
+    def transcribe(self, sounds, max_batch_s: float = 200.0, **options):
+        """Say of each sound what the task asks: of one a text, of a list a list of texts.
+
+        Args:
+            sounds: files or waves, one or a list of them.
+            max_batch_s: how much is computed at once, sounds times the longest, in seconds.
+            options: as of `ask`.
+
+        Raises:
+            ValueError: as of `ask`; names the file.
+        """
+        if not isinstance(sounds, list | tuple):
+            return self.transcribe([sounds], max_batch_s, **options)[0]
+        lengths = [self._seconds(sound) for sound in sounds]
+        texts = [""] * len(sounds)
+        for chosen in _groups(lengths, max_batch_s):
+            requests = [Request([self._wave(sounds[i])], "", _name(sounds[i])) for i in chosen]
+            bounds = [bound(lengths[i], TOKENS_PER_S, MAX_TOKENS) for i in chosen]
+            for i, answer in zip(chosen, self.answers(requests, bounds, **options), strict=True):
+                texts[i] = answer.text
+        return texts
+
+    def answers(self, requests: list[Request], bounds: list[int], **options) -> list[Answer]:
+        """Answer several requests in one batch, each with at most so many tokens.
+
+        Raises:
+            ValueError: as of `ask`.
+            FloatingPointError: the model computes no numbers.
+        """
+        for request in requests:
+            for wave in request.waves:
+                self._check(wave, request.name)
+        answerer = Answerer(self.system, self.model, search.Config(**options))
+        batch = answerer.batch([example(self.system, request) for request in requests])
+        return answerer(batch, bounds)
+
+    def _wave(self, sound):
+        if not isinstance(sound, str | Path):
+            return sound
+        self._check(sound, str(sound))  # before all of it is in memory
+        return audio.open({"audio": sound}, self.sampling_rate)
+
+    def _check(self, sound, name: str) -> None:
+        """Refuse what is too long for this machine."""
+        try:
+            self._room.check(self._seconds(sound))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+    def _seconds(self, sound) -> float:
+        if isinstance(sound, str | Path):
+            return audio.cost({"audio": sound})
+        return len(sound) / self.sampling_rate
+
+
+def _name(sound) -> str:
+    return str(sound) if isinstance(sound, str | Path) else "the wave"
+
+
+def _groups(lengths: Sequence[float], max_batch_s: float) -> list[list[int]]:
+    """Put sounds of like lengths together, the longest first: number times longest is bounded."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= max_batch_s:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups

@@ -1,0 +1,69 @@
+"""What is too long is known beforehand: the estimate against what a long sound really takes."""
+
+import pytest
+import torch
+
+from speechllm import config
+from speechllm.data.manifest import Manifest, write
+from speechllm.decode.room import Room
+from speechllm.decode.run import Options, decode
+from speechllm.models.llm import load_tokenizer
+from speechllm.models.system import System
+
+
+@pytest.fixture(scope="module")
+def system_and_model(tiny):
+    wide = ["llm.config.max_position_embeddings=8192"]
+    preset = config.changed(config.load(tiny / "tiny.toml"), wide)
+    system = System(preset, load_tokenizer(tiny / "bpe"))
+    return system, system.build().eval()
+
+
+@pytest.mark.parametrize("seconds", [15.0, 90.0, 150.0])
+def test_the_estimate_is_what_is_taken(system_and_model, seconds):
+    """From trials of 10 to 40 s: the square of the length is in it."""
+    room = Room(*system_and_model)
+    assert room.bytes(seconds) == pytest.approx(room._peak(seconds), rel=0.15)
+    assert room.bytes(160.0) > 3 * room.bytes(80.0)
+
+
+def test_what_does_not_fit_is_set_aside(system_and_model, tiny, tmp_path, monkeypatch):
+    """With `--on-error skip`; else nothing is decoded and one line says which and why."""
+    rows = [Manifest(tiny / "valid.jsonl")[i] for i in range(3)]
+    rows[1] = {**rows[1], "duration": 3600.0}
+    write(tmp_path / "m.jsonl", rows)
+    manifest = Manifest(tmp_path / "m.jsonl")
+    monkeypatch.setattr("speechllm.decode.room.available", lambda device: 1e9)
+    wanted = r"m.jsonl:2: utterance 'valid1': too long: 3600 s want about .* GB of memory"
+    with pytest.raises(ValueError, match=wanted + r".*\(--on-error skip goes on without it\)"):
+        decode(*system_and_model, manifest, tmp_path / "a", Options(workers=0))
+    assert not (tmp_path / "a" / "hyp.jsonl").exists()
+    tally = decode(*system_and_model, manifest, tmp_path / "b", Options(workers=0, on_error="skip"))
+    assert tally.n_utterances == 2 and len(tally.errors) == 1
+
+
+def test_a_front_end_that_takes_no_such_lengths_speaks_for_itself(system_and_model, monkeypatch):
+    room = Room(*system_and_model)
+
+    def refuses(seconds):
+        raise ValueError("no longer than 30 s")
+
+    monkeypatch.setattr(room, "_peak", refuses)
+    assert room.bytes(3600.0) == 0.0
+    room.check(3600.0)
+
+
+def test_short_ones_are_not_tried(system_and_model, monkeypatch):
+    room = Room(*system_and_model, free=lambda: 0)
+    monkeypatch.setattr(room, "_peak", lambda seconds: pytest.fail("was tried"))
+    room.check(60.0)
+
+
+def test_trials_change_nothing(system_and_model):
+    """Weights and the next random number stay."""
+    _, model = system_and_model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    Room(*system_and_model).bytes(100.0)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
