@@ -166,12 +166,10 @@ def _join(preset: str, options: dict, stop, failures) -> None:
 def _start(preset: str, options: dict) -> None:
     import torch
 
-    from features import fast
     from features.extractor import get
 
     torch.set_num_threads(1)
     _worker["extractor"] = get(preset, **options)
-    _worker["kernel"] = fast.alone(presets.options(preset, **options))
 
 
 def _store(work: tuple[str, str, str, list[Item]]) -> list[tuple[float, str]]:
@@ -214,8 +212,7 @@ def _add(item: Item, shard) -> tuple[float, str]:
     extractor = _worker["extractor"]
     try:
         wave, rate = load(item.path, extractor.sampling_rate, item.start_s, item.duration_s)
-        kernel = _worker["kernel"]
-        x, n = (kernel(wave), extractor.count(len(wave))) if kernel else extractor(wave)
+        x, n = extractor(wave)
         if not n:
             raise ValueError(
                 f"{item.path}: {len(wave)} samples are less than one frame; remove it from the list"

@@ -23,6 +23,7 @@ import torch
 from features import normalise, presets
 from features.options import Spectral, Wave
 from features.padded import Padded
+from features.resampling import Resampler
 from features.spectral import Pipeline
 from features.streaming import Stream, exact
 
@@ -81,14 +82,20 @@ class Extractor:
         """Output steps for `n_samples` samples, exactly, without computing anything."""
         return self._options.count(n_samples)
 
-    def stream(self) -> Stream:
+    def stream(self, sampling_rate: int | None = None) -> Stream:
         """A fresh stream: call it on chunks, then `flush()`.
 
-        Raises ValueError with the reason when the preset needs the whole utterance.
+        Chunks at another `sampling_rate` in Hz are resampled on the way. Raises ValueError with the
+        reason when the preset needs the whole utterance.
         """
         if self._options.whole:
             raise ValueError(f"{self.name} cannot stream: {self._options.whole}")
-        return Stream(self._options, self._pipeline, self._checked)
+        resampler = None
+        if sampling_rate not in (None, self.sampling_rate):
+            if not sampling_rate > 0:
+                raise ValueError(f"sampling_rate={sampling_rate}: wanted Hz above 0; correct it")
+            resampler = Resampler(sampling_rate, self.sampling_rate)
+        return Stream(self._options, self._pipeline, self._checked, resampler)
 
     def __call__(self, wave, lengths=None, sampling_rate: int | None = None):
         """Features of one wave (N,), or of a batch (B, N) with `lengths` (B,) in samples.
@@ -99,6 +106,10 @@ class Extractor:
         window of `pad_to_s` or `pad_to_frames`.
         """
         self._check_rate(sampling_rate)
+        if lengths is None and not torch.compiler.is_compiling():
+            x = self._pipeline.alone(wave)
+            if x is not None:
+                return x, self.count(len(wave))
         wave = _tensor(wave, self._dtype)
         single = lengths is None
         if single:
@@ -106,24 +117,27 @@ class Extractor:
         lengths = [len(wave)] if single else _lengths(lengths, wave)
         waves = wave[None] if single else wave
         shapes = [self._pipeline.shape(n) for n in lengths]
-        if not torch.compiler.is_compiling():
-            _refuse_nans(waves, lengths, single)
         with exact(wave.device.type):
             if _plain(wave):
+                if not torch.compiler.is_compiling():
+                    _refuse_nans(waves, lengths, single)
                 x = self._pipeline.plain(waves, lengths, max(shapes)[0])
             else:
-                x = self._fast(waves, lengths, shapes)
+                x = self._fast(waves, lengths, shapes, single)
         if single:
             return x[0], self.count(lengths[0])
         return x, torch.tensor([self.count(n) for n in lengths], device=wave.device)
 
     @torch.no_grad()
-    def _fast(self, waves: torch.Tensor, lengths: list[int], shapes: list) -> torch.Tensor:
+    def _fast(self, waves, lengths: list[int], shapes: list, single: bool) -> torch.Tensor:
         """Features of a batch, one utterance after the other, each into its place."""
         room = waves.new_empty if len(shapes) == 1 else waves.new_zeros
         x = room(len(lengths), *max(shapes))
         for i, (n, shape) in enumerate(zip(lengths, shapes, strict=True)):
-            self._pipeline(waves[i, :n], x[i, : shape[0]])
+            wave, rows = waves[i, :n], x[i, : shape[0]]
+            if not self._pipeline.whole(wave, rows):
+                _refuse_nan(wave, _item(i, single))
+                self._pipeline(wave, rows)
         return x
 
     def _checked(self, chunk) -> torch.Tensor:
@@ -156,6 +170,13 @@ class _Raw:
         """Shape of the output."""
         return (n_samples,)
 
+    def alone(self, wave) -> None:
+        """Nothing: this is torch's work."""
+
+    def whole(self, wave: torch.Tensor, x: torch.Tensor) -> bool:
+        """False: this is torch's work."""
+        return False
+
     def __call__(self, wave: torch.Tensor, x: torch.Tensor) -> None:
         """The wave written into `x` (N,)."""
         if not self.normalize or not len(wave):
@@ -180,7 +201,9 @@ def _plain(wave: torch.Tensor) -> bool:
 
 def _tensor(wave, dtype: torch.dtype) -> torch.Tensor:
     """Float tensor of `dtype`; refuses what is not a float."""
-    if not isinstance(wave, torch.Tensor):
+    if type(wave) is np.ndarray and wave.dtype == np.float32 and wave.flags.carray:
+        wave = torch.from_numpy(wave)
+    elif not isinstance(wave, torch.Tensor):
         _refuse_others(wave)
         try:
             wave = np.asarray(wave)
@@ -214,7 +237,11 @@ def _refuse_nans(waves: torch.Tensor, lengths: list[int], single: bool) -> None:
         if math.isfinite(waves.detach().where(inside, 0.0).sum().item()):
             return
     for i, n in enumerate(lengths):
-        _refuse_nan(waves[i, :n], "the wave" if single else f"item {i} of the batch")
+        _refuse_nan(waves[i, :n], _item(i, single))
+
+
+def _item(i: int, single: bool) -> str:
+    return "the wave" if single else f"item {i} of the batch"
 
 
 def _refuse_nan(wave: torch.Tensor, where: str) -> None:

@@ -1,7 +1,8 @@
 """The fast path on a CPU: the chain as a C kernel, 16 frames at a time, one frame a SIMD lane.
 
-`run` is all that the torch path knows of it: it does the work, or answers False where it cannot (no
-library, another device, another number format, an option it was not taught), and torch goes on. The
+`Direct` makes all of the features of a plain wave in one call. Where torch has steps of its own to
+do before or after, `run` makes the frames. Both do the work, or say that they cannot (no library,
+another device, another number format, an option they were not taught), and torch goes on. The
 kernel (native/frontend.c) is general; what makes it a preset is a plan: window, places of the
 samples, twiddles, mel weights, made here once for each set of options. It holds no state, starts no
 thread, writes into the caller's output, and keeps one scratch of some 50 KB a thread.
@@ -11,15 +12,15 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import threading
-from collections.abc import Callable
 from dataclasses import fields
 
 import numpy as np
 import torch
 
-from features import kernel, tables, windows
-from features.options import Spectral, Wave
+from features import kernel, steps, tables, windows
+from features.options import Spectral
 
 # options that the kernel carries out, or the torch path before and after it
 KNOWN = frozenset(
@@ -31,7 +32,6 @@ KNOWN = frozenset(
     "pad_longer pad_counts".split()
 )
 LOGS = {"none": 0, "ln": 1, "log10": 2}
-AROUND = "dither global_preemphasis top_db cmvn pad_to_s pad_to_frames offset".split()  # not its
 GAP = 2  # vectors; without it the parts of a power of two would share their cache sets
 TINY = 1.17549435e-38  # the kernel's logarithm wants normal numbers
 _thread = threading.local()
@@ -58,24 +58,52 @@ def run(
     return True
 
 
-def alone(o: Spectral | Wave) -> Callable[[np.ndarray], np.ndarray] | None:
-    """A function of samples (N,) float32 to (T, dim) float32, where the kernel makes all of it.
+class Direct:
+    """Plain waves (N,) float32 to features, all steps in one call of the kernel."""
 
-    Bit for bit what the extractor gives, without its checks and without torch: after a decoder has
-    emptied the caches these take 0.3 ms for 8 s of sound, and the kernel 0.4 ms. None where other
-    steps are wanted.
+    def __init__(self, o: Spectral, plan: _Plan, quiet: torch.Tensor | None):
+        self.o, self._plan = o, plan
+        # rows that see nothing of the wave: of silence, or zeros that only `finish` has touched
+        rest = torch.zeros(o.row_dim) if quiet is None else quiet.flatten()
+        self._quiet = rest.to(torch.float32).contiguous()
+        self._address = self._quiet.data_ptr()
+
+    def address(self, wave) -> int:
+        """Where the samples of `wave` lie, 0 where this is no plain one of at least a sample."""
+        if torch.compiler.is_compiling():
+            return 0
+        if type(wave) is np.ndarray:
+            plain = wave.dtype == np.float32 and wave.ndim == 1 and wave.flags.c_contiguous
+            return wave.__array_interface__["data"][0] if plain and len(wave) else 0
+        if not _plain(wave) or wave.ndim != 1 or not len(wave) or not wave.is_contiguous():
+            return 0
+        try:
+            return wave.data_ptr()
+        except RuntimeError:  # inside torch.func there is no memory behind a tensor
+            return 0
+
+    def into(self, wave: int, n: int, n_padded: int, busy: int, x: int, total: int) -> bool:
+        """Write `total` rows at address `x`, of which `busy` see the `n` samples at `wave`.
+
+        False where the wave is not finite; x holds nothing then.
+        """
+        plan = self._plan
+        return not plan.wave(
+            plan.address, wave, n, n_padded, busy, total, x, self._address, plan.scratch()
+        )
+
+
+def direct(o: Spectral, quiet: torch.Tensor | None, first: int | None = None) -> Direct | None:
+    """What makes all of the features, None where some step is torch's.
+
+    `quiet`: the row of what a window is padded with. `first`: where the first frame begins, if not
+    where the options have it; what comes before the frames is the caller's then.
     """
-    if isinstance(o, Wave) or o.dtype != "float32" or any(getattr(o, k) for k in AROUND):
-        return None
-    plan = _plan(o) if o.stack == 1 and o.divisor == 1.0 else None
-
-    def compute(wave: np.ndarray) -> np.ndarray:
-        assert wave.dtype == np.float32 and wave.flags.c_contiguous and wave.ndim == 1
-        x = np.empty((o.count(len(wave)), o.dim), np.float32)
-        plan.run(wave.ctypes.data, len(wave), len(wave), len(x), x.ctypes.data, o.dim)
-        return x
-
-    return compute if plan else None
+    before = first is None and (o.dither or o.global_preemphasis)
+    torchs = before or o.cmvn or o.dtype != "float32"
+    several = o.stack > 1 and (o.top_db or o.pad_to_frames)
+    plan = None if torchs or several or (o.pad_to_s and o.pad_to_frames) else _plan(o, first)
+    return Direct(o, plan, quiet) if plan else None
 
 
 class _Plan:
@@ -87,16 +115,21 @@ class _Plan:
         self._struct = kernel.Plan(**{k: v for k, v in values.items() if k not in arrays})
         for name, array in arrays.items():
             setattr(self._struct, name, array.ctypes.data)
-        self._address = ctypes.byref(self._struct)
-        self._function = native.run
-        self._scratch = native.scratch(self._address)
+        self.address = ctypes.addressof(self._struct)
+        self.wave, self._run = native.wave, native.run
+        self._size = native.scratch(ctypes.c_void_p(self.address))
 
     def run(self, wave: int, n: int, n_padded: int, frames: int, out: int, step: int) -> None:
         """Call the kernel: addresses of wave and output, samples, frames, floats between rows."""
-        scratch = getattr(_thread, "scratch", None)
-        if scratch is None or len(scratch) < self._scratch:
-            scratch = _thread.scratch = np.empty(self._scratch, np.float32)
-        self._function(self._address, wave, n, n_padded, frames, out, step, scratch.ctypes.data)
+        self._run(self.address, wave, n, n_padded, frames, out, step, self.scratch())
+
+    def scratch(self) -> int:
+        """Address of this thread's scratch, made larger if need be."""
+        kept = getattr(_thread, "scratch", None)
+        if kept is None or len(kept) < self._size:
+            kept = _thread.scratch = np.empty(self._size, np.float32)
+            _thread.address = kept.ctypes.data
+        return _thread.address
 
 
 def _plain(x: torch.Tensor) -> bool:
@@ -136,12 +169,19 @@ def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
         center=int(o.remove_dc_offset), magnitude=int(o.power == 1), log=LOGS[o.log],
         energy=int(o.use_energy) * (1 if o.raw_energy else 2),
         preemphasis=0.0 if o.global_preemphasis else o.preemphasis, floor=max(o.floor, TINY),
+        span=steps.span(o.top_db, o.log) if o.top_db else 0.0,
+        offset=o.offset, divisor=o.divisor, factor=_factor(o.divisor),
         energy_scale=o.scale**2 if o.raw_energy else 4.0,  # the window is halved
         places=_places(o, columns), window=_window(o),
         radix=np.array(radix, np.int64), twiddle=_twiddles(radix), split=_split(o.fft_length),
         slot=slot, row_start=np.searchsorted(row, np.arange(len(bank) + 1)).astype(np.int32),
         bin=slot[column], weight=bank[row, column].astype(np.float32), dct=cosine,
     )  # fmt: skip
+
+
+def _factor(divisor: float) -> float:
+    """1 / divisor where that is exact, else 0."""
+    return 1.0 / divisor if math.frexp(divisor)[0] in (0.5, -0.5) else 0.0
 
 
 def _radices(half: int) -> list[int]:

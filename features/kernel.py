@@ -27,7 +27,10 @@ class Plan(ctypes.Structure):
             "length shift columns first repeat_edge half stages live gap bins rows ceps dim center "
             "magnitude log energy"
         ).split()),
-        *((name, ctypes.c_float) for name in ("preemphasis", "floor", "energy_scale")),
+        ("span", ctypes.c_double),
+        *((name, ctypes.c_float) for name in (
+            "preemphasis floor energy_scale offset divisor factor"
+        ).split()),
         *((name, ctypes.c_void_p) for name in (
             "places window radix twiddle split slot row_start bin weight dct"
         ).split()),
@@ -36,12 +39,13 @@ class Plan(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Kernel:
-    """One variant: how many frames it computes at a time, and its two functions."""
+    """One variant: how many frames it computes at a time, and its functions."""
 
     name: str
     width: int
     scratch: Callable
     run: Callable
+    wave: Callable
     place: str
 
 
@@ -82,13 +86,14 @@ def status() -> str:
 def variant(library: ctypes.CDLL, name: str) -> Kernel:
     """The functions of one variant, with their types."""
     number, address = ctypes.c_int64, ctypes.c_void_p
-    width, scratch, run = (
-        getattr(library, f"features_{word}_{name}") for word in ("width", "scratch", "run")
+    width, scratch, run, wave = (
+        getattr(library, f"features_{word}_{name}") for word in ("width", "scratch", "run", "wave")
     )
-    width.restype = scratch.restype = number
+    width.restype = scratch.restype = wave.restype = number
     run.restype = None
     run.argtypes = [address, address, number, number, number, address, number, address]
-    return Kernel(name, width(), scratch, run, library._name)
+    wave.argtypes = [address, address, *[number] * 4, address, address, address]
+    return Kernel(name, width(), scratch, run, wave, library._name)
 
 
 def _open() -> tuple[ctypes.CDLL | None, str]:

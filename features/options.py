@@ -8,6 +8,7 @@ torch here: the command line and a trainer's collate count frames without it. Wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from features import checks, frames
 
@@ -100,12 +101,12 @@ class Spectral:
     stack: int = 1  # so many frames side by side in one row; a rest is dropped (SeamlessM4T: 2)
     dtype: str = "float32"  # of computation and result; float64 for tests and gradients
 
-    @property
+    @cached_property
     def frame_length(self) -> int:
         """Samples in a frame (Kaldi truncates)."""
         return int(self.sampling_rate * 0.001 * self.frame_length_ms + 1e-9)
 
-    @property
+    @cached_property
     def frame_shift(self) -> int:
         """Samples from one frame to the next."""
         return int(self.sampling_rate * 0.001 * self.frame_shift_ms + 1e-9)

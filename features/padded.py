@@ -38,6 +38,13 @@ class Padded:
         rows, dim = self.inner.shape(self.window)
         return rows * (n_padded // self.window), dim
 
+    def alone(self, wave) -> None:
+        """Nothing: waves are padded or cut first."""
+
+    def whole(self, wave: torch.Tensor, x: torch.Tensor) -> bool:
+        """False: waves are padded or cut first."""
+        return False
+
     def __call__(self, wave: torch.Tensor, x: torch.Tensor) -> None:
         """Features of `wave` written into `x`, of the shape that `shape` gives."""
         if not self.window:

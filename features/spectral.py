@@ -15,6 +15,7 @@ tests/features/reference.py is it in float64 numpy: the specification.
 
 from __future__ import annotations
 
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -52,6 +53,32 @@ class Pipeline:
                 f"pad_to_frames={self.o.pad_to_frames}; cut the wave into shorter pieces"
             )
         return (self.o.pad_to_frames or n_frames) // self.o.stack, self.o.dim
+
+    def alone(self, wave) -> torch.Tensor | None:
+        """Features of a plain wave, numpy or torch, by the kernel; None where it cannot.
+
+        It cannot make anything of NaN and infinity either.
+        """
+        source = self._kernel.address(wave) if self._kernel else 0
+        if not source:
+            return None
+        x = torch.empty(self.shape(len(wave)))
+        return x if self._alone(source, len(wave), x) else None
+
+    def whole(self, wave: torch.Tensor, x: torch.Tensor) -> bool:
+        """Let the kernel write all of `x`, as `__call__` does; False where it cannot."""
+        source = self._kernel.address(wave) if self._kernel else 0
+        return bool(source) and x.is_contiguous() and self._alone(source, len(wave), x)
+
+    @cached_property
+    def _kernel(self) -> fast.Direct | None:
+        return fast.direct(self.o, self.silence)
+
+    def _alone(self, source: int, n: int, x: torch.Tensor) -> bool:
+        n_samples = self._padded_length(n)
+        total = len(x) * self.o.stack
+        busy = min(self._busy(n, self.o.num_frames(n_samples)), total)
+        return self._kernel.into(source, n, n_samples, busy, x.data_ptr(), total)
 
     def __call__(self, wave: torch.Tensor, x: torch.Tensor) -> None:
         """Features of `wave` written into `x`, of the shape that `shape` gives."""

@@ -7,14 +7,18 @@
    split; power spectra take the place of the complex ones; the mel bank is a list of its weights
    that are not zero. The block, 45 KB for N = 512 and W = 16, stays in the nearest caches.
 
-   features/fast.py makes the plan (tables, places, twiddles) and calls `features_run_VARIANT`;
-   setup.py compiles this file once a variant. */
+   features/fast.py makes the plan (tables, places, twiddles) and calls `features_wave_VARIANT`
+   or, where more is to come, `features_run_VARIANT`; setup.py compiles this file once a variant. */
 
 #include "frontend.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
 #if defined(__AVX512F__)
 #define W 16
 #elif defined(__AVX__)
@@ -39,10 +43,19 @@ typedef int32_t I __attribute__((vector_size(4 * W)));
 INLINE V all(float x) { return x - (V){0}; }
 INLINE V load(const float *x) { return *(const Loose *)x; }
 
-INLINE V largest(V x, float floor)
+/* The larger of two; the second one where one of them is no number. */
+INLINE V larger(V x, V y)
 {
-    I over = x > floor;
-    return (V)(((I)x & over) | ((I)all(floor) & ~over));
+#if defined(__AVX512F__)
+    return (V)_mm512_max_ps((__m512)x, (__m512)y);
+#elif defined(__AVX__)
+    return (V)_mm256_max_ps((__m256)x, (__m256)y);
+#elif defined(__SSE__)
+    return (V)_mm_max_ps((__m128)x, (__m128)y);
+#else
+    I over = x > y;
+    return (V)(((I)x & over) | ((I)y & ~over));
+#endif
 }
 
 /* Natural logarithm of positive normal numbers to 3e-8 relative: x = 2^e (1 + f) with 1 + f in
@@ -160,11 +173,12 @@ INLINE void pass(int radix, V *z, int64_t blocks, int64_t sub, const float *w)
 }
 
 /* Samples i and i + 1 of all frames: without DC, preemphasised, windowed. */
-INLINE void samples(const Plan *p, const float *table, V mean, int64_t i, V *first, V *second)
+INLINE void samples(const Plan *p, int emphasis, const float *table, V mean, int64_t i, V *first,
+                    V *second)
 {
     const int32_t *at = p->places + i;
     V x = load(table + at[1]) - mean, y = load(table + at[2]) - mean;
-    if (p->preemphasis != 0.0f) {
+    if (emphasis) {
         V before = load(table + at[0]) - mean, a = p->preemphasis * before, b = p->preemphasis * x;
         ROUNDED(a);
         ROUNDED(b);
@@ -174,7 +188,7 @@ INLINE void samples(const Plan *p, const float *table, V mean, int64_t i, V *fir
 }
 
 /* The first pass: reads samples instead of the spectrum; what is padding is not read at all. */
-INLINE void first_pass(int radix, const Plan *p, const float *table, V mean, V *z)
+INLINE void first_pass(int radix, int emphasis, const Plan *p, const float *table, V mean, V *z)
 {
     int64_t sub = p->half / radix;
     const float *w = p->twiddle;
@@ -183,7 +197,7 @@ INLINE void first_pass(int radix, const Plan *p, const float *table, V mean, V *
         for (int q = 0; q < radix; q++) {
             int64_t k = j + q * sub;
             r[q] = i[q] = (V){0};
-            if (k < p->live) samples(p, table, mean, 2 * k, r + q, i + q);
+            if (k < p->live) samples(p, emphasis, table, mean, 2 * k, r + q, i + q);
         }
         dft(radix, r, i);
         put(radix, z + 2 * j, 2 * sub + p->gap, r, i, w);
@@ -202,7 +216,10 @@ INLINE void first_pass(int radix, const Plan *p, const float *table, V mean, V *
 static void transform(const Plan *p, const float *table, V mean, V *z)
 {
     int64_t first = p->radix[0], part = p->half / first;
-    BY_RADIX(first, first_pass, p, table, mean, z)
+    if (p->preemphasis != 0.0f)
+        BY_RADIX(first, first_pass, 1, p, table, mean, z)
+    else
+        BY_RADIX(first, first_pass, 0, p, table, mean, z)
     for (int64_t b = 0; b < first; b++) { /* part by part: each is small enough for L1 */
         const float *w = p->twiddle + 2 * part * (first - 1);
         int64_t sub = part, blocks = 1;
@@ -303,10 +320,10 @@ static V log_energy(const Plan *p, const float *table, V mean)
             x = load(table + p->places[i + 1]) - mean, y = load(table + p->places[i + 2]) - mean;
             if (i + 1 == p->length) y = (V){0};
         } else
-            samples(p, table, mean, i, &x, &y);
+            samples(p, p->preemphasis != 0.0f, table, mean, i, &x, &y);
         even += x * x, odd += y * y;
     }
-    return logarithm(largest((even + odd) * p->energy_scale, 1.1920928955078125e-07f));
+    return logarithm(larger((even + odd) * p->energy_scale, all(1.1920928955078125e-07f)));
 }
 
 /* Spectrum to rows of features: mel, logarithm, cepstra, energy. `y` has room for dim + rows. */
@@ -315,11 +332,17 @@ static void features(const Plan *p, const V *z, V energy, V *y)
     V *mel = p->ceps ? y + p->dim : y + (p->energy != 0);
     float unit = p->log == 2 ? 0.43429448190325183f : 1.0f;
     for (int64_t b = 0; b < p->rows; b++) {
-        V sum = {0};
-        for (int32_t e = p->row_start[b]; e < p->row_start[b + 1]; e++)
-            sum += z[p->bin[e]] * p->weight[e];
-        mel[b] = p->log ? logarithm(largest(sum, p->floor)) * unit : sum;
+        V even = {0}, odd = {0}; /* two sums: one would wait for itself */
+        int32_t e = p->row_start[b], end = p->row_start[b + 1];
+        for (; e + 1 < end; e += 2) {
+            even += z[p->bin[e]] * p->weight[e];
+            odd += z[p->bin[e + 1]] * p->weight[e + 1];
+        }
+        if (e < end) even += z[p->bin[e]] * p->weight[e];
+        mel[b] = even + odd;
     }
+    for (int64_t b = 0; p->log && b < p->rows; b++)
+        mel[b] = logarithm(larger(mel[b], all(p->floor))) * unit;
     for (int64_t c = 0; c < p->ceps; c++) {
         V sum = {0};
         for (int64_t b = 0; b < p->rows; b++) sum += mel[b] * p->dct[c * p->rows + b];
@@ -381,29 +404,119 @@ EXPORT int64_t NAME(features_scratch)(const Plan *p)
     return W + table_size(p) + W * (2 * p->half + 8 * p->gap + p->dim + p->rows) + span(p, W);
 }
 
+/* Whether all are: what is finite times 0 adds nothing, what is not stays. */
+static int all_finite(const float *x, int64_t n)
+{
+    V sum[4] = {{0}};
+    float rest = 0.0f;
+    int64_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W)
+        for (int k = 0; k < 4; k++) sum[k] += load(x + i + k * W) * 0.0f;
+    for (; i < n; i++) rest += x[i] * 0.0f;
+    sum[0] += (sum[1] + sum[2]) + sum[3];
+    for (int l = 0; l < W; l++) rest += sum[0][l];
+    return rest == 0.0f;
+}
+
+/* The largest of the first `valid` lanes of the log rows of `y`, or `peak`. */
+static float highest(const Plan *p, const V *y, int64_t valid, float peak)
+{
+    V top[4] = {y[0], y[0], y[0], y[0]};
+    for (int64_t b = 1; b < p->rows; b++) top[b % 4] = larger(top[b % 4], y[b]);
+    V most = larger(larger(top[0], top[1]), larger(top[2], top[3]));
+    for (int l = 0; l < valid; l++) peak = most[l] > peak ? most[l] : peak;
+    return peak;
+}
+
+/* The last steps, of n values in place: the limit of top_db, offset and divisor. */
+static void finish(const Plan *p, float lowest, float *x, int64_t n)
+{
+    float offset = p->offset, divisor = p->divisor, factor = p->factor;
+    int64_t i = 0;
+    for (; i + W <= n; i += W) {
+        V y = larger(load(x + i), all(lowest)) + offset;
+        *(Loose *)(x + i) = factor != 0.0f ? y * factor : y / divisor;
+    }
+    for (; i < n; i++) {
+        float y = (x[i] > lowest ? x[i] : lowest) + offset;
+        x[i] = factor != 0.0f ? y * factor : y / divisor;
+    }
+}
+
+/* Fetch the samples of the next block while this one is computed. */
+INLINE void ahead(const float *wave, int64_t from, int64_t n, int64_t count)
+{
+    int64_t end = from + count < n ? from + count : n;
+    for (int64_t i = from > 0 ? from : 0; i < end; i += 16) __builtin_prefetch(wave + i);
+}
+
 /* The first `frames` frames of a wave of n samples, padded with zeros to `padded`, to rows of `out`
-   that are `step` floats apart. */
-EXPORT void NAME(features_run)(const Plan *p, const float *wave, int64_t n, int64_t padded,
-                               int64_t frames, float *out, int64_t step, float *scratch)
+   that are `step` floats apart. `peak` gets the largest value where `span` wants it. Where `sound`
+   is given, it is cleared when the wave holds NaN or infinity, looked for while it is near. */
+static void run(const Plan *p, const float *wave, int64_t n, int64_t padded, int64_t frames,
+                float *out, int64_t step, float *scratch, float *peak, int *sound)
 {
     float *table = (float *)(((uintptr_t)scratch + 4 * W - 1) / (4 * W) * (4 * W));
     V *z = (V *)(table + table_size(p)), *y = z + 2 * p->half + 8 * p->gap;
     float *edge = (float *)(y + p->dim + p->rows);
+    int64_t looked = 0;
     for (int64_t t = 0; t < frames; t += W) {
         int64_t valid = frames - t < W ? frames - t : W;
-        int64_t first = p->first + t * p->shift, count = span(p, valid);
+        int64_t first = p->first + t * p->shift, count = span(p, valid), end = first + count;
         const float *x = wave + first;
+        if (sound && end > looked && looked < n) {
+            end = end < n ? end : n;
+            *sound &= all_finite(wave + looked, end - looked);
+            looked = end;
+        }
         if (first < 0 || first + span(p, W) > n) {
             reach(p, wave, n, padded, first, count, edge);
             memset(edge + count, 0, 4 * (span(p, W) - count));
             x = edge;
         }
         fill(p, x, table);
+        ahead(wave, first + span(p, W), n, W * p->shift);
         V mean = p->center ? mean_of(p, table) : (V){0};
         V energy = p->energy ? log_energy(p, table, mean) : (V){0};
         transform(p, table, mean, z);
         powers(p, z);
         features(p, z, energy, y);
+        if (p->span > 0.0) *peak = highest(p, y, valid, *peak);
         store(p, y, valid, out + t * step, step);
     }
+    if (sound && looked < n) *sound &= all_finite(wave + looked, n - looked);
+}
+
+/* The frames alone, for a caller who has more to do with them. */
+EXPORT void NAME(features_run)(const Plan *p, const float *wave, int64_t n, int64_t padded,
+                               int64_t frames, float *out, int64_t step, float *scratch)
+{
+    float peak = -INFINITY;
+    run(p, wave, n, padded, frames, out, step, scratch, &peak, NULL);
+}
+
+/* All that the extractor does with a wave, to `total` rows of `out`, dim floats each: `frames` of
+   them see the wave, the others are `quiet`, in the unit of the logarithm. Returns 0, or 1 where
+   the wave holds NaN or infinity. */
+EXPORT int64_t NAME(features_wave)(const Plan *p, const float *wave, int64_t n, int64_t padded,
+                                   int64_t frames, int64_t total, float *out, const float *quiet,
+                                   float *scratch)
+{
+    float peak = -INFINITY;
+    int sound = 1;
+    run(p, wave, n, padded, frames, out, p->dim, scratch, &peak, &sound);
+    if (!sound) return 1;
+    for (int64_t i = 0; total > frames && i < p->dim; i++) peak = quiet[i] > peak ? quiet[i] : peak;
+    float lowest = p->span > 0.0 ? (float)(peak - p->span) : -INFINITY;
+    int64_t size = frames * p->dim, row = total > frames;
+    memcpy(out + size, quiet, 4 * p->dim * row);
+    if (p->span > 0.0 || p->offset != 0.0f || p->factor != 1.0f)
+        finish(p, lowest, out, size + p->dim * row);
+    float *rest = out + size;
+    for (int64_t done = 1, more; done < total - frames; done += more) { /* 1, 2, 4 ... 32 rows */
+        more = done < 32 ? done : 32;
+        more = more < total - frames - done ? more : total - frames - done;
+        memcpy(rest + done * p->dim, rest, 4 * p->dim * more);
+    }
+    return 0;
 }

@@ -21,7 +21,9 @@ typedef struct {
     int64_t gap;                         /* vectors between the parts of the first pass */
     int64_t bins, rows, ceps, dim;       /* rows: mel bins; dim: what is written a frame */
     int64_t center, magnitude, log, energy; /* log: 0 none, 1 ln, 2 log10; energy: 0, 1 raw, 2 */
+    double span;                         /* top_db in the unit of the logarithm; 0: none */
     float preemphasis, floor, energy_scale;
+    float offset, divisor, factor;       /* (x + offset) / divisor; factor 1 / divisor if exact */
     const int32_t *places;               /* of sample i in the table, from i = -1 (= sample 0) on */
     const float *window;                 /* half of it: the split adds two spectra */
     const int64_t *radix;

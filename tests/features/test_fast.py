@@ -38,15 +38,12 @@ def built():
 
 
 def both(extractor, wave):
-    """Features by the kernel, which must have been used, and by torch alone."""
-    used = []
-    real = fast.run
+    """Features by the kernel, which must know the options, and by torch alone."""
+    assert fast._plan(extractor._options) is not None
+    x, _ = extractor(wave)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast, "run", lambda *args: used.append(real(*args)) or used[-1])
-        x, _ = extractor(wave)
-        patch.setattr(fast, "run", lambda *args: False)
-        y, _ = extractor(wave)
-    assert used == [True]
+        patch.setattr(fast, "_plan", lambda *_: None)
+        y, _ = features.get(extractor.name, **extractor.options())(wave)
     return x, y
 
 
@@ -174,7 +171,7 @@ def test_threads_do_not_disturb_each_other(signals):
 
 def test_scratch_is_small_and_does_not_grow_with_the_wave():
     for name in SURE:
-        assert 4 * fast._plan(presets.options(name))._scratch < 100_000
+        assert 4 * fast._plan(presets.options(name))._size < 100_000
     fe = features.get("kaldi_fbank40")
     fe(np.zeros(16000, np.float32))
     before = fast._thread.scratch
@@ -182,21 +179,39 @@ def test_scratch_is_small_and_does_not_grow_with_the_wave():
     assert fast._thread.scratch is before
 
 
-def test_alone_it_gives_what_the_extractor_gives(signals):
-    """To the last bit; None where other steps are wanted before or after it."""
+def test_one_call_gives_what_the_steps_give(signals):
+    """All in one call of the kernel = its frames with torch's last steps, to the last bit."""
     found = set()
     for name, options in [
-        *((n, {}) for n in presets.names()),
+        *((n, {}) for n in SPECTRAL),
+        ("whisper80", {"pad_to_s": 1.5}),
+        ("whisper80", {"pad_to_s": 1.0, "top_db": 0.0, "divisor": 3.0}),
+        ("ast", {"pad_to_frames": 120}),
+        ("kaldi_fbank80", {"stack": 3, "offset": 1.0}),
         *(("kaldi_fbank80", o) for o in OPTIONS),
     ]:
-        if compute := fast.alone(presets.options(name, **options)):
-            found.add(name)
-            for wave in (signals["speechlike"][:9000], signals["noise"][:100]):
-                x = compute(wave)
-                assert np.array_equal(x, features.get(name, **options)(wave)[0].numpy())
-    assert {"kaldi_fbank80", "kaldi_mfcc13", "torchaudio_mel", "mfcc_textbook"} <= found
-    assert not found & {"whisper80", "librosa_mel", "seamless", "ast", "psf_mfcc", "wave16k"}
-    assert not fast.alone(presets.options("kaldi_fbank80", dither=1.0))
+        for wave in (signals["speechlike"][:9000], signals["noise"][:100]):
+            fe = features.get(name, **options)
+            if fe._pipeline.shape(len(wave))[0] and (x := fe._pipeline.alone(wave)) is not None:
+                y = torch.empty_like(x)
+                fe._pipeline(torch.from_numpy(wave), y)
+                assert torch.equal(x, y), (name, options)
+                found.add((name, *options))
+    assert {(n,) for n in SURE} | {("whisper80", "pad_to_s"), ("ast", "pad_to_frames")} <= found
+    assert not found & {("seamless",), ("psf_mfcc",), ("librosa_mfcc",)}
+
+
+@pytest.mark.parametrize("at", [0, 399, 5000, 15999])
+def test_what_is_not_finite_is_found(at, signals):
+    for value in (float("nan"), float("inf"), -float("inf")):
+        wave = signals["speechlike"].copy()
+        wave[at] = value
+        for fe in (features.get("kaldi_fbank80"), features.get("whisper80", pad_to_s=2.0)):
+            assert fe._pipeline.alone(wave) is None
+            with pytest.raises(ValueError, match=f"the wave holds .* at sample {at} of 16000"):
+                fe(wave)
+            with pytest.raises(ValueError, match=f"item 1 of the batch holds .* at sample {at}"):
+                fe(np.stack([np.zeros_like(wave), wave]), [16000, 16000])
 
 
 def test_what_it_leaves_to_torch():

@@ -60,11 +60,10 @@ def test_a_variant_that_is_not_here_is_refused(fresh):
 
 @pytest.mark.parametrize("switch", ["FEATURES_KERNEL=torch", "FEATURES_FAST=0"])
 def test_switched_off(switch, fresh, signals, close):
-    fbank = features.get("kaldi_fbank80")
-    x, _ = fbank(signals["speechlike"])
+    x, _ = features.get("kaldi_fbank80")(signals["speechlike"])
     _forget()
     fresh.setenv(*switch.split("="))
-    y, _ = fbank(signals["speechlike"])
+    y, _ = features.get("kaldi_fbank80")(signals["speechlike"])
     assert "absent" in kernel.status() and f"{switch} turns it off; unset it" in kernel.status()
     close(x, y)
 
@@ -89,10 +88,7 @@ def test_without_a_library_torch_goes_on(kind, fresh, tmp_path, signals):
 def test_the_gil_is_released():
     """While the kernel works on ten minutes, another thread counts on."""
     here()
-    fbank, wave = (
-        fast.alone(features.get("kaldi_fbank80")._options),
-        np.zeros(9_600_000, np.float32),
-    )
+    fbank, wave = features.get("kaldi_fbank80"), np.zeros(9_600_000, np.float32)
     fbank(wave)
     done, ticks = threading.Event(), []
 
