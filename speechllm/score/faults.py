@@ -7,6 +7,8 @@
 | loop      | hypothesis repeats an n-gram four times in a row, at least twice more than the ref;
 |           | or was ended by the loop guard ("stop": "loop") |
 | burst     | alignment has a long run of insertions (`burst` of the metric): hallucination |
+| fast      | hypothesis has more words than can be said in its time (`fastest` of the metric),
+|           | and the reference has not |
 | cut       | decoding was stopped by the length bound ("stop": "length") |
 | missing   | hypothesis is not there at all and counted as deletions on request |
 """
@@ -16,7 +18,8 @@ from itertools import groupby
 
 from speechllm.score import edit
 
-NAMES = ("empty_ref", "empty_hyp", "loop", "burst", "cut", "missing")
+NAMES = ("empty_ref", "empty_hyp", "loop", "burst", "fast", "cut", "missing")
+SPARE = 2  # words that a very short sound may have beyond that, as its ends may be cut
 LOOP_TIMES = 4
 
 
@@ -27,10 +30,19 @@ def find(utterance, ref: Sequence[str], hyp: Sequence[str], metric) -> tuple[str
         "empty_hyp": bool(ref) and not hyp,
         "loop": utterance.stop == "loop" or loops(ref, hyp, metric.loop_length),
         "burst": longest_insertion(ref, hyp, metric.burst) >= metric.burst,
+        "fast": too_fast(len(ref), len(hyp), utterance.duration, metric.fastest),
         "cut": utterance.stop == "length",
         "missing": utterance.missing,
     }
     return tuple(name for name in NAMES if holds[name])
+
+
+def too_fast(n_ref: int, n_hyp: int, seconds: float | None, fastest: float) -> bool:
+    """Tell whether so many tokens cannot have been said in that time, and the reference's can."""
+    if seconds is None:
+        return False
+    most = fastest * seconds + SPARE
+    return n_hyp > most >= n_ref
 
 
 def loops(ref: Sequence[str], hyp: Sequence[str], longest: int) -> bool:

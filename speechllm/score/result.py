@@ -94,6 +94,7 @@ _COUNTS = {
     "empty_hyp": "with an empty hypothesis, the reference not being empty",
     "loop": "with a loop (an n-gram four times in a row)",
     "burst": "with a burst of insertions",
+    "fast": "with more words than can be said in their time",
     "cut": "cut by the length bound",
     "outside": "with an answer that is none of the choices",
     "missing": "missing, counted as deletions",

@@ -39,7 +39,7 @@ def test_line_counts_and_tables(hyp):
     )
     assert result.counts == {
         **{"utterances": 5, "empty_ref": 1, "empty_hyp": 1, "loop": 1, "burst": 1, "cut": 1},
-        **{"missing": 0, "empty_ref_tokens": 2},
+        **{"missing": 0, "fast": 0, "empty_ref_tokens": 2},
     }
     speakers = {row["name"]: row["value"] for row in result.tables["speaker"]}
     assert speakers == {"a": pytest.approx(100 / 6), "b": pytest.approx(500 / 3)}

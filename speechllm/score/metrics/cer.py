@@ -20,6 +20,7 @@ class Config(Rate):
     unit = "character"
     loop_length = 40
     burst = 20
+    fastest = 66.0
 
     def tokens(self, text: str) -> list[str]:
         """Split a normalised text into characters, each gap one space."""

@@ -16,6 +16,7 @@ LABELS = {
     "wrong": "with errors",
     "loop": "loop",
     "burst": "insertion burst",
+    "fast": "faster than speech",
     "cut": "cut by length",
     "empty_hyp": "empty hypothesis",
     "empty_ref": "empty reference",
