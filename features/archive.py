@@ -84,17 +84,23 @@ class Writer(folder.Writer):
 
     suffix = ".ark"
 
-    def check(self, id: str, x: np.ndarray) -> None:
+    def check(self, id: str, shape: tuple[int, ...]) -> None:
         """Refuse waves, and ids that an .scp cannot hold."""
-        if x.ndim != 2:
-            raise ValueError(f"{id}: shape {x.shape}; a Kaldi archive wants frames (T, dim)")
+        if len(shape) != 2:
+            raise ValueError(f"{id}: shape {shape}; a Kaldi archive wants frames (T, dim)")
         if len(id.split()) != 1:
             raise ValueError(f"{id!r}: an id with spaces cannot stand in an archive; change it")
 
-    def put(self, file, id: str, x: np.ndarray, n: int) -> str:
-        """Write a matrix; returns its line of the .scp."""
+    def put(
+        self, file, id: str, shape: tuple[int, ...], n: int, slabs: Iterator[np.ndarray]
+    ) -> str:
+        """Write the valid frames as a binary float matrix; returns its line of the .scp."""
         line = f"{id} {self.path}:{file.tell() + len(id.encode()) + 1}\n"
-        _kaldiio().save_ark(file, {id: x[:n]})
+        size = b"\4" + n.to_bytes(4, "little") + b"\4" + shape[1].to_bytes(4, "little")
+        file.write(id.encode() + b" " + MATRICES[0] + size)
+        for slab in slabs:
+            file.write(slab[:n].data)
+            n -= min(n, len(slab))
         return line
 
     def index(self, path: Path, entries: dict) -> None:

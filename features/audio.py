@@ -5,7 +5,8 @@
     wave, rate = load("a.wav", channel=1)                         # the second channel
     wave, rate = load("a.opus", start_s=1.5, duration_s=2.0)      # that part only
     wave, rate = load("a.flac", max_duration_s=600)               # refused before it is decoded
-    with blocks("a.flac", 16000) as (chunks, rate): ...           # the same samples in flat memory
+    with blocks("a.flac", 16000) as wave:                         # the same samples in flat memory
+        for chunk in wave: ...                                    # (n,), wave.n_samples in all
 
 WAV of all widths, FLAC, Ogg, Opus, MP3, AIFF, SPHERE, AU, CAF and their kin; AAC, MP4, WebM, WMA,
 AMR where ffmpeg is installed, else the answer is the command that converts them. How long a file is
@@ -16,14 +17,15 @@ ValueError.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from features.resampling import Resampler, resample
+from features.channels import chooser, joined
+from features.resampling import Resampler, resample, resampled_length
 from features.sound import opened
 
 # a wanted end may lie this far past the file's: times are written with two decimals
@@ -79,13 +81,30 @@ def load(
     """
     with opened(path) as sound:
         start, count = _range(sound, start_s, duration_s, max_duration_s)
-        pieces = list(_blocks(sound, start, count, _chooser(sound, mono, channel)))
+        pieces = list(_blocks(sound, start, count, chooser(sound, mono, channel)))
         name, rate = sound.name, sound.sampling_rate
     target = sampling_rate or rate
-    wave = resample(_joined(pieces), rate, target)
+    wave = resample(joined(pieces), rate, target)
     if not wave.shape[1]:
         raise _nothing_left(name, count, target)
     return (wave[0] if mono or channel is not None else wave), target
+
+
+class Blocks:
+    """A wave that is read on: iterate for its samples, (n,) or (C, n) at a time."""
+
+    def __init__(self, pieces: Iterator[np.ndarray], n_samples: int, sampling_rate: int, one: bool):
+        self.n_samples, self.sampling_rate = n_samples, sampling_rate
+        self._pieces, self._one = pieces, one
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for piece in self._pieces:
+            yield piece[0] if self._one else piece
+
+    def all(self) -> np.ndarray:
+        """What is left of it, as one wave."""
+        wave = joined(list(self._pieces))
+        return wave[0] if self._one else wave
 
 
 @contextmanager
@@ -96,31 +115,31 @@ def blocks(
     duration_s: float | None = None,
     mono: bool = True,
     channel: int | None = None,
-) -> Iterator[tuple[Iterator[np.ndarray], int]]:
-    """The samples that `load` gives, (n,) or (C, n) at a time, and their rate; in flat memory.
+) -> Iterator[Blocks]:
+    """The samples that `load` gives, some at a time: memory does not grow with the file.
 
     Raises ValueError as `load` does, some of it only when the samples are asked for.
     """
     with opened(path) as sound:
         start, count = _range(sound, start_s, duration_s, None)
-        pieces = _blocks(sound, start, count, _chooser(sound, mono, channel))
+        pieces = _blocks(sound, start, count, chooser(sound, mono, channel))
         rate = sound.sampling_rate
         target = sampling_rate or rate
+        n = resampled_length(count, rate, target) if target > 0 else 0
+        if not n:
+            resample(np.zeros((1, 0)), rate, target)  # a rate that is none is said so
+            raise _nothing_left(sound.name, count, target)
         if target != rate:
-            pieces = _resampled(sound.name, pieces, rate, target)
-        one = mono or channel is not None
-        yield (piece[0] if one else piece for piece in pieces), target
+            pieces = _resampled(pieces, rate, target)
+        yield Blocks(pieces, n, target, mono or channel is not None)
 
 
-def _resampled(name: str, pieces, rate: int, target: int) -> Iterator[np.ndarray]:
+def _resampled(pieces, rate: int, target: int) -> Iterator[np.ndarray]:
     resampler = None
     for piece in pieces:
         resampler = resampler or Resampler(rate, target, len(piece))
         yield resampler(piece)
-    tail = resampler.flush()
-    if not resampler.n_given:
-        raise _nothing_left(name, resampler.n_taken, target)
-    yield tail
+    yield resampler.flush()
 
 
 def _nothing_left(name: str, count: int, target: int) -> ValueError:
@@ -160,18 +179,6 @@ def _range(
     return start, count
 
 
-def _chooser(sound, mono: bool, channel: int | None) -> Callable[[np.ndarray], np.ndarray]:
-    """What makes (1 or C, N) of a decoded block (N, C)."""
-    if channel is None:
-        return _mix if mono else np.transpose
-    if not 0 <= channel < sound.channels:
-        raise ValueError(
-            f"{sound.name}: wanted channel {channel}, it has {sound.channels} (the first is 0); "
-            "give one that it has"
-        )
-    return lambda block: block[:, channel].reshape(1, -1).copy()
-
-
 def _blocks(sound, start: int, count: int, choose) -> Iterator[np.ndarray]:
     """Samples (C or 1, n) in blocks, `count` in all."""
     got, rate = 0, sound.sampling_rate
@@ -187,30 +194,6 @@ def _blocks(sound, start: int, count: int, choose) -> Iterator[np.ndarray]:
         raise error if sound.name in str(error) else ValueError(_cut_off(sound, error)) from None
     if got < count:
         raise ValueError(_cut_off(sound, f"it ends at {(start + got) / rate:.3f} s"))
-
-
-def _joined(pieces: list[np.ndarray]) -> np.ndarray:
-    """Blocks (C, n) as one (C, N), each freed once it is copied."""
-    if len(pieces) == 1:
-        return pieces[0]
-    wave = np.empty((len(pieces[0]), sum(piece.shape[1] for piece in pieces)), np.float32)
-    at, pieces = 0, pieces[::-1]
-    while pieces:
-        piece = pieces.pop()
-        wave[:, at : at + piece.shape[1]] = piece
-        at += piece.shape[1]
-    return wave
-
-
-def _mix(block: np.ndarray) -> np.ndarray:
-    """(N, C) to its mean (1, N); adding columns is ten times faster than mean(axis=1)."""
-    channels = block.shape[1]
-    if channels == 1:
-        return block.reshape(1, -1)
-    total = block[:, 0].copy()
-    for c in range(1, channels):
-        total += block[:, c]
-    return (total / np.float32(channels)).reshape(1, -1)
 
 
 def _refuse_no_numbers(name: str, wave: np.ndarray, start: int) -> None:

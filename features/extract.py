@@ -15,14 +15,14 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-from features import presets
+from features import presets, worker
 from features.sources import Item
 
 KINDS = ("shards", "ark")
@@ -73,7 +73,9 @@ def extract(
         tally = Tally(total=len(items), skipped=len(items) - len(todo))
         shards = _shards(todo, jobs, folder.next_number(out))
         with _workers(jobs, preset, options) as run:
-            _gather(run(_store, [(kind, str(out), *shard) for shard in shards]), tally, progress)
+            _gather(
+                run(worker.store, [(kind, str(out), *shard) for shard in shards]), tally, progress
+            )
         if kind == "ark":
             archive.join(out)
     return tally
@@ -121,16 +123,18 @@ def _workers(
 ) -> Iterator[Callable[[Callable, list], Iterable]]:
     """A `map` over processes, or a plain one for one job."""
     if jobs <= 1:
-        _start(preset, options)
+        worker.start(preset, options)
         yield map
         return
     # a server that has imported, and computed nothing: fork and OpenMP do not go together
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["features.audio", "features.extractor"])
-    resource_tracker.ensure_running()  # it would undo what `_map` does
+    server = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if server else "spawn")
+    context.set_forkserver_preload(["features.audio", "features.worker"])
+    if server:
+        resource_tracker.ensure_running()  # it would undo what `_map` does
     stop, failures = context.Event(), context.SimpleQueue()
     given = preset, options, stop, failures
-    with ProcessPoolExecutor(jobs, context, initializer=_join, initargs=given) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=worker.join, initargs=given) as pool:
         try:
             yield functools.partial(_map, pool)
         except BaseException:
@@ -146,78 +150,10 @@ def _map(pool: ProcessPoolExecutor, function: Callable, work: list) -> Iterable:
 
     While they start this one is deaf, too: what is half started could not be stopped.
     """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return pool.map(function, work, chunksize=1)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # they inherit it
     try:
         return pool.map(function, work, chunksize=1)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_worker: dict = {}
-
-
-def _join(preset: str, options: dict, stop, failures) -> None:
-    """Start a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where the server was there before, and hears
-    _start(preset, options)
-    _worker.update(stop=stop, failures=failures, closer=ThreadPoolExecutor(1), closing=None)
-
-
-def _start(preset: str, options: dict) -> None:
-    import torch
-
-    from features.extractor import get
-
-    torch.set_num_threads(1)
-    _worker["extractor"] = get(preset, **options)
-
-
-def _store(work: tuple[str, str, str, list[Item]]) -> list[tuple[float, str]]:
-    """Compute and write one shard; of each item (seconds of sound, "" or what went wrong)."""
-    from features import archive, stored
-
-    kind, out, name, items = work
-    shard = {"shards": stored.Writer, "ark": archive.Writer}[kind](out, name)
-    outcomes, stop = [], _worker.get("stop")
-    try:
-        for item in items:
-            if stop and stop.is_set():
-                break
-            outcomes.append(_add(item, shard))
-    finally:
-        _close(shard)
-    return outcomes
-
-
-def _close(shard) -> None:
-    """Flush a shard, in a worker process by its second thread, one shard at a time."""
-    if "closer" not in _worker:
-        shard.flush()
-        return
-    if _worker["closing"]:
-        _worker["closing"].result()
-    _worker["closing"] = _worker["closer"].submit(_flush, shard)
-
-
-def _flush(shard) -> None:
-    try:
-        shard.flush()
-    except Exception as error:  # for the process that asked; the future may have no reader
-        _worker["failures"].put(error)
-
-
-def _add(item: Item, shard) -> tuple[float, str]:
-    from features.audio import load
-
-    extractor = _worker["extractor"]
-    try:
-        wave, rate = load(item.path, extractor.sampling_rate, item.start_s, item.duration_s)
-        x, n = extractor(wave)
-        if not n:
-            raise ValueError(
-                f"{item.path}: {len(wave)} samples are less than one frame; remove it from the list"
-            )
-    except (ValueError, OSError) as error:
-        return 0.0, f"{item.id}: {error}"
-    shard.add(item.id, x, n)
-    return len(wave) / rate, ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import filelock
 import numpy as np
 
 from features import presets
@@ -48,19 +48,28 @@ def writing(folder, wanted: dict) -> Iterator[None]:
     if (folder / "preset.json").exists():
         refuse_other(folder, wanted)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(
-                f"{folder}: another run writes there; wait for its end, or give another folder"
-            ) from None
+    with _claimed(folder):
         for path in folder.glob(".*.part"):
             path.unlink()
         if not (folder / "preset.json").exists():
             with whole(folder / "preset.json") as file:
                 file.write(json.dumps(wanted, indent=1).encode() + b"\n")
         yield
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise ValueError(
+            f"{folder}: another run writes there; wait for its end, or give another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def next_number(folder) -> int:
@@ -135,18 +144,25 @@ class Writer:
     def add(self, id: str, x, n: int) -> None:
         """Add an utterance: features (T, dim) or a wave (N,), `n` of them valid."""
         x = np.ascontiguousarray(x, dtype="<f4")
-        if not len(x) or id in self._held:
+        self.add_slabs(id, x.shape, n, [x])
+
+    def add_slabs(self, id: str, shape: tuple[int, ...], n: int, slabs: Iterable) -> None:
+        """Add an utterance of which not all lies in memory: (t, dim) or (n,) after another.
+
+        What comes before an error of `slabs`, or too much or little of it, is as if it never was.
+        """
+        if not shape[0] or id in self._held:
             raise ValueError(
-                f"{id}: {'is there already' if len(x) else 'has no frames'}; leave it out"
+                f"{id}: {'is there already' if shape[0] else 'has no frames'}; leave it out"
             )
-        self.check(id, x)
+        self.check(id, shape)
         with _said(self.path):
             if self._file is None:
                 self._file = open(_part(self.path), "wb")  # flush closes it
-                self.begin(self._file, x)
+                self.begin(self._file, shape)
                 self._first = self._file.tell()
             self._file.seek(self._end)  # over what a failure may have left
-            entry = self.put(self._file, id, x, int(n))
+            entry = self.put(self._file, id, shape, int(n), _exactly(id, shape[0], slabs))
             end = self._file.tell()
         self._held[id] = entry, end  # one step: an interrupt comes before or after it
         if end >= SHARD_BYTES:
@@ -171,14 +187,14 @@ class Writer:
             self.index(path, entries)
             self._n_written += 1
 
-    def check(self, id: str, x: np.ndarray) -> None:
+    def check(self, id: str, shape: tuple[int, ...]) -> None:
         """Raise ValueError for what this kind, or the open file, cannot hold."""
 
-    def begin(self, file, x: np.ndarray) -> None:
-        """Write what stands before the first utterance, which is `x`."""
+    def begin(self, file, shape: tuple[int, ...]) -> None:
+        """Write what stands before the first utterance, whose shape this is."""
 
-    def put(self, file, id: str, x: np.ndarray, n: int):
-        """Write an utterance; returns what its index wants of it."""
+    def put(self, file, id: str, shape: tuple[int, ...], n: int, slabs: Iterator[np.ndarray]):
+        """Write an utterance, one slab after another; returns what its index wants of it."""
         raise NotImplementedError
 
     def finish(self, file, entries: dict) -> None:
@@ -187,6 +203,18 @@ class Writer:
     def index(self, path: Path, entries: dict) -> None:
         """Write the index of the whole file `path`: without it the file is not there."""
         raise NotImplementedError
+
+
+def _exactly(id: str, rows: int, slabs: Iterable) -> Iterator[np.ndarray]:
+    """The slabs, float32; ValueError unless they are `rows` rows in all."""
+    done = 0
+    for slab in slabs:
+        slab = np.ascontiguousarray(slab, dtype="<f4")
+        done += len(slab)
+        if len(slab):
+            yield slab
+    if done != rows:
+        raise ValueError(f"{id}: {done} rows, wanted {rows}; it changed while it was read")
 
 
 def read(path: Path) -> dict:

@@ -34,24 +34,28 @@ class Writer(folder.Writer):
 
     suffix = ".npy"
 
-    def check(self, id: str, x: np.ndarray) -> None:
+    def check(self, id: str, shape: tuple[int, ...]) -> None:
         """Refuse another width than that of the frames before it."""
-        if self._held and x.shape[1:] != self._shape:
+        if self._held and shape[1:] != self._shape:
             raise ValueError(
-                f"{id}: its features are {x.shape}, those before it (rows, *{self._shape}); "
+                f"{id}: its features are {shape}, those before it (rows, *{self._shape}); "
                 "a set has one width: leave it out"
             )
 
-    def begin(self, file, x: np.ndarray) -> None:
+    def begin(self, file, shape: tuple[int, ...]) -> None:
         """Write a header that leaves room for any number of rows."""
-        self._shape = x.shape[1:]
+        self._shape = shape[1:]
         _header(file, (0, *self._shape))
 
-    def put(self, file, id: str, x: np.ndarray, n: int) -> tuple[int, int, int]:
+    def put(
+        self, file, id: str, shape: tuple[int, ...], n: int, slabs: Iterator[np.ndarray]
+    ) -> tuple[int, int, int]:
         """Write frames; returns rows, valid ones, and the CRC-32 of all so far."""
-        file.write(x.data)
-        before = next(reversed(self._held.values()))[0][-1] if self._held else 0
-        return len(x), n, zlib.crc32(x, before)
+        checksum = next(reversed(self._held.values()))[0][-1] if self._held else 0
+        for slab in slabs:
+            file.write(slab.data)
+            checksum = zlib.crc32(slab, checksum)
+        return shape[0], n, checksum
 
     def finish(self, file, entries: dict) -> None:
         """Write the header once more, with the rows there are."""

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 import features
-from features import extract, folder, sources, stored
+from features import extract, folder, sources, stored, worker
 
 N_ROWS, ROW_S = 400, 20.0
 REPOSITORY = str(Path(features.__file__).parents[1])
@@ -87,12 +87,12 @@ def test_ctrl_c(manifest, tmp_path, moment):
 def test_a_worker_stops_between_two_utterances(manifest, tmp_path, monkeypatch):
     """And not after the 256 of its shard; what it has is stored."""
     items, stop = sources.find(manifest), threading.Event()
-    extract._start("kaldi_fbank80", {})
-    monkeypatch.setitem(extract._worker, "stop", stop)
-    add = extract._add
-    monkeypatch.setattr(extract, "_add", lambda *a: (add(*a), items[2] is a[0] and stop.set())[0])
+    worker.start("kaldi_fbank80", {})
+    monkeypatch.setitem(worker._worker, "stop", stop)
+    add = worker._add
+    monkeypatch.setattr(worker, "_add", lambda *a: (add(*a), items[2] is a[0] and stop.set())[0])
     with folder.writing(tmp_path / "out", folder.holds(features.get("kaldi_fbank80"))):
-        done = extract._store(("shards", str(tmp_path / "out"), "00000", items))
+        done = worker.store(("shards", str(tmp_path / "out"), "00000", items))
     assert len(done) == 3 and set(stored.Stored(tmp_path / "out")) == {"u0", "u1", "u2"}
 
 

@@ -43,7 +43,8 @@ def agrees(data: bytes, n: int, rate: int, tmp_path):
     for start in (0, n // 3, n - rate // 2):
         part, _ = features.load(path, None, start / rate, 0.25)
         assert np.abs(part - wave[start : start + rate // 4]).max() < 1e-3
-    with features.blocks(path, None) as (pieces, _):
+    with features.blocks(path, None) as pieces:
+        assert pieces.n_samples == n
         assert (np.concatenate(list(pieces)) == wave).all()
     return wave
 
@@ -223,9 +224,10 @@ def test_blocks_are_resampled_as_the_whole_is(tmp_path, rate, target, monkeypatc
     path = tmp_path / "a.wav"
     path.write_bytes(encoded(3.0, rate, kind="WAV", subtype="FLOAT", channels=2))
     wave, _ = features.load(path, target, mono=False)
-    with features.blocks(path, target, mono=False) as (pieces, found):
-        pieces = list(pieces)
-    assert found == target and len(pieces) > 5
+    with features.blocks(path, target, mono=False) as blocks:
+        pieces = list(blocks)
+    assert blocks.sampling_rate == target and blocks.n_samples == wave.shape[1]
+    assert len(pieces) > 5
     assert np.abs(np.concatenate(pieces, axis=1) - wave).max() < 1e-6
 
 
