@@ -4,9 +4,11 @@ The index knows the first line of each kind of row (`rows.kind`), whichever stan
 asked, without reading their media, and speak for all others.
 """
 
+import functools
 from collections.abc import Iterator
 
 from speechllm.data import chat
+from speechllm.data.batch import Kind
 from speechllm.data.examples import Examples
 
 
@@ -30,6 +32,45 @@ def _asked(examples: Examples, row: dict) -> Iterator[list[dict]]:
     task = examples.task_of(row)
     drawn = examples.answer and row.get("messages") is None and hasattr(task, "forms")
     return (examples.messages(row, None, form) for form in (task.forms() if drawn else [task]))
+
+
+def unspelled(examples: Examples, most: int = 1000) -> str:
+    """Say how many answers have no token of their own: all unknown to the tokenizer, or nothing.
+
+    Args:
+        examples: of which at most `most`, evenly spread, are looked at; no medium is read.
+        most: see there.
+    """
+    tokenizer, rows = examples.builder.tokenizer, len(examples.manifest)
+    looked = range(0, rows, -(-rows // most))
+
+    @functools.cache
+    def says(id: int) -> bool:  # what stands for a space alone says nothing
+        return id != tokenizer.unk_token_id and bool(tokenizer.decode([id]).strip())
+
+    wrong = []
+    for index in looked:
+        row = examples.manifest[index]
+        messages = examples.messages(row, None)
+        said = _answer(messages)
+        encoded = examples.builder.build(messages, [1] * len(chat.media(messages)))
+        ids = [i for i, k in zip(encoded.ids, encoded.kinds, strict=True) if k is Kind.ANSWER]
+        if said.strip() and not any(map(says, ids)):
+            wrong.append((row["id"], said))
+    if not wrong:
+        return ""
+    share = f"{len(wrong)} of {len(looked)} answers" + (" looked at" if len(looked) < rows else "")
+    return (
+        f"{examples.manifest.path}: {share} hold nothing that the tokenizer knows, such as "
+        f"{wrong[0][1][:40]!r} ({wrong[0][0]}): they teach only where to end"
+    )
+
+
+def _answer(messages: list[dict]) -> str:
+    """Give the text of the assistant's turns."""
+    turns = [m["content"] for m in messages if m["role"] == "assistant"]
+    parts = [[{"text": turn}] if isinstance(turn, str) else turn for turn in turns]
+    return " ".join(part.get("text") or "" for turn in parts for part in turn)
 
 
 def references(examples: Examples) -> None:

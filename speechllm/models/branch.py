@@ -88,7 +88,7 @@ class Branch:
         for noun, module in (("encoder", encoder), ("adapter", adapter)):
             if loras := self.loras(noun):
                 inject(module, loras, self._at(f"{noun}.lora"))
-        return Parts(encoder, adapter, self.encoder.dim)
+        return Parts(encoder, adapter, self.encoder.dim, (self.encoder.count, self.adapter.count))
 
     def _say(self, function, *arguments):
         """Call a function of the encoder; an error says which preset, and which front end it has.
@@ -106,12 +106,13 @@ class Branch:
 class Parts(nn.Module):
     """What learns of a branch: (x, lengths) -> (states (M, L, D), ...) -> (tokens (M, K, H), ...).
 
-    encoder_dim: D.
+    encoder_dim: D. counts: frames -> L and L -> K, known before any pass.
     """
 
-    def __init__(self, encoder: nn.Module, adapter: nn.Module, encoder_dim: int):
+    def __init__(self, encoder: nn.Module, adapter: nn.Module, encoder_dim: int, counts: tuple):
         super().__init__()
         self.encoder, self.adapter, self.encoder_dim = encoder, adapter, encoder_dim
+        self.counts = counts
 
 
 def branches(preset: config.Preset) -> dict[str, Branch]:

@@ -33,7 +33,7 @@ class SpeechLLM(nn.Module):
         super().__init__()
         if own := parts.get(""):
             self.encoder, self.adapter = own.encoder, own.adapter
-            self.encoder_dim = own.encoder_dim
+            self.encoder_dim, self.counts = own.encoder_dim, own.counts
         self.fusion = fusion
         self.llm = llm
         self.branch = nn.ModuleDict({p.split(".")[1]: one for p, one in parts.items() if p})

@@ -44,17 +44,22 @@ class Config:
                 'ctc_compress; with any other, on = "encoder" or "adapter" makes a head'
             )
         width = model.encoder_dim if self.on == "encoder" else model.width
-        return CTC(self.on, width, model.vocab_size, self.dropout)
+        counts = getattr(model, "counts", ())[: 2 if self.on == "adapter" else 1]
+        return CTC(self.on, width, model.vocab_size, self.dropout, counts)
 
 
 class CTC(nn.Module):
     """Sum of the negative log-likelihood (nats) over media, and the number of target tokens.
 
-    A target that is longer than its frames has no alignment; it adds nothing to the sum.
+    A target that is longer than its steps (two equal neighbours want a blank between them) has no
+    alignment: it adds nothing to the sum and nothing to the count, and is named.
+
+    counts: from frames towards steps, one integer function after the other.
     """
 
-    def __init__(self, on: str, width: int, vocab_size: int, dropout: float):
+    def __init__(self, on: str, width: int, vocab_size: int, dropout: float, counts=()):
         super().__init__()
+        self.counts = counts
         self.on = on
         self.blank = vocab_size
         self.dropout = nn.Dropout(dropout)
@@ -94,11 +99,31 @@ class CTC(nn.Module):
             reduction="sum",
             zero_infinity=True,
         )
-        return loss, sizes.sum().to(loss.device)
+        kept = [len(t) for t, n in zip(targets, lengths.tolist(), strict=True) if _fits(t, n)]
+        return loss, torch.tensor(sum(kept), device=loss.device)
+
+    def _fitting(self, batch: Batch) -> list[tuple[torch.Tensor, bool]]:
+        """Give each target and whether its steps are enough, known before any pass."""
+        if "audio" not in batch.media:
+            return []
+        steps, targets = batch.media["audio"][1].tolist(), self.targets(batch)
+        for count in self.counts:
+            steps = [count(n) for n in steps]
+        return [(target, _fits(target, n)) for target, n in zip(targets, steps, strict=True)]
 
     def count(self, batch: Batch) -> int:
-        """Number of target tokens in a batch, known before any pass."""
-        return sum(len(target) for target in self.targets(batch))
+        """Number of target tokens in a batch that can be learned, known before any pass."""
+        return sum(len(target) for target, fits in self._fitting(batch) if fits)
+
+    def left_out(self, batch: Batch) -> list[str]:
+        """Names of the utterances whose targets are longer than their steps."""
+        fitting = self._fitting(batch)
+        places = batch.slots[batch.which("audio"), :2].tolist() if fitting else []
+        return [
+            _name(batch, row, start)
+            for (row, start), (_, fits) in zip(places, fitting, strict=True)
+            if not fits
+        ]
 
     def greedy(self, result: Pass) -> list[list[int]]:
         """Best path of each medium: repeats merged, blanks dropped."""
@@ -114,4 +139,19 @@ class CTC(nn.Module):
         targets = [t.tolist() for t in self.targets(result.batch)]
         pairs = zip(targets, self.greedy(result), strict=True)
         errors = sum(Levenshtein.distance(target, path) for target, path in pairs)
-        return {"token_errors": (torch.tensor(errors), torch.tensor(sum(len(t) for t in targets)))}
+        found = {"token_errors": (torch.tensor(errors), torch.tensor(sum(map(len, targets))))}
+        if left := len(self.left_out(result.batch)):
+            found["left_out"] = torch.tensor(left), torch.tensor(0)  # a number, no mean
+        return found
+
+
+def _fits(target: torch.Tensor, steps: int) -> bool:
+    """Say whether a target has an alignment: equal neighbours want a blank between them."""
+    return len(target) + int((target[1:] == target[:-1]).sum()) <= steps
+
+
+def _name(batch: Batch, row: int, start: int) -> str:
+    """Name the example that stands at a place; rows hold one, or several that are packed."""
+    before = int(batch.segments[:row].amax(1).sum()) if row else 0
+    number = before + int(batch.segments[row, start]) - 1
+    return batch.names[number % len(batch.names)]

@@ -18,6 +18,7 @@ RUN = {
     "rtfx": NUMBER,
     "versions": dict,
     "options": dict,
+    "notices": list,
 }
 SCORE = {"line": str, "metric": str, "signature": str, "value": NUMBER}
 SCORE |= {"counts": dict, "context": dict}

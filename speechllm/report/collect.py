@@ -133,6 +133,8 @@ def facts(experiment: Experiment) -> dict[str, str]:
     found["versions"] = ", ".join(f"{k} {v}" for k, v in versions.items() if v)
     found["training time"] = duration(run["seconds"]) if "seconds" in run else ""
     found["peak memory"] = f"{run['peak_memory_mb']:,} MB" if "peak_memory_mb" in run else ""
+    notices = [portable(str(line)) for line in run.get("notices", [])]
+    found |= {f"noted{f' ({i})' if i else ''}": line for i, line in enumerate(notices)}
     return {key: text for key, text in found.items() if text}
 
 

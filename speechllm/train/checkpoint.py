@@ -29,6 +29,7 @@ class Progress:
     best_step: int = -1
     errors: list = field(default_factory=list)
     pending: bool = False
+    left_out: dict = field(default_factory=dict)
 
     def __post_init__(self):
         if self.step < 0 or self.best_step < -1 or not 0 <= self.seconds < float("inf"):

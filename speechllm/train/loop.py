@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from speechllm import config
 from speechllm.data import check as data_check
 from speechllm.models import filling, store, whole
-from speechllm.train import checkpoint
+from speechllm.train import checkpoint, notices
 from speechllm.train.log import Log
 from speechllm.train.run import Run
 from speechllm.train.stages import Learner, Stage, stages
@@ -20,12 +20,15 @@ class Summary:
     audio_s: float = 0.0
     stages: dict = field(default_factory=dict)
     errors: list = field(default_factory=list)
+    notices: list = field(default_factory=list)
 
     def add(self, stage: str, progress: checkpoint.Progress) -> None:
         """Count one stage."""
         self.seconds += progress.seconds
         self.audio_s += progress.audio_s
         self.stages[stage] = {"steps": progress.step, "seconds": round(progress.seconds, 1)}
+        if progress.left_out:
+            self.notices.append(f"stage {stage}: {left_out(progress.left_out)}")
         self.errors += [e for e in progress.errors if e not in self.errors]
 
 
@@ -44,7 +47,9 @@ def train(run: Run, until: str = "") -> Summary:
     for stage in plan:
         learner.check(stage, f"stage {stage.name}")
     trained = _begin(run, learner)
-    summary = Summary()
+    summary = Summary(notices=notices.before(run, plan, last, learner.named()))
+    for line in summary.notices:
+        log.say(f"note: {line}")
     for number, stage in enumerate(plan[:last]):
         if not learner.has_learned("adapter.", trained):
             learner.model.match()  # the LLM's embeddings may have been trained meanwhile
@@ -57,6 +62,12 @@ def train(run: Run, until: str = "") -> Summary:
         log.say(f"stage {stage.name}: done, goes on from {kept.name}")
     log.end()
     return summary
+
+
+def left_out(counts: dict[str, int]) -> str:
+    """Say of each objective how often a target that it cannot learn stood in a batch."""
+    said = ", ".join(f"{name} {n}" for name, n in counts.items())
+    return f"targets left out of loss and count, longer than their steps: {said}"
 
 
 def _begin(run: Run, learner: Learner) -> list[list[str]]:

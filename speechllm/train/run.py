@@ -70,16 +70,19 @@ class Run:
             on_error=self.on_error,
         )
 
+    def sources(self, stage: Stage, learning: bool) -> dict[str, mixing.Source]:
+        """Return a stage's sources by the names of their manifests: of `data`, or of `valid`."""
+        what = "data" if learning else "valid"
+        return mixing.sources(getattr(stage, what), f"stage {stage.name} {what}")
+
     def parts(self, stage: Stage, learning: bool) -> dict[str, Examples]:
         """Make the examples of each of a stage's sources: those of `data`, or those of `valid`.
 
         Raises:
             ValueError: a manifest that was not given, or of which nothing can be used.
         """
-        what = "data" if learning else "valid"
-        table = mixing.sources(getattr(stage, what), f"stage {stage.name} {what}")
         made = {}
-        for number, (name, source) in enumerate(table.items()):
+        for number, (name, source) in enumerate(self.sources(stage, learning).items()):
             if name not in self.manifests:
                 hint = config.suggest(name, self.manifests)
                 raise ValueError(f"stage {stage.name} wants --data {name}=MANIFEST; {hint}")

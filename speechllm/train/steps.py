@@ -18,7 +18,7 @@ from speechllm.train import checkpoint, health, optim
 from speechllm.train.log import Log
 from speechllm.train.run import Run
 from speechllm.train.stages import Learner, Stage
-from speechllm.train.tally import Tally
+from speechllm.train.tally import Tally, count_left_out
 from speechllm.train.validate import together, validate
 
 
@@ -122,6 +122,8 @@ class StageRun:
                 sums[name] += value.item()
             if len(self.parts) > 1:
                 tally.add(self.mixture.source(number)[0], batch, pairs)
+        own, batches = {n: learner.objectives[n] for n in sums}, [batch for _, batch in taken]
+        count_left_out(batches, own, self.progress.left_out, self.total, self.log.say)
         norm = self.update()
         self.progress.audio_s += self.total([sum(batch.seconds for _, batch in taken)])[0]
         totals = self.total(list(sums.values()))
@@ -198,6 +200,10 @@ class StageRun:
         self.log.step(stage.name, progress.step, values, show=True)
         if "health" in values and (advice := health.Health(**values["health"]).advice()):
             self.log.say(f"  health: {advice}")
+        for name in stage.objectives:
+            if left := values["valid"].get(f"{name}/left_out"):
+                none = "" if values["valid"][name] else "; all of them: a loss of 0 says nothing"
+                self.log.say(f"  {name}: {left:g} targets are longer than their steps{none}")
         if values["valid"]["loss"] < progress.best:
             progress.best, progress.best_step = values["valid"]["loss"], progress.step
         if self.accelerator.is_main_process:

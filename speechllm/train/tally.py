@@ -1,4 +1,4 @@
-"""What each source of a mixture brought to a step: examples, seconds, loss."""
+"""What each source of a mixture brought to a step: examples, seconds, loss; and what it did not."""
 
 import torch
 
@@ -37,3 +37,26 @@ class Tally:
                 means = zip(pairs[::2], pairs[1::2], self.weights.values(), strict=True)
                 made[name]["loss"] = sum(w * s / max(n, 1) for s, n, w in means)
         return made
+
+
+def count_left_out(batches: list[Batch], objectives, counts: dict[str, int], total, say) -> None:
+    """Add to `counts` how many targets each objective leaves out; name the first there is.
+
+    Args:
+        batches: of this process, of one step.
+        objectives: by name; one that may leave something out has `left_out(batch) -> names`.
+        counts: by objective, of the stage so far.
+        total: sums numbers over all processes.
+        say: prints a line.
+    """
+    for name, objective in objectives.items():
+        if not hasattr(objective, "left_out"):
+            continue
+        own = [one for batch in batches for one in objective.left_out(batch)]
+        if own and name not in counts:
+            say(
+                f"  {name}: {own[0]} has more target tokens than steps (so have {len(own) - 1} "
+                "more of this step): left out of loss and count"
+            )
+        if number := int(total([len(own)])[0]):
+            counts[name] = counts.get(name, 0) + number

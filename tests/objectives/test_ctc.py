@@ -75,9 +75,27 @@ def test_a_target_without_an_alignment_adds_nothing():
     states = torch.randn(2, 4, V + 1, requires_grad=True)
     loss, count = objective()(run(batch([[1, 1], [2]]), states, [2, 4]))
     assert loss.item() == pytest.approx(negative_log_likelihood(states[1].detach(), [2]), rel=1e-5)
-    assert int(count) == 3
+    assert int(count) == 1  # the tokens of the other one are not counted either
     loss.backward()
     assert not states.grad[0].any() and states.grad[1].isfinite().all()
+
+
+def test_targets_that_cannot_be_aligned_are_known_before_any_pass():
+    """One function of lengths says which, and both counts agree; packed or not, they are named."""
+    b = batch([[1, 1, 2, 0], [2], [0, 1, 2, 0]])
+    made = objective()
+    assert made.left_out(b) == ["[1, 1, 2, 0]"] and made.count(b) == 5
+    made.counts = (lambda n: n // 2,)
+    assert made.left_out(b) == ["[1, 1, 2, 0]", "[0, 1, 2, 0]"] and made.count(b) == 1
+    result = run(b, torch.zeros(3, 2, V + 1), [2, 2, 2])
+    assert int(made(result)[1]) == 1
+    assert [int(x) for x in made.metrics(result)["left_out"]] == [2, 0]
+    one = {k: getattr(b, k).reshape(1, -1) for k in ("ids", "kinds")}
+    size = b.ids.shape[1]
+    slots = torch.tensor([[0, i * size, 1] for i in range(3)])
+    segments = torch.arange(1, 4).repeat_interleave(size)[None]
+    packed = replace(b, **one, segments=segments, slots=slots)
+    assert made.left_out(packed) == made.left_out(b)
 
 
 def test_best_path_and_token_errors():
