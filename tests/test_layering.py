@@ -13,6 +13,7 @@ ALLOWED = {
     "speechllm/ranges": set(),
     "speechllm/files": set(),
     "speechllm/lock": set(),
+    "speechllm/places": set(),
     "speechllm/provenance": set(),
     "speechllm/score": {"speechllm/config", "speechllm/provenance"},
     "speechllm/tasks": {"speechllm/config"},
@@ -33,6 +34,7 @@ ALLOWED = {
 GROUND = {
     "speechllm/files",
     "speechllm/lock",
+    "speechllm/places",
     "speechllm/ranges",
 }  # of all but `features` and `config`
 ONLY_MODELS = {"transformers", "peft"}

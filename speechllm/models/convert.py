@@ -13,7 +13,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from speechllm import files
+from speechllm import files, places
 from speechllm.models import hub
 
 WEIGHTS = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -30,7 +30,7 @@ def convert(source: str, out: Path) -> int:
     out = Path(out)
     if out.exists():
         raise ValueError(f"{out} exists; choose another --out or remove it")
-    place = Path(source) if Path(source).exists() else _download(source)
+    place = places.find(source, "checkpoint") or _download(source)
     with files.new_folder(out) as folder:
         if place.suffix == ".nemo":
             pickles = [_unpack(place, folder)]

@@ -9,11 +9,10 @@ import importlib
 import re
 import sys
 import typing
-from pathlib import Path
 
 from safetensors import SafetensorError
 
-from speechllm import ranges
+from speechllm import places, ranges
 from speechllm.config import suggest
 
 PICKLE = "only safetensors are read; of a pickle, speechllm import SOURCE --convert makes them once"
@@ -98,10 +97,9 @@ def read_fields(pretrained: str) -> dict:
     """
     from transformers import PretrainedConfig
 
-    if pretrained.startswith(("/", ".", "~")) and not Path(pretrained).is_dir():
-        raise ValueError(f"{pretrained}: no such folder")
+    place = places.find(pretrained, "checkpoint")
     try:
-        found, _ = PretrainedConfig.get_config_dict(pretrained)
+        found, _ = PretrainedConfig.get_config_dict(str(place or pretrained))
     except (OSError, ValueError) as error:
         raise ValueError(f"{pretrained}: no checkpoint there: {one_line(error)}") from None
     if "model_type" not in found:
@@ -123,10 +121,11 @@ def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, *
     Raises:
         ValueError: no safetensors there, keys missing, unexpected or of another shape.
     """
+    place = places.find(pretrained, "checkpoint")
     try:
         with _quiet():
             model, info = model_class.from_pretrained(
-                pretrained,
+                str(place or pretrained),
                 config=config,
                 key_mapping=rename,
                 use_safetensors=True,

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from speechllm import config, files
+from speechllm import config, files, places
 from speechllm.models import filling, hub, peft_files, store
 from speechllm.models.families._unread import unread
 from speechllm.models.llm import load_tokenizer
@@ -121,8 +121,8 @@ def find(family: str, source):
 
 def fetch(source: str) -> Path:
     """Return the folder of a checkpoint, downloaded first where it is a Hub id."""
-    if Path(source).is_dir():
-        return Path(source)
+    if place := places.find(source, "checkpoint"):
+        return place
     from huggingface_hub import snapshot_download
 
     try:

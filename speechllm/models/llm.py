@@ -9,10 +9,10 @@ import difflib
 import functools
 import importlib
 from contextlib import contextmanager
-from pathlib import Path
 
 from torch import nn
 
+from speechllm import places
 from speechllm.models.held import contexts
 from speechllm.models.hub import load_weights, one_line, read_config, read_fields
 from speechllm.models.inject import inject
@@ -128,10 +128,9 @@ def load_tokenizer(place, pad_token: str = ""):
     """
     from transformers import AutoTokenizer
 
-    if Path(place).is_absolute() and not Path(place).is_dir():
-        raise ValueError(f"{place}: no tokenizer: no such folder")
+    there = places.find(place, "tokenizer")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(place), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(there or place), trust_remote_code=False)
     except Exception as error:  # a damaged tokenizer.json ends in any, the bare one among them
         raise ValueError(f"{place}: no tokenizer could be loaded: {one_line(error)}") from None
     if tokenizer.bos_token is None and tokenizer.eos_token is None:

@@ -200,6 +200,7 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
         save(tmp_path / "cache/en/train/0000.parquet", rows(1))
         return str(tmp_path / "cache")
 
+    monkeypatch.setattr("speechllm.places.reachable", lambda: True)
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     made = hub.Config(
         path="some/set", out=str(tmp_path / "out"), subset="en", revision="r"
@@ -210,6 +211,7 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch):
     def refused(*_, **__):
         raise OSError("offline\nmode")
 
+    monkeypatch.setattr("speechllm.places.reachable", lambda: True)
     monkeypatch.setattr("huggingface_hub.snapshot_download", refused)
     with pytest.raises(ValueError, match="no/set: no such folder, and not .* the Hub: offline;"):
         hub.Config(path="no/set", out=str(tmp_path / "out")).prepare()

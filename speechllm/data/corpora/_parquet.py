@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from speechllm import files
+from speechllm import files, places
 
 SHARD = re.compile(r"[-_.]?\d+(-of-\d+)?$")
 
@@ -37,8 +37,7 @@ class Place:
             except Exception as error:  # each file system has errors of its own
                 raise ValueError(f"{path}: cannot be opened: {_first_line(error)}") from None
         else:
-            folder = Path(path).expanduser()
-            folder = folder if folder.exists() else _fetch(path, subset, revision)
+            folder = places.find(path, "data set", "dataset") or _fetch(path, subset, revision)
             fs, root = fsspec.filesystem("file"), folder.absolute().as_posix()
         return cls(fs, PurePosixPath(root))
 
