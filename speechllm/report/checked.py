@@ -25,7 +25,7 @@ SCORE |= {"counts": dict, "context": dict}
 ROW = {"name": str, "value": NUMBER, "size": int, "constant": NUMBER}
 COUNTED = ("rows", "decoded", "missing")  # of the counts, those that are computed with
 LOG = {"step": int, "valid": dict, "health": dict}
-PAIRED = {key: float for key in ("a", "b", "difference", "low", "high", "p", "p_ar")}
+PAIRED = {key: NUMBER for key in ("a", "b", "difference", "low", "high", "p", "p_ar")}
 PAIRED |= {"metric": str, "against": str}
 
 
@@ -101,7 +101,10 @@ def _read(path: Path) -> dict:
 
 
 def _entries(values: dict, kinds: dict, where: str) -> dict:
+    """Check what is there; null where it is no value is as if it were not there."""
     for key, kind in kinds.items():
+        if values.get(key, "") is None and kind is not NUMBER:
+            del values[key]
         if key in values:
             files.expect(values[key], kind, f"{where}: {key!r}")
     return values

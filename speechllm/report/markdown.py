@@ -69,7 +69,7 @@ def numbers(score: Score) -> tuple[str, str, str, str]:
     """Set name, metric, value and interval of a score."""
     value, (low, high) = score.values.get("value"), score.values.get("ci95") or (None, None)
     span = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-    shown = "undefined" if value is None else f"{value:.2f}"
+    shown = _number(value)
     if score.incomplete:
         shown += f" (INCOMPLETE: {score.rows})"
     return collect.set_name(score), collect.metric_name(score.values), shown, span
@@ -110,13 +110,16 @@ def _paired(tests: tuple[dict, ...]) -> str:
     rows = []
     for test in tests:
         names = [test[key].removeprefix("decode_") for key in ("of", "against")]
-        scores = [f"{test[key]:.2f}" for key in "ab"]
-        span = f"{test['low']:+.2f} to {test['high']:+.2f}"
-        ps = [f"{test[key]:.4f}" for key in ("p", "p_ar")]
-        difference = f"{test['difference']:+.2f}"
-        rows.append((collect.metric_name(test), *names, *scores, difference, span, *ps))
+        low, high = (_number(test[key], "+.2f") for key in ("low", "high"))
+        numbers = [_number(test["a"]), _number(test["b"]), _number(test["difference"], "+.2f")]
+        ps = [_number(test[key], ".4f") for key in ("p", "p_ar")]
+        rows.append((collect.metric_name(test), *names, *numbers, f"{low} to {high}", *ps))
     heads = ("metric", "a", "b", "of a", "of b", "a - b", "95 %", "p, bootstrap", "p, randomised")
     return _table(heads, rows)
+
+
+def _number(value: float | None, how: str = ".2f") -> str:
+    return "undefined" if value is None else format(value, how)
 
 
 def _facts(details: dict[str, str]) -> str:

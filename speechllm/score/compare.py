@@ -114,7 +114,7 @@ def write(found: Comparison, folder: str | Path) -> Path:
         "of_name": found.a,
         "path_b": found.path_b,
         "signature": found.signature,
-        **asdict(found.paired),
+        **{key: None if n != n else n for key, n in asdict(found.paired).items()},
     }
     files.write_json(path, values)
     return path

@@ -95,3 +95,18 @@ def test_rows_that_are_missing_are_said_beside_the_number(runs, tmp_path):
     )
     text = report.results(runs[:1])
     assert "INCOMPLETE" not in text and "|missing=4" in text
+
+
+def test_paired_tests_are_listed_also_where_nothing_is_defined(runs, tmp_path):
+    other = tmp_path / "other/decode_test"
+    other.mkdir(parents=True)
+    (other / "hyp.jsonl").write_text((runs[1] / "decode_test/hyp.jsonl").read_text())
+    assert not main(["score", str(runs[0] / "decode_test"), "--against", str(other)])
+    text = report.results(runs[:1])
+    assert "| WER | test | other/decode_test | 20.00 | 5.00 | +15.00 |" in text
+    for folder in (runs[0] / "decode_test", other):
+        (folder / "hyp.jsonl").write_text('{"id": "0", "ref": "", "hyp": "w"}\n')
+    assert not main(["score", str(runs[0] / "decode_test"), "--against", str(other)])
+    assert "| undefined | undefined | undefined | undefined to undefined |" in report.results(
+        runs[:1]
+    )

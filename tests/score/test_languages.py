@@ -35,6 +35,9 @@ def write(path, texts, lang=None):
         (ENGLISH[:1], "en", 0.0, "whisper-en:1"),
         (ENGLISH[:1], "en_GB", 0.0, "whisper-en:1"),
         (ENGLISH[:1], "ENG", 0.0, "whisper-en:1"),
+        (ENGLISH[:1], "eng_Latn", 0.0, "whisper-en:1"),
+        (ENGLISH[:1], "English (UK)", 0.0, "whisper-en:1"),
+        (ENGLISH[:1], "und", 0.0, "whisper-en:1"),
         (ENGLISH[:1], "nl", 50.0, "basic:1"),
     ],
 )

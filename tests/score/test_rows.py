@@ -118,6 +118,9 @@ def test_a_manifest_is_checked_like_hypotheses(tmp_path):
     (tmp_path / "m").write_text('{"id": "0", "text": "a b", "duration": "long"}\n')
     with pytest.raises(ValueError, match="m:1: 'duration' wants seconds"):
         run.score_file(hyp, manifest=tmp_path / "m")
+    (tmp_path / "m").write_text('{"id": "0", \n')
+    with pytest.raises(ValueError, match="m:1: not JSON.*; mend it$"):
+        run.score_file(hyp, manifest=tmp_path / "m")
 
 
 def test_an_id_of_several_lines_stays_one_line_for_sclite(tmp_path):

@@ -56,11 +56,11 @@ class Hypotheses:
         said = []
         if self.incomplete:
             said.append(
-                f"INCOMPLETE: {self.decoded} of {self.rows} rows of {self.manifest} are there, the "
-                "others are not counted; resume the decoding, or --missing delete"
+                f"INCOMPLETE: {self.shown()} are there, the others are not counted; resume the "
+                "decoding, or --missing delete"
             )
         if self.foreign:
-            said.append(f"not in {self.manifest}, but counted: {some(list(self.foreign))}")
+            said.append(f"not in {self.manifest.name}, but counted: {some(list(self.foreign))}")
         return tuple(said)
 
 
@@ -91,12 +91,12 @@ def read(
     """
     if missing not in MISSING:
         raise ValueError(f"missing wants {', '.join(MISSING)}; got {missing!r}")
-    there = _unique(path, lambda row, where: lines.utterance(row, where, *fields))
+    there = _unique(path, lambda row, where: lines.utterance(row, where, *fields), lines.CUT)
     recorded, n_rows = recorded_manifest(path)
     named = Path(manifest) if manifest is not None else recorded
     result = Hypotheses(list(there.values()), n_rows, named)
     if named is not None and (manifest is not None or named.is_file()):
-        rows = _unique(named, lambda row, where: lines.reference(row, where, keys))
+        rows = _unique(named, lambda row, where: lines.reference(row, where, keys), "mend it")
         if manifest is not None:
             _refuse(path, there, named, rows, missing)
         result = _join(there, named, rows, fill=missing == "delete")
@@ -159,12 +159,14 @@ def _refuse_lost(path, utterances: list[Utterance], ref: str) -> None:
         )
 
 
-def _unique(path: str | Path, make: Callable[[dict, str], Utterance]) -> dict[str, Utterance]:
-    """Read all lines; an id may occur once."""
+def _unique(
+    path: str | Path, make: Callable[[dict, str], Utterance], hint: str
+) -> dict[str, Utterance]:
+    """Read all lines; an id may occur once; `hint` says what to do about one that is damaged."""
     there: dict[str, Utterance] = {}
     first: dict[str, int] = {}
     twice = []
-    for number, row in lines.rows(path):
+    for number, row in lines.rows(path, hint):
         one = make(row, f"{path}:{number}")
         if one.id in there:
             twice.append(f"{one.id} (lines {first[one.id]} and {number})")

@@ -7,6 +7,7 @@ from pathlib import Path
 from speechllm import files
 
 HOLDS = 'a line of hypotheses holds {"id": ..., "hyp": ..., "ref": ...}'
+CUT = "was it cut off? resume the decoding; otherwise remove the line or decode again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class Utterance:
         return self if self.lang or not lang else replace(self, lang=lang)
 
 
-def rows(path: str | Path) -> Iterator[tuple[int, dict]]:
-    """Yield (line number, row) of a file.
+def rows(path: str | Path, hint: str) -> Iterator[tuple[int, dict]]:
+    """Yield (line number, row) of a file; `hint` is what to do about a damaged line.
 
     Raises:
         ValueError: it cannot be read, or a line is no JSON object.
@@ -50,7 +51,6 @@ def rows(path: str | Path) -> Iterator[tuple[int, dict]]:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        hint = "was it cut off? resume the decoding; otherwise remove the line or decode again"
         raise ValueError(f"{error}; {hint}") from None
 
 

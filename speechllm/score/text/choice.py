@@ -14,10 +14,8 @@ from speechllm.score.text import english, normalise
 from speechllm.score.text.normalise import Normaliser
 
 ENGLISH = ("en", "eng", "english")
-CONTRACTING = (
-    "whisper-en",
-    "open-asr",
-)  # they write contractions out, those with a straight apostrophe
+UNSAID = ("und", "mul", "mis", "zxx")  # codes for: not known, several, none of the list, none
+CONTRACTING = ("whisper-en", "open-asr")  # contractions are written out, if with a straight '
 FOREIGN = 0.005  # share of letters that are not of English, from which on a text is in another one
 MARKED = 0.01  # share of combining marks, from which on they are how a language is written
 WARNED = 0.005  # share of characters that a normaliser spoils, from which on it is said
@@ -52,8 +50,9 @@ class Choice:
 
 
 def language(lang: str) -> str:
-    """Main part of a language's code, in lower case: "pt" of "pt-BR"."""
-    return re.split("[-_]", lang.strip().lower())[0]
+    """Main part of a language's code, in lower case: "pt" of "pt-BR"; "" where it says nothing."""
+    main = re.split(r"[\W_]+", lang.strip().lower())[0]
+    return "" if main in UNSAID else main
 
 
 def choose(name: str, utterances: Sequence) -> Choice:
