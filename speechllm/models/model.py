@@ -37,6 +37,7 @@ class SpeechLLM(nn.Module):
         self.fusion = fusion
         self.llm = llm
         self.branch = nn.ModuleDict({p.split(".")[1]: one for p, one in parts.items() if p})
+        self.heads = nn.ModuleDict()  # what reads states besides the LLM, by name
         self.under_way = False  # whether a pass has something in the modules
         fusion.attach(llm)
 
@@ -66,6 +67,12 @@ class SpeechLLM(nn.Module):
             if hasattr(branch.adapter, "match"):
                 weight = embedding.weight
                 branch.adapter.match(weight if scale is None else weight * scale)
+
+    def take_head(self, name: str, head: nn.Module) -> None:
+        """Take a head in, with the weights of the one that was there if it was of the same kind."""
+        if name in self.heads and self.heads[name].config == head.config:
+            head.load_state_dict(self.heads[name].state_dict())
+        self.heads[name] = head
 
     def untouched(self):
         """Make the context in which the LLM is as it came: no LoRA, no dropout, no gradient."""

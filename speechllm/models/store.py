@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from speechllm import config, files
-from speechllm.models import filling, whole
+from speechllm.models import filling, heads, whole
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
@@ -190,7 +190,7 @@ def load(folder) -> tuple[System, SpeechLLM]:
     system = system_of(folder)
     with filling.Blank():
         model = system.build()
-    filling.fill(
-        model, state(system, model, whole.facts(folder)["trained"]), folder / "model.safetensors"
-    )
+        facts = whole.facts(folder)
+        heads.attach(model, facts, str(folder / whole.FACTS))
+    filling.fill(model, state(system, model, facts["trained"]), folder / "model.safetensors")
     return system, model.eval()

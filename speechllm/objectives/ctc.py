@@ -1,8 +1,8 @@
 """CTC over the LLM's vocabulary, on encoder states or on soft tokens (Graves et al. 2006).
 
 The units are the LLM's own tokens plus a blank, so that what the encoder learns is already spelled
-as the LLM spells. The head belongs to the objective and is saved with the checkpoint; or it is the
-adapter's own (`ctc_posterior`).
+as the LLM spells. The head (`models/heads/ctc.py`) belongs to the model, or is the adapter's own
+(`ctc_posterior`); this objective makes it where there is none, and trains it.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from rapidfuzz.distance import Levenshtein
 from torch import nn
 
 from speechllm.data.batch import Batch, Kind
+from speechllm.models.heads import ctc as heads
 from speechllm.models.model import Pass, SpeechLLM
 from speechllm.ranges import BelowOne, NotNegative
 
@@ -29,23 +30,22 @@ class Config:
     dropout: BelowOne = 0.0
 
     def __post_init__(self):
-        if self.on not in ("encoder", "adapter", "posterior"):
-            raise ValueError(f"on: wanted 'encoder', 'adapter' or 'posterior', got {self.on!r}")
+        """Refuse a place where there is no head."""
+        self.head  # noqa: B018
+
+    @property
+    def head(self) -> heads.Config:
+        """The head's Config."""
+        return heads.Config(self.on)
 
     def build(self, model: SpeechLLM) -> nn.Module:
-        """Make the objective with its head.
+        """Make the objective, with a new head that the model may take.
 
         Raises:
             ValueError: on = "posterior" with an adapter that has no CTC head.
         """
-        if self.on == "posterior" and not hasattr(model.adapter, "ctc_logits"):
-            raise ValueError(
-                'ctc on = "posterior" wants an adapter with a CTC head, ctc_posterior or '
-                'ctc_compress; with any other, on = "encoder" or "adapter" makes a head'
-            )
-        width = model.encoder_dim if self.on == "encoder" else model.width
         counts = getattr(model, "counts", ())[: 2 if self.on == "adapter" else 1]
-        return CTC(self.on, width, model.vocab_size, self.dropout, counts)
+        return CTC(self.head.build(model), self.dropout, counts)
 
 
 class CTC(nn.Module):
@@ -57,22 +57,21 @@ class CTC(nn.Module):
     counts: from frames towards steps, one integer function after the other.
     """
 
-    def __init__(self, on: str, width: int, vocab_size: int, dropout: float, counts=()):
+    def __init__(self, head: heads.Head, dropout: float, counts=()):
         super().__init__()
         self.counts = counts
-        self.on = on
-        self.blank = vocab_size
+        self.heads = {"ctc": head}  # borrowed: the model takes it, and saves it
+        self.blank = head.blank
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(width, vocab_size + 1) if on != "posterior" else None
+
+    @property
+    def head(self) -> heads.Head:
+        """The head that is trained."""
+        return self.heads["ctc"]
 
     def logits(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (M, L, V + 1), blank last, and lengths (M,)."""
-        states, lengths = result.tokens if self.on == "adapter" else result.states
-        head = self.head or result.model.adapter.ctc_logits
-        if self.on == "adapter":  # which holds all media, and for pairs of answers each twice
-            sounds = result.batch.which("audio")
-            states, lengths = states[sounds], lengths[sounds]
-        return head(self.dropout(states)), lengths
+        return self.head(result, self.dropout)
 
     def targets(self, batch: Batch) -> list[torch.Tensor]:
         """Answer ids of each medium's example, without the close."""
@@ -125,19 +124,12 @@ class CTC(nn.Module):
             if not fits
         ]
 
-    def greedy(self, result: Pass) -> list[list[int]]:
-        """Best path of each medium: repeats merged, blanks dropped."""
-        logits, lengths = self.logits(result)
-        paths = [p[:n] for p, n in zip(logits.argmax(-1), lengths.tolist(), strict=True)]
-        merged = [torch.unique_consecutive(path).tolist() for path in paths]
-        return [[i for i in path if i != self.blank] for path in merged]
-
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Token error rate of the best path, as (errors, target tokens)."""
         if "audio" not in result.batch.media:
             return {}
         targets = [t.tolist() for t in self.targets(result.batch)]
-        pairs = zip(targets, self.greedy(result), strict=True)
+        pairs = zip(targets, self.head.greedy(result), strict=True)
         errors = sum(Levenshtein.distance(target, path) for target, path in pairs)
         found = {"token_errors": (torch.tensor(errors), torch.tensor(sum(map(len, targets))))}
         if left := len(self.left_out(result.batch)):

@@ -8,8 +8,10 @@ all as safetensors, the stage's progress (which step is the best, too) and a dig
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch import nn
+
 from speechllm import config, files
-from speechllm.models import filling, store, whole
+from speechllm.models import filling, heads, store, whole
 from speechllm.models.system import System
 from speechllm.train import optim
 from speechllm.train.stages import Learner, Stage
@@ -71,6 +73,7 @@ def save(job: Job, progress: Progress) -> Path:
         "optimizer": optim.state(job.optimizer, job.learning),
     }
     facts = {"trained": job.trained, "progress": vars(progress), "data": job.data}
+    facts["heads"] = heads.table(job.learner.model)
     if target.exists():  # damaged, or we would not have begun before it
         files.remove_folder(target)
     store.save(target, job.system, tensors, facts)
@@ -91,10 +94,15 @@ def load_weights(folder: Path, system, learner: Learner) -> None:
     Raises:
         ValueError: a file is damaged, or holds more, less or other than what is wanted.
     """
-    wanted = store.state(system, learner.model, whole.facts(folder)["trained"])
-    filling.fill(learner.model, wanted, folder / "model.safetensors")
-    heads = learner.objectives
-    filling.fill(heads, heads.state_dict(), folder / "objectives.safetensors")
+    model, facts, parts = learner.model, whole.facts(folder), dict(learner.objectives.items())
+    heads.attach(model, facts, str(folder / whole.FACTS))
+    wanted = store.state(system, model, facts["trained"])
+    if "heads" not in facts:  # written when heads were the objectives' own, under the same names
+        parts |= dict(model.heads.items())
+        wanted = {name: value for name, value in wanted.items() if not name.startswith("heads.")}
+    filling.fill(model, wanted, folder / "model.safetensors")
+    own = nn.ModuleDict(parts)
+    filling.fill(own, own.state_dict(), folder / "objectives.safetensors")
 
 
 def resume(job: Job, other_data: bool = False) -> Progress:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from speechllm import config
 from speechllm.data import check as data_check
-from speechllm.models import filling, store, whole
+from speechllm.models import filling, heads, store, whole
 from speechllm.train import checkpoint, notices
 from speechllm.train.log import Log
 from speechllm.train.run import Run
@@ -75,7 +75,10 @@ def _begin(run: Run, learner: Learner) -> list[list[str]]:
     if run.start is None:
         return []
     whole.verify(run.start)
-    trained = whole.facts(run.start)["trained"]
+    facts = whole.facts(run.start)
+    heads.attach(learner.model, facts, str(run.start / whole.FACTS))
+    learner.model.to(run.accelerator.device)
+    trained = facts["trained"]
     wanted = store.state(run.system, learner.model, trained)
     filling.fill(learner.model, wanted, run.start / "model.safetensors", added=True)
     return trained

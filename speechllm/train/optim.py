@@ -180,6 +180,7 @@ def load(optimizer: Optimizer, learning: dict, file: Path, complete: bool) -> No
         tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
+    tensors = {_renamed(key): value for key, value in tensors.items()}
     _check(optimizer, tensors, str(file))
     bare = sorted(learning.keys() - {key.rpartition(":")[0] for key in tensors})
     if bare and not complete:
@@ -188,6 +189,12 @@ def load(optimizer: Optimizer, learning: dict, file: Path, complete: bool) -> No
             "gradient", file, bare[0], len(bare) - 1,
         )  # fmt: skip
     restore(optimizer, learning, tensors)
+
+
+def _renamed(key: str) -> str:
+    """Give the name of today: the CTC head was its objective's own."""
+    old = "objectives.ctc.head."
+    return "heads.ctc.head." + key.removeprefix(old) if key.startswith(old) else key
 
 
 def _check(optimizer: Optimizer, tensors: dict[str, torch.Tensor], where: str) -> None:

@@ -78,7 +78,8 @@ class Stage:
     @property
     def patterns(self) -> list[str]:
         """What learns: `train` and the heads of this stage's objectives."""
-        return [*self.train, *(f"objectives.{name}.*" for name in self.objectives)]
+        own = [f"{place}.{name}.*" for place in ("objectives", "heads") for name in self.objectives]
+        return [*self.train, *own]
 
     @property
     def needs(self) -> frozenset:
@@ -128,7 +129,7 @@ class Learner(nn.Module):
         self.objectives = nn.ModuleDict()
 
     def named(self) -> dict[str, nn.Parameter]:
-        """Parameters by name: `encoder.…`, `adapter.…`, `llm.…`, `objectives.…`."""
+        """Parameters by name: `encoder.…`, `adapter.…`, `llm.…`, `heads.…`, `objectives.…`."""
         return {name.removeprefix("model."): p for name, p in self.named_parameters()}
 
     def begin(self, stage: Stage, where: str, trained: list[list[str]]) -> dict[str, nn.Parameter]:
@@ -150,6 +151,8 @@ class Learner(nn.Module):
             if {k: v.shape for k, v in earlier.items()} == {k: v.shape for k, v in state.items()}:
                 objective.load_state_dict(earlier)
             self.objectives[name] = objective
+            for kind, head in getattr(objective, "heads", {}).items():
+                self.model.take_head(kind, head)
         return self._choose(stage, where)
 
     def check(self, stage: Stage, where: str) -> None:

@@ -37,7 +37,7 @@ def objective(**table):
     """An objective whose head gives the states themselves as logits."""
     model = SimpleNamespace(encoder_dim=V + 1, width=V + 1, vocab_size=V, adapter=None)
     made = config.part("objectives", {"name": "ctc", **table}, "test").build(model)
-    made.head = nn.Identity()
+    made.head.head = nn.Identity()
     return made
 
 
@@ -103,7 +103,7 @@ def test_best_path_and_token_errors():
     paths, lengths = [[1, 1, V, 1, 2, 2], [V, V, 0, 0, 1, 1]], [6, 4]
     states = nn.functional.one_hot(torch.tensor(paths), V + 1).float()
     result = run(batch([[1, 1, 2], [0, 2]]), states, lengths)
-    assert objective().greedy(result) == [[1, 1, 2], [0]]
+    assert objective().head.greedy(result) == [[1, 1, 2], [0]]
     errors, tokens = objective().metrics(result)["token_errors"]
     assert (int(errors), int(tokens)) == (1, 5)
 

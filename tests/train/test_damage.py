@@ -167,10 +167,10 @@ def test_lost_entries_of_the_optimiser_are_never_made_anew(make_run, experiment,
 
 def test_lost_heads_are_never_made_anew(make_run, experiment):
     without_digests(newest(experiment))
-    path = newest(experiment) / "objectives.safetensors"
-    key = next(iter(load_file(path)))
+    path = newest(experiment) / "model.safetensors"
+    key = next(name for name in load_file(path) if name.startswith("heads."))
     change(path, lambda t: t.pop(key))
-    with pytest.raises(ValueError, match=f"objectives.safetensors does not fit.*missing: {key}"):
+    with pytest.raises(ValueError, match=f"model.safetensors does not fit.*missing: {key}"):
         loop.train(make_run(experiment))
 
 

@@ -47,7 +47,7 @@ PARAMETERS = {
     "encoder.conv.weight": (4, 3, 3),
     "encoder.norm.weight": (4,),
     "encoder.linear.bias": (4,),
-    "objectives.ctc.head.weight": (6, 4),
+    "heads.ctc.head.weight": (6, 4),
 }
 
 

@@ -28,12 +28,12 @@ def test_training_mode_is_where_something_learns_alone(learner):
     learner, (first, second) = learner
     assert first.train == ("encoder.*",), "the tiny preset's first stage"
     learning = learner.begin(first, "test", [["encoder.*"]])
-    assert {name.split(".")[0] for name in learning} == {"encoder", "objectives"}
-    assert active(learner) == {"encoder"}
+    assert {name.split(".")[0] for name in learning} == {"encoder", "heads"}
+    assert active(learner) == {"encoder", "heads"}
     learner.begin(second, "test", [["encoder.*"], list(second.train)])
     drops = [m for m in learner.model.llm.modules() if isinstance(m, torch.nn.Dropout)]
     for _ in range(2):
-        assert active(learner) == {"adapter", "llm"}
+        assert active(learner) == {"adapter", "heads", "llm"}
         assert drops and all(module.training for module in drops)
         assert not learner.model.llm.lm_head.training
         learner.eval()
@@ -44,11 +44,11 @@ def test_training_mode_is_where_something_learns_alone(learner):
 def test_a_head_that_was_trained_goes_on_where_it_fits(learner):
     learner, (first, _) = learner
     learner.begin(first, "test", [["encoder.*"]])
-    kept = learner.objectives["ctc"].head.weight.detach().clone()
+    kept = learner.model.heads["ctc"].head.weight.detach().clone()
     learner.begin(replace(first, name="again"), "test", [["encoder.*"]] * 2)
-    assert torch.equal(learner.objectives["ctc"].head.weight, kept)
+    assert torch.equal(learner.model.heads["ctc"].head.weight, kept)
     learner.begin(replace(first, objectives={"ctc": {"on": "adapter"}}), "test", [["encoder.*"]])
-    assert learner.objectives["ctc"].head.weight.shape != kept.shape
+    assert learner.model.heads["ctc"].head.weight.shape != kept.shape
 
 
 def test_weights_are_those_of_the_objectives_settings():

@@ -1,0 +1,29 @@
+"""Heads: what reads a model's states besides the LLM. One file a head; the folder is the registry.
+
+A head belongs to the model and its checkpoint, as `heads.NAME.*`. An objective makes one and trains
+it; who decodes finds it in `model.heads`. `checkpoint.json` says which there are, under "heads".
+"""
+
+import dataclasses
+
+from speechllm import config, files
+
+
+def table(model) -> dict[str, dict]:
+    """Describe the heads of a model, by name, as `attach` makes them again."""
+    return {name: dataclasses.asdict(head.config) for name, head in model.heads.items()}
+
+
+def attach(model, facts: dict, where: str) -> None:
+    """Give a model the heads that the facts of its checkpoint name; their weights are to be read.
+
+    One that is there already stays: an objective may hold it.
+
+    Raises:
+        ValueError: no such head, or settings that it does not have; `where` says of which file.
+    """
+    for name, settings in files.expect(facts.get("heads", {}), dict, f"{where}: 'heads'").items():
+        files.expect(settings, dict, f"{where}: 'heads' {name}")
+        wanted = config.part("models.heads", {**settings, "name": name}, f"{where} heads.{name}")
+        if name not in model.heads or model.heads[name].config != wanted:
+            model.take_head(name, wanted.build(model))
