@@ -2,16 +2,18 @@
 
 import argparse
 import dataclasses
+import logging
 import os
-import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from speechllm.cli.options import add_reading, device, number
-from speechllm.ranges import Positive
+from speechllm.ranges import NotNegative, Positive
 
 EPILOG = """A second call with the same --out goes on from the last checkpoint, to the bit; one is
-made at each validation (a stage's valid_every; each tenth of its steps if not given).
+made at each validation (a stage's valid_every; each tenth of its steps if not given), each
+--save-minutes, and at SIGINT (Ctrl-C), SIGTERM and SIGUSR1, which end the training after its step.
 Several machines: torchrun (or accelerate launch) ... -m speechllm train ...
 
 examples:
@@ -62,12 +64,18 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--num-processes",
         type=number(Positive),
         default=1,
-        help="processes that share each step's batches (gradient_accumulation must be a multiple)",
+        help="processes of this machine that share each step's batches",
     )
     parser.add_argument(
         "--other-data",
         action="store_true",
         help="go on with other manifests than those that this training began with",
+    )
+    parser.add_argument(
+        "--save-minutes",
+        type=number(NotNegative),
+        default=15.0,
+        help="between checkpoints, besides those at validations; 0: only there",
     )
     parser.add_argument(
         "--log-every",
@@ -93,20 +101,26 @@ def manifests(pairs: list[str]) -> dict[str, Path]:
     return found
 
 
-def launch(args: argparse.Namespace) -> int:
-    """Run this very command in several processes of one machine, by torch's launcher."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launcher += ["--nproc-per-node", str(args.num_processes), "-m", "speechllm", *sys.argv[1:]]
-    threads = max((os.cpu_count() or 1) // args.num_processes, 1)
-    env = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    return subprocess.run(launcher, env=env).returncode
-
-
 def run(args: argparse.Namespace) -> int:
-    """Train."""
+    """Train, in one process or several; return the exit status."""
+    from speechllm.train import launch
+    from speechllm.train.stopping import Stopped
+
     paths = manifests(args.data)
-    if args.num_processes > 1 and "LOCAL_RANK" not in os.environ:
-        return launch(args)
+    if args.num_processes > 1 and not launch.is_child():
+        return launch.launch(sys.argv[1:], args.num_processes)
+    with launch.member():
+        try:
+            train(args, paths)
+        except Stopped as stopped:
+            if os.environ.get("RANK", "0") == "0":
+                print(f"speechllm train: {stopped}", file=sys.stderr)
+            return stopped.code
+    return 0
+
+
+def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
+    """Train in this process; the first of several prints and writes."""
     import accelerate
     import torch
 
@@ -116,11 +130,14 @@ def run(args: argparse.Namespace) -> int:
     from speechllm.train import loop
     from speechllm.train import start as begin
     from speechllm.train.run import Run
+    from speechllm.train.stopping import Stop
 
     preset, start = begin.read(args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")
     bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if not accelerator.is_main_process:
+        hush()
     with accelerator.local_main_process_first():  # it builds the index of a long manifest
         opened = {name: Manifest(path) for name, path in paths.items()}
     precision = args.precision if args.precision != "auto" else ("bf16" if bf16 else "fp32")
@@ -135,6 +152,8 @@ def run(args: argparse.Namespace) -> int:
         log_every=args.log_every,
         start=start,
         other_data=args.other_data,
+        save_minutes=args.save_minutes,
+        stop=Stop(tells=accelerator.is_main_process),
     )
     summary = loop.train(job, until=args.until)
     if accelerator.is_main_process:
@@ -153,4 +172,10 @@ def run(args: argparse.Namespace) -> int:
             f"{args.out}: trained in {summary.seconds:.0f} s, "
             f"peak memory {facts['peak_memory_mb']} MB"
         )
-    return 0
+
+
+def hush() -> None:
+    """Leave it to the first of several processes to print and warn."""
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")

@@ -1,5 +1,6 @@
 """Batches from worker processes, in an order that is a pure function of (seed, batch number)."""
 
+import signal
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,9 +83,16 @@ class _Batches(torch.utils.data.Dataset):
         return number, batch, errors
 
 
-def _one_thread(_):
-    """A worker computes on one thread: many processes with many threads each are slower."""
+def _begin(_):
+    """A worker computes on one thread: many processes with many threads each are slower.
+
+    It is deaf to the signals that a terminal or Slurm sends to all processes: the one that asks for
+    batches decides what to do about them. When that one is gone, the worker ends.
+    """
     torch.set_num_threads(1)
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def batches(examples: Examples, config: Config, keys):
@@ -100,7 +108,7 @@ def batches(examples: Examples, config: Config, keys):
         sampler=keys,
         batch_size=None,
         num_workers=config.workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin,
         prefetch_factor=4 if config.workers else None,
     )
     for number, batch, errors in loader:

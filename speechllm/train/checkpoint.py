@@ -5,6 +5,8 @@ all as safetensors, the stage's progress (which step is the best, too) and a dig
 `checkpoint.json`. A run killed anywhere, also inside a save, leaves the checkpoint before it.
 """
 
+import itertools
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from torch import nn
 from speechllm import config, files
 from speechllm.models import filling, heads, store, whole
 from speechllm.models.system import System
+from speechllm.ranges import Count, NotNegative
 from speechllm.train import optim
 from speechllm.train.stages import Learner, Stage
 
@@ -21,21 +24,35 @@ from speechllm.train.stages import Learner, Stage
 class Progress:
     """Where a stage stands: what a resumed run must know beside tensors.
 
+    `best`: the lowest validation loss so far, None before the first, and `best_step` its step.
     `pending`: the validation of this very step is still to be done.
     """
 
-    step: int = 0
-    seconds: float = 0.0
-    audio_s: float = 0.0
-    best: float = float("inf")
+    step: Count = 0
+    seconds: NotNegative = 0.0
+    audio_s: NotNegative = 0.0
+    best: float | None = None
     best_step: int = -1
     errors: list = field(default_factory=list)
     pending: bool = False
     left_out: dict = field(default_factory=dict)
 
-    def __post_init__(self):
-        if self.step < 0 or self.best_step < -1 or not 0 <= self.seconds < float("inf"):
-            raise ValueError(f"wanted steps and seconds of 0 and more, got {vars(self)}")
+    def note(self, loss: float) -> None:
+        """Take the loss of a validation of this step: it may be the best."""
+        if loss < (math.inf if self.best is None else self.best):
+            self.best, self.best_step = loss, self.step
+
+    @classmethod
+    def read(cls, folder: Path) -> "Progress":
+        """Read that of a checkpoint.
+
+        Raises:
+            ValueError: damaged, or of other kinds; names the file.
+        """
+        table = whole.facts(folder).get("progress")
+        if isinstance(table, dict) and table.get("best") == math.inf:  # of older versions
+            table = {**table, "best": None}
+        return config.fill(cls, table, f"{folder / whole.FACTS}: 'progress'")
 
 
 @dataclass
@@ -50,6 +67,7 @@ class Job:
         learning: what learns, by name.
         trained: the patterns of each stage up to this one.
         data: digests of the manifests that this stage reads, by name.
+        writes: whether this process is the one that writes.
     """
 
     folder: Path
@@ -59,6 +77,7 @@ class Job:
     learning: dict
     trained: list
     data: dict
+    writes: bool = True
 
 
 def save(job: Job, progress: Progress) -> Path:
@@ -82,9 +101,9 @@ def save(job: Job, progress: Progress) -> Path:
 
 
 def tidy(folder: Path, newest: Path, progress: Progress) -> None:
-    """Remove the checkpoints of a stage that are neither its newest nor its best."""
-    for old in store.checkpoints(folder):
-        if old.name not in (newest.name, store.step_name(progress.best_step)):
+    """Remove the checkpoints of a stage that are older than this one, but not its best."""
+    for old in itertools.takewhile(lambda f: f.name != newest.name, store.checkpoints(folder)):
+        if old.name != store.step_name(progress.best_step):
             files.remove_folder(old)
 
 
@@ -121,10 +140,12 @@ def resume(job: Job, other_data: bool = False) -> Progress:
         return Progress()
     newest = whole.newest(found)
     facts = whole.facts(newest)
-    progress = config.fill(Progress, facts.get("progress"), f"{newest / whole.FACTS}: 'progress'")
+    progress = Progress.read(newest)
     same_preset(newest, job.system.preset, job.folder.name)
     if not other_data:
         same_data(newest, facts.get("data", job.data), job.data)
+    if job.writes:
+        tidy(job.folder, newest, progress)
     load_weights(newest, job.system, job.learner)
     optim.load(job.optimizer, job.learning, newest / "optimizer.safetensors", "files" in facts)
     return progress

@@ -1,8 +1,10 @@
 """The training loop: check everything first, then the stages in order, resumable to the bit."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from speechllm import config
+from speechllm import config, files, lock
 from speechllm.data import check as data_check
 from speechllm.models import filling, heads, store, whole
 from speechllm.train import checkpoint, notices
@@ -38,9 +40,27 @@ def train(run: Run, until: str = "") -> Summary:
     Raises:
         ValueError: bad settings or data, named; before any step where that can be known.
         FloatingPointError: the loss is not finite; names the utterances.
+        Stopped: a signal came; what was done is saved.
     """
     plan = stages(run.system.preset)
     last = _position(plan, until)
+    with _alone(run):
+        return _train(run, plan, last)
+
+
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """Hold the experiment's folder, in the process that writes, and clear what a kill has left."""
+    if not run.accelerator.is_main_process:
+        yield
+        return
+    with lock.hold(run.out, "wait for its end, or choose another --out"):
+        for folder in (run.out, *(run.out / stage.name for stage in stages(run.system.preset))):
+            files.sweep(folder)
+        yield
+
+
+def _train(run: Run, plan: list[Stage], last: int) -> Summary:
     check(run, plan, last)
     log = Log(run.out, run.accelerator.is_main_process)
     learner = Learner(run.system.build().to(run.accelerator.device))
@@ -109,7 +129,6 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
     """
     run.system.check()
     run.builder()
-    world = run.accelerator.num_processes
     for stage in plan[:last]:
         learned = run.parts(stage, learning=True)
         run.mixture(stage, learned)
@@ -122,11 +141,5 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
             replace(part, augment=None).make(0, 0)
         for part in held_out.values():
             data_check.references(part)
-        if stage.gradient_accumulation % world:
-            raise ValueError(
-                f"stage {stage.name}: gradient_accumulation = {stage.gradient_accumulation} is "
-                f"no multiple of the {world} processes that share it"
-            )
     if run.accelerator.is_main_process:
-        run.out.mkdir(parents=True, exist_ok=True)
         checkpoint.write_order(run.out, plan)

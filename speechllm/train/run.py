@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from speechllm.data.manifest import Manifest
 from speechllm.media.audio import Augment
 from speechllm.models.system import System
 from speechllm.train.stages import Stage
+from speechllm.train.stopping import Stop
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Run:
         log_every: steps between printed lines.
         start: a model folder whose weights the first stage begins with, or None.
         other_data: resume also with other manifests than before.
+        save_minutes: between checkpoints, besides those at validations; 0: only there.
+        stop: what notes the signals that end a training in order.
     """
 
     system: System
@@ -43,6 +46,17 @@ class Run:
     log_every: int = 50
     start: Path | None = None
     other_data: bool = False
+    save_minutes: float = 15.0
+    stop: Stop = field(default_factory=Stop)
+
+    def __post_init__(self):
+        if not 0 <= self.save_minutes < float("inf"):
+            raise ValueError(f"--save-minutes: wanted 0 or more, got {self.save_minutes}")
+
+    @property
+    def save_every_s(self) -> float:
+        """Seconds between checkpoints."""
+        return 60 * self.save_minutes or float("inf")
 
     @property
     def seed(self) -> int:

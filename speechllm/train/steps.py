@@ -8,18 +8,22 @@ out, so that two processes with one batch each do what one process does with two
 import functools
 import itertools
 import math
+import signal
 import time
+from pathlib import Path
 
 import torch
 
 from speechllm import media
 from speechllm.data import loader, mixing
-from speechllm.train import checkpoint, health, optim
+from speechllm.train import checkpoint, optim
 from speechllm.train.log import Log
+from speechllm.train.parallel import Group
 from speechllm.train.run import Run
 from speechllm.train.stages import Learner, Stage
+from speechllm.train.stopping import Interrupted, Stopped
 from speechllm.train.tally import Tally, count_left_out
-from speechllm.train.validate import together, validate
+from speechllm.train.validate import remarks, share, together, validate
 
 
 class StageRun:
@@ -28,7 +32,9 @@ class StageRun:
     def __init__(self, run: Run, stage: Stage, number: int, learner: Learner, trained, log: Log):
         self.run, self.stage, self.number = run, stage, number
         self.learner, self.log = learner, log
-        self.accelerator = run.accelerator
+        self.group = Group(run.accelerator)
+        self.every = stage.valid_every or max(stage.steps // 10, 1)
+        self.next_save = time.perf_counter() + run.save_every_s
         torch.manual_seed(run.seed + number)
         learning = learner.begin(stage, f"stage {stage.name}", trained)
         learner.to(run.accelerator.device)
@@ -42,6 +48,7 @@ class StageRun:
             learning=self.learning,
             trained=trained,
             data=run.digests(stage),
+            writes=self.group.is_main,
         )
         self.progress = checkpoint.resume(self.job, run.other_data)
 
@@ -61,33 +68,47 @@ class StageRun:
         return self.run.parts(self.stage, learning=False)
 
     def go(self) -> None:
-        """Train to the stage's last step."""
+        """Train to the stage's last step.
+
+        Raises:
+            Stopped: a signal came; what was done is saved.
+        """
         progress, stage = self.progress, self.stage
-        if progress.step >= stage.steps:
+        if progress.step >= stage.steps and not progress.pending:
             return
-        self.log.rewind(stage.name, progress.step)
+        self.announce()
+        with self.run.stop:
+            if stage.valid_first and not progress.step:
+                self.log.step(stage.name, 0, self.validation(), show=True)
+            if progress.pending:
+                self.keep()
+            source = self.source()
+            began = time.perf_counter() - progress.seconds
+            while progress.step < stage.steps:
+                values = self.step(self.pull(source))
+                progress.step += 1
+                progress.seconds = time.perf_counter() - began
+                self.report(values)
+                self.keep()
+
+    def announce(self) -> None:
+        """Say what begins or goes on, and how."""
+        step, stage, log = self.progress.step, self.stage, self.log
+        log.rewind(stage.name, step)
         number = sum(p.numel() for p in self.learning.values())
-        since = f", on from step {progress.step}" if progress.step else ""
-        self.log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps{since}")
-        self.log.begin(stage.name, stage.steps, progress.step)
-        source = self.source()
-        every = stage.valid_every or max(stage.steps // 10, 1)
-        if stage.valid_first and not progress.step:
-            self.log.step(stage.name, 0, self.validation(), show=True)
-        began = time.perf_counter() - progress.seconds
-        while progress.step < stage.steps:
-            values = self.step(self.pull(source))
-            progress.step += 1
-            progress.seconds = time.perf_counter() - began
-            self.report(values)
-            if progress.step % every == 0 or progress.step == stage.steps:
-                self.validate_and_save()
+        since = f", on from step {step}" if step else ""
+        log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps{since}")
+        if self.group.splits(stage.gradient_accumulation):
+            log.say(
+                f"  {self.group.size} processes for gradient_accumulation = "
+                f"{stage.gradient_accumulation}: each batch is shared out by its rows"
+            )
+        log.begin(stage.name, stage.steps, step)
 
     def source(self):
         """Yield this process's batches, from where the progress stands."""
         stage = self.stage
-        first = self.progress.step * stage.gradient_accumulation + self.accelerator.process_index
-        keys = self.mixture.batches(first, self.accelerator.num_processes)
+        keys = self.group.keys(self.mixture, self.progress.step, stage.gradient_accumulation)
         # a loader takes keys far ahead: the last batch of the stage ends them
         last = stage.steps * stage.gradient_accumulation
         keys = itertools.takewhile(lambda key: key[0] < last, keys)
@@ -95,21 +116,22 @@ class StageRun:
 
     def pull(self, source) -> list[tuple[int, object]]:
         """Take this process's batches of one optimiser step: (batch number, batch)."""
-        share = self.stage.gradient_accumulation // self.accelerator.num_processes
-        taken = list(itertools.islice(source, share))
+        taken = list(itertools.islice(source, self.group.share(self.stage.gradient_accumulation)))
         for _, _, errors in taken:
             self.progress.errors += errors
-        device = self.accelerator.device
-        return [(number, batch.to(device)) for number, batch, _ in taken if batch is not None]
+        place = self.run.accelerator.device
+        return [(number, batch.to(place)) for number, batch, _ in taken if batch is not None]
 
     def step(self, taken: list[tuple[int, object]]) -> dict[str, float]:
         """Do one optimiser step; return each objective's mean loss, and the gradient's norm."""
         stage, learner = self.stage, self.learner
-        counts = self.counts([batch for _, batch in taken])
+        batches = [batch for _, batch in taken]
+        counts = self.counts(batches)
         sums = dict.fromkeys(stage.objectives, 0.0)
         tally = Tally([*self.parts], stage.weights)
         for number, batch in taken:
-            torch.manual_seed(hash((self.run.seed, self.number, number)) % 2**63)
+            parts = self.group.seeds(stage.gradient_accumulation)
+            torch.manual_seed(hash((self.run.seed, self.number, number, *parts)) % 2**63)
             with self.run.autocast():
                 result = learner.model(batch)
                 pairs = {name: learner.objectives[name](result) for name in sums}
@@ -118,34 +140,26 @@ class StageRun:
             if loss.requires_grad:  # not where no objective is for such a batch: CTC and text
                 with self.optimizer.gathering():
                     loss.backward()
-            for name, (value, _) in pairs.items():
-                sums[name] += value.item()
+            sums = {name: sums[name] + value.item() for name, (value, _) in pairs.items()}
             if len(self.parts) > 1:
                 tally.add(self.mixture.source(number)[0], batch, pairs)
-        own, batches = {n: learner.objectives[n] for n in sums}, [batch for _, batch in taken]
-        count_left_out(batches, own, self.progress.left_out, self.total, self.log.say)
+        own = {name: learner.objectives[name] for name in sums}
+        count_left_out(batches, own, self.progress.left_out, self.group.total, self.log.say)
         norm = self.update()
-        self.progress.audio_s += self.total([sum(batch.seconds for _, batch in taken)])[0]
-        totals = self.total(list(sums.values()))
+        self.progress.audio_s += self.group.total([sum(batch.seconds for batch in batches)])[0]
+        totals = self.group.total(list(sums.values()))
         means = {k: v / max(counts[k], 1) for k, v in zip(sums, totals, strict=True)}
         loss = sum(stage.weights[k] * v for k, v in means.items())
         values = {"loss": loss, **means, "norm": norm}
         if len(self.parts) > 1:
-            values["sources"] = tally.report(self.total)
+            values["sources"] = tally.report(self.group.total)
         return values
 
     def counts(self, batches: list) -> dict[str, float]:
         """Return each objective's number of targets in this step, over all processes."""
-        names = list(self.stage.objectives)
-        own = [sum(self.learner.objectives[n].count(b) for b in batches) for n in names]
-        return dict(zip(names, self.total(own), strict=True))
-
-    def total(self, values: list[float]) -> list[float]:
-        """Sum numbers over all processes."""
-        if self.accelerator.num_processes == 1:
-            return values
-        tensor = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
-        return self.accelerator.reduce(tensor, "sum").tolist()
+        objectives = self.learner.objectives
+        own = [sum(objectives[n].count(b) for b in batches) for n in self.stage.objectives]
+        return dict(zip(self.stage.objectives, self.group.total(own), strict=True))
 
     def finite(self, loss: torch.Tensor, batch) -> None:
         """Stop at a loss that is not a number, naming the utterances."""
@@ -157,8 +171,7 @@ class StageRun:
 
     def update(self) -> float:
         """Sum gradients over processes, clip, step; return the norm before clipping."""
-        if self.accelerator.num_processes > 1:
-            self.reduce([*self.learning.values()])
+        self.group.sum_gradients([*self.learning.values()])
         parameters = [p for p in self.learning.values() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip).item()
         if not math.isfinite(norm):
@@ -167,21 +180,6 @@ class StageRun:
             )
         self.optimizer.step(optim.learning_rate(self.stage, self.progress.step))
         return norm
-
-    def reduce(self, parameters: list) -> None:
-        """Sum gradients over processes, in one message.
-
-        What has one in no process (the encoder, where all batches are text) stays without, so that
-        the optimiser passes it by as it does in a single process.
-        """
-        has = torch.tensor([p.grad is not None for p in parameters], device=parameters[0].device)
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([*(grad.flatten() for grad in grads), has.to(grads[0].dtype)])
-        *totals, has = self.accelerator.reduce(flat, "sum").split(
-            [*(p.numel() for p in parameters), len(parameters)]
-        )
-        for p, total, n in zip(parameters, totals, has.tolist(), strict=True):
-            p.grad = total.view_as(p).to(p.dtype, copy=True) if n else None
 
     def report(self, values: dict[str, float]) -> None:
         """Log a step; print each `log_every`-th."""
@@ -192,51 +190,60 @@ class StageRun:
         self.log.step(self.stage.name, step, values, show=step % self.run.log_every == 0)
         self.log.advance(step)
 
-    def validate_and_save(self) -> None:
-        """Validate, log, advise, and save a checkpoint."""
-        self.average_buffers()
+    def keep(self) -> None:
+        """Validate where that is due; save then, and where a signal or the clock asks for it.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        progress, stop, last = self.progress, self.run.stop, self.stage.steps
+        due = progress.pending or progress.step % self.every == 0 or progress.step == last
+        late = self.group.is_main and time.perf_counter() > self.next_save
+        # all processes do the same, whichever of them a signal has reached
+        stopped, late = self.group.total([float(stop.number > 0), float(late)])
+        if not (due or stopped or late):
+            return
+        self.group.mean_buffers(self.learner)
+        progress.pending = False
+        if due:
+            try:
+                self.validate()
+            except Interrupted:
+                progress.pending = True
+        saved = self.save()
+        if stopped or (stop.number and self.group.size == 1):
+            raise Stopped(stop.number or signal.SIGTERM, f"saved in {saved}")
+
+    def save(self) -> Path:
+        """Save a checkpoint, in the first process; return its folder."""
+        self.progress.errors = self.group.union(self.progress.errors)
+        folder = checkpoint.save(self.job, self.progress) if self.group.is_main else self.job.folder
+        self.run.accelerator.wait_for_everyone()
+        self.next_save = time.perf_counter() + self.run.save_every_s
+        return folder
+
+    def validate(self) -> None:
+        """Validate, log, advise, and note the best."""
         stage, progress = self.stage, self.progress
         values = self.validation()
         self.log.step(stage.name, progress.step, values, show=True)
-        if "health" in values and (advice := health.Health(**values["health"]).advice()):
-            self.log.say(f"  health: {advice}")
-        for name in stage.objectives:
-            if left := values["valid"].get(f"{name}/left_out"):
-                none = "" if values["valid"][name] else "; all of them: a loss of 0 says nothing"
-                self.log.say(f"  {name}: {left:g} targets are longer than their steps{none}")
-        if values["valid"]["loss"] < progress.best:
-            progress.best, progress.best_step = values["valid"]["loss"], progress.step
-        if self.accelerator.is_main_process:
-            checkpoint.save(self.job, progress)
-        self.accelerator.wait_for_everyone()
+        for remark in remarks(values, stage.objectives):
+            self.log.say(f"  {remark}")
+        progress.note(values["valid"]["loss"])
 
     def validation(self) -> dict:
         """Return the losses and metrics over all manifests of `valid`, together."""
         stage = self.stage
-        found = {name: self.validate(v) for name, v in self.held_out.items()}
+        found = {name: self.validated(v) for name, v in self.held_out.items()}
         table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
         return together(found, [source.weight or 1.0 for source in table])
 
-    def validate(self, examples) -> dict:
+    def validated(self, examples) -> dict:
         """Return the losses and metrics over the examples of one manifest."""
-        run, data = self.run, self.run.data(self.stage)
-        sampler = data.sampler(examples.manifest, run.seed, shuffle=False)
-        plan = enumerate(sampler.epoch(0))
-        keys = [(i, 0, indices) for i, indices in plan if self.mine(i)]
-        source = loader.batches(examples, data, keys)
-        batches = (batch for _, batch, _ in source if batch is not None)
+        run, group = self.run, self.group
+        batches = share(examples, run.data(self.stage), run.seed, group)
+        if group.size == 1:  # several would wait for each other's sums
+            batches = run.stop.guard(batches)
         silence = {k: media.of(k).nothing(b.front) for k, b in run.system.branches.items()}
-        parts = (batches, silence, self.accelerator.device, run.autocast)
+        parts = (batches, silence, run.accelerator.device, run.autocast)
         return validate(self.learner, self.stage, *parts)
-
-    def average_buffers(self) -> None:
-        """Give all processes the mean of their running statistics (BatchNorm)."""
-        if self.accelerator.num_processes == 1:
-            return
-        for buffer in self.learner.buffers():
-            if buffer.is_floating_point():
-                buffer.copy_(self.accelerator.reduce(buffer, "mean"))
-
-    def mine(self, batch_number: int) -> bool:
-        """Say whether this process validates on that batch."""
-        return batch_number % self.accelerator.num_processes == self.accelerator.process_index

@@ -1,13 +1,27 @@
 """Validation: every objective's loss and metrics over a manifest, and the health monitor."""
 
+from collections.abc import Iterator
+
 import torch
 from accelerate.utils import gather_object
 
+from speechllm.data import loader
 from speechllm.data.batch import Batch
+from speechllm.data.examples import Examples
 from speechllm.train import health
+from speechllm.train.parallel import Group
 from speechllm.train.stages import Learner, Stage
 
 HEALTH_BATCHES = 4  # batches of each validation on which audio is shuffled and silenced
+
+
+def share(examples: Examples, data: loader.Config, seed: int, group: Group) -> Iterator[Batch]:
+    """Yield this process's share of the batches of a manifest, the same in every validation."""
+    plan = enumerate(data.sampler(examples.manifest, seed, shuffle=False).epoch(0))
+    keys = [(i, 0, indices) for i, indices in plan if i % group.size == group.rank]
+    for _, batch, _ in loader.batches(examples, data, keys):
+        if batch is not None:
+            yield batch
 
 
 @torch.no_grad()
@@ -41,6 +55,16 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
     learner.set_modes()
     means = _means(totals)
     return _report(stage, means)
+
+
+def remarks(values: dict, objectives: dict) -> Iterator[str]:
+    """Yield what a validation is to be told of besides its numbers."""
+    if "health" in values and (advice := health.Health(**values["health"]).advice()):
+        yield f"health: {advice}"
+    for name in objectives:
+        if left := values["valid"].get(f"{name}/left_out"):
+            none = "" if values["valid"][name] else "; all of them: a loss of 0 says nothing"
+            yield f"{name}: {left:g} targets are longer than their steps{none}"
 
 
 def together(found: dict[str, dict], weights: list[float]) -> dict:

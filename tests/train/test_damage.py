@@ -105,10 +105,10 @@ def test_a_cut_file_of_an_older_version_is_named(make_run, experiment, file):
         ('{"trained": [["encoder.*"]], "files": {"a": 3}}', "'files': wanted a text"),
         ('{"trained": [["encoder.*"]]}', "'progress': wanted a table of settings, got None"),
         ('{"trained": [["encoder.*"]], "progress": []}', "'progress': wanted a table of settings"),
-        ('{"trained": [[]], "progress": {"step": null}}', "'progress' step: wanted int, got None"),
+        ('{"trained": [[]], "progress": {"step": null}}', "'progress' step: wanted a whole number"),
         (
             '{"trained": [[]], "progress": {"step": -1}}',
-            "'progress': wanted steps and seconds of 0",
+            "'progress' step: wanted a number at least 0",
         ),
         ('{"trained": [[]], "progress": {"stop": 1}}', "'progress': no setting called 'stop'"),
     ],
