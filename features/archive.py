@@ -11,6 +11,7 @@ shell commands of an .scp and open pickles: both are refused here. Format: kaldi
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,8 +104,10 @@ class Writer(folder.Writer):
             n -= min(n, len(slab))
         return line
 
-    def index(self, path: Path, entries: dict) -> None:
-        """Write NAME-00.scp."""
+    def index(self, path: Path, entries: dict, of: dict) -> None:
+        """Write NAME-00.of, then NAME-00.scp."""
+        with whole(path.with_suffix(".of")) as file:
+            file.write(json.dumps(of).encode())
         with whole(path.with_suffix(".scp")) as file:
             file.write("".join(entries.values()).encode())
 

@@ -133,6 +133,11 @@ def _extract(args) -> int:
         kinds = " ".join(sorted({path.suffix.lower() for path in others}))
         print(f"features: {len(others)} files left out ({kinds}), which libsndfile does not read; "
               "convert: ffmpeg -i FILE -vn FILE.wav", file=sys.stderr)  # fmt: skip
+    if tally.unsaid:
+        print(f"{args.out}: {tally.unsaid} there do not say of which sound (an older set); "
+              "where it changed, give another --out")  # fmt: skip
+    if tally.anew:
+        print(f"{args.out}: {tally.anew} ids stood there of other files, times or channels: anew")
     print(
         f"{args.out}: {tally.done} written, {tally.skipped} there already, "
         f"{len(tally.errors)} failed; "

@@ -31,11 +31,16 @@ PER_SHARD = 256  # utterances at most
 
 @dataclass
 class Tally:
-    """How far a run has come."""
+    """How far a run has come.
+
+    anew: ids that stood there, but of something else. unsaid: ids there that do not say of what.
+    """
 
     total: int
     done: int = 0
     skipped: int = 0
+    anew: int = 0
+    unsaid: int = 0
     audio_s: float = 0.0
     seconds: float = 0.0
     errors: list[str] = field(default_factory=list)
@@ -57,20 +62,28 @@ def extract(
 ) -> Tally:
     """Features of `items` into the folder `out`; skips what is there, lists failures in `.errors`.
 
+    There is what was made of the same file, times and channel; the rest is made, or made anew.
+
     `kind` is "shards" (`stored.Stored` reads them) or "ark" (Kaldi's, with feats.scp). Raises
     ValueError for a wrong preset, option or kind, for a folder that holds other features or in
     which another run writes, and for a disk that is full.
     """
-    from features import archive, folder
+    from features import archive, folder, requests
 
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: wanted {' or '.join(map(repr, KINDS))}")
     options = presets.plain(presets.options(preset, **(options or {})))
     wanted = json.loads(json.dumps({"preset": preset, "options": options}))
     with folder.writing(out, wanted):
-        there = _there(Path(out), kind)
-        todo = [item for item in items if item.id not in there]
-        tally = Tally(total=len(items), skipped=len(items) - len(todo))
+        _refuse_other_kind(Path(out), kind)
+        there = requests.made(out, kind)
+        wanted = {item.id: requests.of(item, out) for item in items}
+        both = wanted.keys() & there.keys()
+        stale = {id for id in both if not requests.same(wanted[id], there[id])}
+        requests.forget(out, kind, stale)
+        todo = [item for item in items if item.id in stale or item.id not in there]
+        tally = Tally(total=len(items), skipped=len(items) - len(todo), anew=len(stale))
+        tally.unsaid = sum(there[id] is None for id in both)
         shards = _shards(todo, jobs, folder.next_number(out))
         with _workers(jobs, preset, options) as run:
             _gather(
@@ -81,16 +94,10 @@ def extract(
     return tally
 
 
-def _there(out: Path, kind: str) -> set[str]:
-    """Ids that the folder has; refuses a folder of the other kind."""
-    from features import archive, stored
-
+def _refuse_other_kind(out: Path, kind: str) -> None:
     other, held = {"shards": ("*-*.scp", "ark"), "ark": ("*-*.json", "shards")}[kind]
     if next(out.glob(other), None):
         raise ValueError(f"{out}: holds --format {held}, wanted {kind}; give another --out")
-    if kind == "shards":
-        return set(stored.Stored(out))
-    return {id for path in out.glob("[0-9]*-*.scp") for id in archive.read_scp(path)}
 
 
 def _shards(todo: list[Item], jobs: int, first: int) -> list[tuple[str, list[Item]]]:

@@ -124,6 +124,7 @@ class Writer:
         self.folder, self.name = Path(folder).absolute(), name
         self._n_written, self._file, self._first = 0, None, 0
         self._held: dict[str, tuple] = {}  # of each utterance what its index wants, and its end
+        self._of: dict[str, list | None] = {}  # and what it was made of (requests.py)
 
     def __enter__(self):
         return self
@@ -141,12 +142,14 @@ class Writer:
         """Where the file that is being written will stand."""
         return self.folder / f"{self.name}-{self._n_written:02d}{self.suffix}"
 
-    def add(self, id: str, x, n: int) -> None:
-        """Add an utterance: features (T, dim) or a wave (N,), `n` of them valid."""
+    def add(self, id: str, x, n: int, of: list | None = None) -> None:
+        """Add an utterance: features (T, dim) or a wave (N,), `n` of them valid, made `of` that."""
         x = np.ascontiguousarray(x, dtype="<f4")
-        self.add_slabs(id, x.shape, n, [x])
+        self.add_slabs(id, x.shape, n, [x], of)
 
-    def add_slabs(self, id: str, shape: tuple[int, ...], n: int, slabs: Iterable) -> None:
+    def add_slabs(
+        self, id: str, shape: tuple[int, ...], n: int, slabs: Iterable, of: list | None = None
+    ) -> None:
         """Add an utterance of which not all lies in memory: (t, dim) or (n,) after another.
 
         What comes before an error of `slabs`, or too much or little of it, is as if it never was.
@@ -164,6 +167,7 @@ class Writer:
             self._file.seek(self._end)  # over what a failure may have left
             entry = self.put(self._file, id, shape, int(n), _exactly(id, shape[0], slabs))
             end = self._file.tell()
+        self._of[id] = of
         self._held[id] = entry, end  # one step: an interrupt comes before or after it
         if end >= SHARD_BYTES:
             self.flush()
@@ -184,7 +188,8 @@ class Writer:
             _part(path).unlink(missing_ok=True)
             self._held = {}
         if entries:
-            self.index(path, entries)
+            self.index(path, entries, {id: self._of[id] for id in entries})
+            self._of = {}
             self._n_written += 1
 
     def check(self, id: str, shape: tuple[int, ...]) -> None:
@@ -200,7 +205,7 @@ class Writer:
     def finish(self, file, entries: dict) -> None:
         """Write what had to wait for the last utterance."""
 
-    def index(self, path: Path, entries: dict) -> None:
+    def index(self, path: Path, entries: dict, of: dict) -> None:
         """Write the index of the whole file `path`: without it the file is not there."""
         raise NotImplementedError
 

@@ -24,14 +24,15 @@ class Item:
     path: str
     start_s: float = 0.0
     duration_s: float | None = None
+    channel: int | None = None
 
 
 def find(source) -> list[Item]:
     """Items of a sound file, of a folder (searched through), or of a JSON Lines manifest.
 
-    A manifest row has `id` and `audio`, and may have `start` and `duration` in seconds; relative
-    paths start at the manifest's folder. Raises ValueError when nothing is found, or two items
-    have one name.
+    A manifest row has `id` and `audio`, and may have `start` and `duration` in seconds, and
+    `channel`, from 0; relative paths start at the manifest's folder. Raises ValueError when nothing
+    is found, or two items have one name.
     """
     source = Path(source)
     if not source.exists():
@@ -66,24 +67,26 @@ def left_out(source) -> list[Path]:
 def refer(source, out, new) -> int:
     """Write the manifest `source` as `new`, its rows referring to their features in `out`.
 
-    A row whose features are stored there gets "features": "FOLDER#ID", and is trained on without
-    its sound being read; the others stay as they are. Paths are relative to the folder of `new`.
-    Returns how many refer. Raises ValueError when `source` is no manifest, or `out` no set.
+    A row whose features are stored there, of its very file, times and channel, gets "features":
+    "FOLDER#ID", and is trained on without its sound being read; the others get none. Paths are
+    relative to the folder of `new`. Returns how many refer. Raises ValueError when `source` is no
+    manifest, or `out` no set.
     """
+    from features import requests
     from features.folder import whole
     from features.stored import Stored
 
-    source, new, there = Path(source), Path(new), Stored(out)
-    home, n = new.absolute().parent, 0
+    source, new = Path(source), Path(new)
+    Stored(out)  # refuses what is no set, or is damaged
+    home, n, made = new.absolute().parent, 0, requests.made(out, "shards")
     folder = os.path.relpath(out, home)
-    if "#" in folder:
-        raise ValueError(f"{folder}: a '#' in the path of a folder that is referred to; rename it")
     home.mkdir(parents=True, exist_ok=True)
     with whole(new) as file:
         for row, item in _rows(source):
             if not os.path.isabs(row["audio"]):
                 row["audio"] = os.path.relpath(item.path, home)
-            if item.id in there:
+            row.pop("features", None)  # of another set, or of what the row was before
+            if item.id in made and requests.same(requests.of(item, out), made[item.id]):
                 row["features"] = f"{folder}#{item.id}"
                 n += 1
             file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -102,15 +105,21 @@ def _rows(path: Path) -> Iterator[tuple[dict, Item]]:
             continue
         try:
             row = json.loads(line)
-            start, duration = row.get("start") or 0.0, row.get("duration")
-            duration = None if duration is None else float(duration)
-            item = Item(str(row["id"]), str(path.parent / row["audio"]), float(start), duration)
+            item = _item(row, path.parent)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f'{path}:{number}: wanted {{"id": ..., "audio": ...}}, got {line[:60]!r} '
                 f"({type(error).__name__}: {error}); correct the line"
             ) from None
         yield row, item
+
+
+def _item(row: dict, home: Path) -> Item:
+    start, duration, channel = row.get("start") or 0.0, row.get("duration"), row.get("channel")
+    if channel is not None and (type(channel) is not int or channel < 0):
+        raise ValueError(f"'channel' is {channel!r}; it is a number from 0")
+    duration = None if duration is None else float(duration)
+    return Item(str(row["id"]), str(home / row["audio"]), float(start), duration, channel)
 
 
 def _refuse_twins(source: Path, items: list[Item]) -> None:

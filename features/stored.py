@@ -8,7 +8,7 @@
 A folder holds `preset.json` (preset and all its options) and pairs NAME.npy, NAME.json: all frames
 of a shard one after another, float32, as plain numpy reads them, and their index (ids, rows, valid
 frames, CRC-32). Both are written under another name, flushed to the disk and renamed, the index
-last: a shard without index does not exist. In memory stand 28 bytes an utterance. T and n differ
+last: a shard without index does not exist. In memory stand 64 bytes an utterance. T and n differ
 where a window is filled up (`pad_to_s`); a raw wave is (N,) and N.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features import folder
+from features import folder, requests
 from features.folder import holds, read, refuse_other, repair, whole
 
 OPEN_SHARDS = 128  # mapped at a time: each holds a file descriptor, of which there are some 1024
@@ -62,10 +63,11 @@ class Writer(folder.Writer):
         file.seek(0)
         _header(file, (sum(rows for rows, _, _ in entries.values()), *self._shape))
 
-    def index(self, path: Path, entries: dict) -> None:
+    def index(self, path: Path, entries: dict, of: dict) -> None:
         """Write NAME-00.json."""
         rows, valid, checksums = zip(*entries.values(), strict=True)
         index = {"ids": list(entries), "rows": rows, "valid": valid, "crc32": checksums[-1]}
+        index["of"] = list(of.values())
         with whole(path.with_suffix(".json")) as file:
             file.write(json.dumps(index).encode())
 
@@ -101,7 +103,7 @@ class Stored:
 
     def _index(self) -> None:
         """Read all indexes: sorted hashes of the ids, and shard, first row, rows, valid of each."""
-        hashes, places = [], []
+        hashes, places, made = [], [], []
         for shard, name in enumerate(self._names):
             path = self.folder / f"{name}.json"
             index = read(path)
@@ -109,14 +111,17 @@ class Stored:
                 rows = np.array(index["rows"], dtype=np.int64)
                 place = [np.full_like(rows, shard), np.cumsum(rows) - rows, rows, index["valid"]]
                 places.append(np.stack(place, axis=1).astype(np.int64))
-                hashes += map(_hash, index["ids"])
+                hashes += [_hash(id) if id is not None else None for id in index["ids"]]
+                made += map(_made, index.get("of") or [None] * len(rows))
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
             self._check(name, int(rows.sum()))
-        hashed = np.array(hashes, dtype=np.uint64)
+        there = np.array([i for i, hashed in enumerate(hashes) if hashed is not None], np.int64)
+        hashed = np.array([h for h in hashes if h is not None], dtype=np.uint64)
         order = np.argsort(hashed)
-        self._hashes = hashed[order]
+        self._hashes, order = hashed[order], there[order]
         self._places = np.concatenate(places)[order] if places else np.zeros((0, 4), np.int64)
+        self._made = np.array(made, np.float64).reshape(-1, 3)[order]
         if (self._hashes[1:] == self._hashes[:-1]).any():
             raise ValueError(f"{self.folder}: an id stands there twice; extract into a new folder")
 
@@ -139,7 +144,7 @@ class Stored:
     def __iter__(self) -> Iterator[str]:
         """The ids, shard by shard; read from the indexes, as they are not kept in memory."""
         for name in self._names:
-            yield from read(self.folder / f"{name}.json")["ids"]
+            yield from (i for i in read(self.folder / f"{name}.json")["ids"] if i is not None)
 
     def __contains__(self, id: str) -> bool:
         return self._find(id) is not None
@@ -152,6 +157,25 @@ class Stored:
         """Valid frames of an utterance, from the index alone; threads may ask."""
         return self._place(id)[-1]
 
+    def refuse_moved(self, id: str, start_s: float, channel: int | None, size: int = 0) -> None:
+        """Raise ValueError where an utterance was made of another part of its file, or another one.
+
+        `size` of the file in bytes, 0 if it is not known. A set that does not say is believed.
+        """
+        began, heard, bytes_ = self._made[self._find_at(id)].tolist()
+        wanted = -1 if channel is None else channel
+        said = {-1: "all channels"}
+        if began == began and abs(began - start_s) > requests.START_S:
+            what = f"made from {began:g} s on, but the row starts at {start_s:g} s"
+        elif heard == heard and heard != wanted:
+            heard, wanted = (said.get(c, f"channel {c:g}") for c in (heard, wanted))
+            what = f"made of {heard}, but the row wants {wanted}"
+        elif size and bytes_ == bytes_ and bytes_ != size:
+            what = f"made of a file of {bytes_:.0f} bytes, which has {size} now"
+        else:
+            return
+        raise ValueError(f"{self.folder}#{id}: {what}; run the same `features extract` again")
+
     def verify(self) -> None:
         """Read all frames; ValueError for a shard that is not as it was written."""
         for shard, name in enumerate(self._names):
@@ -163,17 +187,20 @@ class Stored:
         return self.__dict__ | {"_maps": OrderedDict()}
 
     def _place(self, id: str) -> list[int]:
-        place = self._find(id)
-        if place is None:
+        return self._places[self._find_at(id)].tolist()
+
+    def _find_at(self, id: str) -> int:
+        at = self._find(id)
+        if at is None:
             raise ValueError(
                 f"{self.folder}: has no features of {id!r}; run `features extract` once more"
             )
-        return place
+        return at
 
-    def _find(self, id: str) -> list[int] | None:
+    def _find(self, id: str) -> int | None:
         hashed = np.uint64(_hash(id))
         at = int(np.searchsorted(self._hashes, hashed))
-        return self._places[at].tolist() if self._hashes[at : at + 1] == hashed else None
+        return at if self._hashes[at : at + 1] == hashed else None
 
     def _map(self, shard: int) -> np.ndarray:
         if shard not in self._maps:
@@ -183,6 +210,24 @@ class Stored:
                 self._maps.popitem(last=False)
         self._maps.move_to_end(shard)
         return self._maps[shard]
+
+
+def _made(request: list | None) -> tuple[float, float, float]:
+    """Start, channel (-1: all) and size in bytes of what was asked for; NaN where nobody knows."""
+    if request is None:
+        return np.nan, np.nan, np.nan
+    _, size, _, start, _, channel = request
+    return start, -1 if channel is None else channel, np.nan if size is None else size
+
+
+def split(reference: str) -> tuple[str, str]:
+    """Folder and id of a reference FOLDER#ID; both may hold a '#', and the folder is a set."""
+    at = [i for i, sign in enumerate(reference) if sign == "#"]
+    for i in at:
+        if os.path.isfile(os.path.join(reference[:i], "preset.json")):
+            return reference[:i], reference[i + 1 :]
+    folder, _, id = reference.partition("#")
+    return folder, id
 
 
 def _hash(id: str) -> int:

@@ -51,7 +51,7 @@ def store(work: tuple[str, str, str, list[Item]]) -> list[tuple[float, str]]:
         for item in items:
             if stop and stop.is_set():
                 break
-            outcomes.append(_add(item, shard))
+            outcomes.append(_add(item, shard, out))
     finally:
         _close(shard)
     return outcomes
@@ -86,18 +86,20 @@ def _its_fault() -> Iterator[None]:
         raise UnreadableError(error) from None
 
 
-def _add(item: Item, shard) -> tuple[float, str]:
+def _add(item: Item, shard, out: str) -> tuple[float, str]:
     """Extract one item; seconds of sound, and "" or what is wrong with it."""
+    from features import requests
     from features.audio import blocks
 
     rate = _worker["extractor"].sampling_rate
+    request = requests.of(item, out)  # before it is read: what changes meanwhile is made anew
     try:
         with ExitStack() as stack:
             with _its_fault():
-                wave = blocks(item.path, rate, item.start_s, item.duration_s)
+                wave = blocks(item.path, rate, item.start_s, item.duration_s, True, item.channel)
                 wave = stack.enter_context(wave)
                 shape, n, slabs = _features(item, wave)
-            shard.add_slabs(item.id, shape, n, slabs)
+            shard.add_slabs(item.id, shape, n, slabs, request)
     except UnreadableError as error:
         return 0.0, f"{item.id}: {error}"
     return wave.n_samples / rate, ""

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from features.stored import split
 from speechllm import media
 from speechllm.tasks.asr import sound
 
@@ -66,8 +67,9 @@ def _map_features(holder: dict[str, Any], change: Callable[[str], str]) -> dict[
     """Of a reference to stored features, FOLDER#ID, the folder."""
     if not isinstance(holder.get("features"), str):
         return holder
-    folder, mark, id = holder["features"].partition("#")
-    return holder | {"features": change(folder) + mark + id}
+    reference = holder["features"]  # a folder's own '#' can be told where it stands whole
+    folder, id = split(reference) if os.path.isabs(reference) else reference.split("#", 1)
+    return holder | {"features": f"{change(folder)}#{id}"}
 
 
 def _map_part(part: Any, change: Callable[[str], str]) -> Any:

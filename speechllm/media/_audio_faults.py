@@ -6,13 +6,14 @@ with the sound is a warning then.
 
 import functools
 import math
+import os
 from collections.abc import Iterator
 
 import numpy as np
 
 import features
 from features import presets
-from features.stored import Stored
+from features.stored import Stored, split
 from speechllm.media import Finding
 
 OVERSHOOT_S = 0.01  # as the loader allows: times are written with two or three decimals
@@ -39,11 +40,13 @@ def faults(part: dict, deep: bool = False) -> list[Finding]:
 
 
 def _feature_findings(part: dict, deep: bool) -> Iterator[Finding]:
-    folder, _, id = part["features"].partition("#")
+    folder, id = split(part["features"])
     seconds = part.get("duration")
     try:
         stored, options = _set(folder, deep)
         n = stored.valid(id)
+        size = os.path.getsize(part["audio"]) if os.path.isfile(part["audio"]) else 0
+        stored.refuse_moved(id, part.get("start") or 0.0, part.get("channel"), size)
     except ValueError as error:
         yield (*_split(error), "error")
         return

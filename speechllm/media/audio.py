@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import features
-from features.stored import Stored
+from features.stored import Stored, split
 from speechllm.media._audio_faults import STALE_S, faults
 from speechllm.media._augment import Config as Augment
 
@@ -99,8 +99,10 @@ def nothing(front: features.Extractor) -> torch.Tensor:
 
 def _stored(part: dict, front: features.Extractor) -> tuple[torch.Tensor, int]:
     """Take frames from a stored set; they must be as many as the duration says."""
-    folder, _, id = part["features"].partition("#")
-    x, n = _opened(folder, _changed(folder), front)[id]
+    folder, id = split(part["features"])
+    stored = _opened(folder, _changed(folder), front)
+    x, n = stored[id]
+    stored.refuse_moved(id, part.get("start") or 0.0, part.get("channel"))
     seconds = part.get("duration")
     wanted = front.count(round(seconds * front.sampling_rate)) if seconds else n
     if abs(n - wanted) > STALE_S * front.frame_rate_hz:

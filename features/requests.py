@@ -1,0 +1,79 @@
+"""What each utterance of a stored set was made of, so that nothing is taken for something else.
+
+A request is [file, bytes, time of change (ns), start_s, duration_s, channel]; the file is named
+relative to the set, so that both can be moved together. An utterance whose request has changed is
+forgotten, and made anew; one that has none (older sets) is believed, and counted. Of shards the
+requests stand in the index, of archives in NAME-00.of beside NAME-00.scp.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from features.folder import read, whole
+from features.sources import Item
+
+START_S = 0.006  # by which a start may differ: times are written with two decimals
+
+
+def of(item: Item, out) -> list:
+    """Request of an item, for a set in the folder `out`; of a file that is gone, without size."""
+    try:
+        status = os.stat(item.path)
+        size, changed = status.st_size, status.st_mtime_ns
+    except OSError:
+        size = changed = None
+    file = os.path.relpath(item.path, out)
+    return [file, size, changed, item.start_s, item.duration_s, item.channel]
+
+
+def same(wanted: list, made: list | None) -> bool:
+    """Whether what is wanted was made; a file that is gone is taken to be what it was."""
+    if made is None:
+        return True
+    gone = wanted[1] is None
+    return [wanted[0], *wanted[3 if gone else 1 :]] == [made[0], *made[3 if gone else 1 :]]
+
+
+def made(out, kind: str) -> dict[str, list | None]:
+    """Request of each utterance that a set holds, by id; None where the set does not say."""
+    found = {}
+    for path in _indexes(Path(out), kind):
+        found |= _entries(path)
+    return found
+
+
+def forget(out, kind: str, ids: set[str]) -> None:
+    """Take utterances out of the indexes of a set; their frames stay where they are, unread."""
+    for path in _indexes(Path(out), kind) if ids else ():
+        if not ids & _entries(path).keys():
+            continue
+        if path.suffix == ".json":
+            index = read(path)
+            index["ids"] = [None if id in ids else id for id in index["ids"]]
+            data = json.dumps(index).encode()
+        else:
+            lines = path.read_bytes().splitlines(keepends=True)
+            data = b"".join(line for line in lines if line.split(b" ")[0].decode() not in ids)
+        with whole(path) as file:
+            file.write(data)
+
+
+def _indexes(out: Path, kind: str) -> list[Path]:
+    return sorted(out.glob("[0-9]*-*.json" if kind == "shards" else "[0-9]*-*.scp"))
+
+
+def _entries(path: Path) -> dict[str, list | None]:
+    """Ids and requests of one index."""
+    if path.suffix == ".json":
+        index = read(path)
+        ids = index["ids"]
+        pairs = zip(ids, index.get("of") or [None] * len(ids), strict=True)
+        return {id: made for id, made in pairs if id is not None}
+    from features.archive import read_scp
+
+    beside = path.with_suffix(".of")
+    requests = read(beside) if beside.exists() else {}
+    return {id: requests.get(id) for id in read_scp(path)}
