@@ -125,6 +125,7 @@ def decode(
         more = {
             "preset": system.preset.name,
             "metric": record.task_metric(system, options.task),
+            "task_of_all": options.task is not None,  # else each row was asked under its own
             "manifest": str(manifest.path),
             "n_rows": len(manifest),
             **(facts or {}),

@@ -52,7 +52,7 @@ def test_own_errors_and_answers_to_other_instructions(decodes, tmp_path):
 
 def test_a_pair_keeps_the_task_it_was_decoded_under(decodes, tmp_path):
     path = tmp_path / "exp/de/decode.json"
-    facts = json.loads(path.read_text()) | {"options": {"task": {"name": "translate"}}}
+    facts = json.loads(path.read_text()) | {"task": {"name": "translate"}, "task_of_all": True}
     path.write_text(json.dumps(facts))
     made = Manifest(pairs.Config(decodes=decodes, out=str(tmp_path / "out")).prepare()["pairs"])
     assert {row["id"].split("-")[0]: row["task"] for row in made} == {
@@ -82,3 +82,16 @@ def test_bad_input(decodes, tmp_path):
         pairs.Config(decodes=(str(tmp_path),), out=out).prepare()
     with pytest.raises(ValueError, match="no pair: every answer is right"):
         pairs.Config(decodes=decodes[1:], out=out).prepare()
+
+
+def test_separators_of_lines_inside_an_answer_end_none(decodes, tmp_path):
+    path = tmp_path / "exp/asr/hyp.jsonl"
+    rows = [json.loads(line) for line in path.read_text().split("\n")[:-1]]
+    rows[1]["hyp"] = "t\u2028oo\u0085"
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
+    made = pairs.Config(decodes=decodes, out=str(tmp_path / "out"), kinds=("own",)).prepare()
+    assert found(made["pairs"])["asr-u1-own"] == ("two", "t oo")
+    path.write_text('{"id": [], "hyp": 3}\n')
+    with pytest.raises(ValueError, match="not a whole decode .*hyp.jsonl:1: 'hyp': wanted a text"):
+        pairs.Config(decodes=decodes, out=str(tmp_path / "out")).prepare()

@@ -10,7 +10,6 @@ do what is asked. Decode training data, never a test. Rows keep the manifest's f
 `chosen` and `rejected`.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from speechllm import files
 from speechllm.data import manifest
 from speechllm.data.manifest import Manifest
 
@@ -72,15 +72,19 @@ class Config:
 def _read(folder: Path) -> list[dict]:
     """The rows that a decode answered, with `chosen` (the reference) and `hyp`."""
     try:
-        facts = json.loads((folder / "decode.json").read_text("utf-8"))
-        lines = (folder / "hyp.jsonl").read_text("utf-8").splitlines()
-        answers = {entry["id"]: entry for entry in map(json.loads, lines)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        facts = files.read_json(folder / "decode.json")
+        path = folder / "hyp.jsonl"
+        answers = {}
+        for number, entry in files.json_lines(path):
+            files.entry(entry, "hyp", str, f"{path}:{number}")
+            answers[files.entry(entry, "id", str, f"{path}:{number}")] = entry
+        decoded = files.entry(facts, "manifest", str, str(folder / "decode.json"))
+    except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: not a whole decode ({error}); decode again") from None
-    task = (facts.get("options") or {}).get("task")
-    asked = {"task": task["name"]} if task else {}
+    task = facts.get("task") if facts.get("task_of_all") else None
+    asked = {"task": task["name"]} if isinstance(task, dict) and "name" in task else {}
     rows = []
-    for row in Manifest(facts["manifest"]):
+    for row in Manifest(decoded):
         entry = answers.get(row["id"])
         if entry is None:
             continue

@@ -7,13 +7,12 @@ Without `corpus`, `text` is what was really said: how well is a perfect transcri
     speechllm data prepare transcripts --corpus exp/decode_test --references data/test.jsonl --out D
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllm.data.corpora._build import folder_of
-from speechllm.data.corpora._lines import read_lines
+from speechllm import files
+from speechllm.data.corpora._build import BREAKS, folder_of
 from speechllm.data.manifest import Manifest, write
 
 HEARD = ("audio", "start", "duration", "features")
@@ -30,7 +29,7 @@ class Config:
     def prepare(self) -> dict[str, Path]:
         """Write `<manifest>.jsonl`, under the manifest's name. Raises ValueError, OSError."""
         rows = Manifest(self.references)
-        texts = self._recognised() if self.corpus else {row["id"]: row["text"] for row in rows}
+        texts = self._recognised() if self.corpus else self._said(rows)
         if missing := [row["id"] for row in rows if row["id"] not in texts]:
             raise ValueError(
                 f"{self.corpus}: nothing recognised for {len(missing)} of {self.references}, as "
@@ -41,15 +40,20 @@ class Config:
         write(out, (_text_row(row, texts[row["id"]]) for row in rows))
         return {out.stem: out}
 
+    def _said(self, rows: Manifest) -> dict[str, str]:
+        texts = {row["id"]: row.get("text") for row in rows}
+        if mute := [id for id, text in texts.items() if text is None]:
+            raise ValueError(f"{self.references}: {mute[0]} has no 'text'; give --corpus, a decode")
+        return texts
+
     def _recognised(self) -> dict[str, str]:
         path = folder_of(self.corpus, "a decode's folder or its hyp.jsonl")
         texts = {}
-        for where, line in read_lines(path / "hyp.jsonl" if path.is_dir() else path):
-            try:
-                row = json.loads(line)
-                texts[row["id"]] = row["hyp"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                raise ValueError(f"{where}: not a decoding result: {line[:80]}") from None
+        path = path / "hyp.jsonl" if path.is_dir() else path
+        for number, row in files.json_lines(path):
+            id = files.entry(row, "id", str, f"{path}:{number}: not a decoding result")
+            hyp = files.entry(row, "hyp", str, f"{path}:{number}: not a decoding result")
+            texts[id] = BREAKS.sub(" ", hyp)
         return texts
 
 
