@@ -20,7 +20,7 @@ import os
 import numpy as np
 import torch
 
-from features import normalise, presets
+from features import normalise, presets, scale
 from features.options import Spectral, Wave
 from features.padded import Padded
 from features.resampling import Resampler
@@ -44,6 +44,7 @@ class Extractor:
         self.name = name
         self._options = options
         self._dtype = getattr(torch, options.dtype)
+        self._loud = scale.Loud(name, options)
         self._pipeline = _Raw(options) if isinstance(options, Wave) else _pipeline(options)
 
     def __repr__(self):
@@ -107,6 +108,7 @@ class Extractor:
         """
         self._check_rate(sampling_rate)
         if lengths is None and not torch.compiler.is_compiling():
+            self._loud(wave)
             x = self._pipeline.alone(wave)
             if x is not None:
                 return x, self.count(len(wave))
@@ -143,6 +145,7 @@ class Extractor:
     def _checked(self, chunk) -> torch.Tensor:
         """One chunk of a stream as a tensor (N,)."""
         chunk = _tensor(chunk, self._dtype).detach()
+        self._loud(chunk)
         _refuse_channels(chunk)
         _refuse_nan(chunk, "the chunk")
         return chunk

@@ -161,6 +161,8 @@ def _file(path, part: Part, stack: ExitStack) -> soundfile.SoundFile:
     source = path
     if part.pieces:
         source = stack.enter_context(Splice(path, part.pieces))
+    elif isinstance(path, (str, os.PathLike)) and os.name != "nt":
+        source = os.fsencode(path)  # a name need not be UTF-8
     return stack.enter_context(soundfile.SoundFile(source))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.containers import FOREIGN
+from features.formats import ffmpeg
 
 SUFFIXES = (
     ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .sph .nist .au .snd .caf .w64 .rf64"
@@ -42,13 +43,7 @@ def find(source) -> list[Item]:
     if source.suffix in (".jsonl", ".json"):
         items = [item for _, item in _rows(source)]
     elif source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-        stems = Counter(p.with_suffix("") for p in files)
-        # a.flac and a.mp3 side by side keep their suffixes
-        names = [p if stems[p.with_suffix("")] > 1 else p.with_suffix("") for p in files]
-        items = [
-            Item(str(n.relative_to(source)), str(p)) for n, p in zip(names, files, strict=True)
-        ]
+        items = _named(source, [p for p in _files(source) if p.suffix.lower() in _readable()])
     else:
         items = [Item(source.stem, str(source))]
     if not items:
@@ -60,8 +55,45 @@ def find(source) -> list[Item]:
 
 
 def left_out(source) -> list[Path]:
-    """Sound files of a folder that `find` leaves out: libsndfile does not read their kind."""
-    return [p for p in Path(source).rglob("*") if p.suffix.lower() in FOREIGN]
+    """Sound files of a folder that `find` leaves out: nothing here reads their kind."""
+    kinds = FOREIGN - _readable()
+    return [p for p in _files(Path(source)) if p.suffix.lower() in kinds]
+
+
+def _readable() -> set[str]:
+    """Suffixes of what is read here; with ffmpeg also of what libsndfile does not know."""
+    return {*SUFFIXES, *FOREIGN} if ffmpeg.tool() else {*SUFFIXES}
+
+
+def _files(source: Path) -> list[Path]:
+    """All files under a folder, in order; linked folders too, each folder once."""
+    files, links, seen = [], [source], set()
+    while links:
+        for home, folders, names in os.walk(links.pop(0)):
+            if (real := os.path.realpath(home)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            paths = [Path(home, name) for name in folders]
+            links += [path for path in paths if path.is_symlink()]
+            files += [path for name in names if (path := Path(home, name)).is_file()]
+    return sorted(files)
+
+
+def _named(source: Path, files: list[Path]) -> list[Item]:
+    """Each file by its path in the folder without suffix; with it where two would be one."""
+    ids = [_text(path.relative_to(source).with_suffix("")) for path in files]
+    full = [_text(path.relative_to(source)) for path in files]
+    while len(set(ids)) < len(ids) and ids != full:  # a.flac, a.mp3, and a.flac.wav
+        times = Counter(ids)
+        ids = [long if times[id] > 1 else id for id, long in zip(ids, full, strict=True)]
+    return [Item(id, str(path)) for id, path in zip(ids, files, strict=True)]
+
+
+def _text(path: Path) -> str:
+    """A path as text with / in it, also of bytes that are no UTF-8."""
+    return os.fsencode(path.as_posix()).decode("utf-8", errors="backslashreplace")
 
 
 def refer(source, out, new) -> int:

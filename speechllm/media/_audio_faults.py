@@ -103,36 +103,50 @@ def _header_findings(part: dict) -> Iterator[Finding]:
 
 
 def _wave_findings(part: dict) -> Iterator[Finding]:
-    start, channel = part.get("start") or 0.0, part.get("channel")
     try:
-        wave, _ = features.load(part["audio"], None, start, part.get("duration"), False, channel)
+        powers, heard, clipped = _levels(part)
     except ValueError as error:
         yield (*_split(error), "error")
         return
-    waves = np.atleast_2d(wave)
-    heard_db, loudest_db = _level_db(waves.mean(0)), max(map(_level_db, waves))
+    # The mean of C waves that have nothing to do with each other has C times less power than theirs
+    unlike_db = _db(powers.mean() / len(powers))
+    heard_db, loudest_db = _db(heard), _db(powers.max())
     if loudest_db < SILENCE_DB:
-        level = f"{loudest_db:.0f} dB" if waves.any() else "digital zero"
+        level = f"{loudest_db:.0f} dB" if powers.any() else "digital zero"
         yield f"silence ({level})", "was the microphone on? Listen, or remove the line", "warning"
-    elif heard_db < _level_db(waves, len(waves)) - CANCELLED_DB:
+    elif heard_db < unlike_db - CANCELLED_DB:
         level = f"{heard_db:.0f} dB" if heard_db > NOTHING_DB else "digital zero"
         yield (
-            f"the {len(waves)} channels cancel each other: their mean, which is heard, has {level},"
-            f" one alone {loudest_db:.0f} dB",
+            f"the {len(powers)} channels cancel each other: their mean, which is heard, has "
+            f"{level}, one alone {loudest_db:.0f} dB",
             "write 'channel': 0 into the row to hear one of them",
             "warning",
         )
-    clipped = float(np.mean(np.abs(wave) >= 32767 / 32768))
     if clipped > CLIPPED_SHARE:
         yield f"{clipped:.1%} of the samples are clipped", "record it at a lower level", "warning"
 
 
-def _level_db(wave: np.ndarray, parts: int = 1) -> float:
-    """Level of a wave's samples below full scale; over `parts`, of the mean of unlike channels.
+def _levels(part: dict) -> tuple[np.ndarray, float, float]:
+    """Power of each channel and of their mean, and the share of clipped samples; in flat memory.
 
-    The mean of C waves that have nothing to do with each other has C times less power than theirs.
+    Raises:
+        ValueError: it cannot be read.
     """
-    power = float(np.mean(np.square(wave, dtype=np.float64))) / parts
+    start, channel = part.get("start") or 0.0, part.get("channel")
+    where = part["audio"], None, start, part.get("duration"), False, channel
+    powers, heard, clipped = 0.0, 0.0, 0
+    with features.blocks(*where) as wave:
+        for block in wave:
+            block = np.atleast_2d(block).astype(np.float64)
+            powers += np.square(block).sum(1)
+            heard += np.square(block.mean(0)).sum()
+            clipped += np.count_nonzero(np.abs(block) >= 32767 / 32768) / len(block)
+        n = wave.n_samples
+    return powers / n, heard / n, clipped / n
+
+
+def _db(power: float) -> float:
+    """Level of a power below full scale."""
     return max(10 * math.log10(power), NOTHING_DB) if power else NOTHING_DB
 
 

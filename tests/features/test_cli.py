@@ -13,8 +13,9 @@ from features import archive, cli, extract, folder, sources, stored
 
 
 @pytest.fixture
-def corpus(tmp_path):
-    """A folder with two sounds, one broken file and one name twice."""
+def corpus(tmp_path, monkeypatch):
+    """A folder with two sounds, one broken file and one name twice; there is no ffmpeg."""
+    monkeypatch.setenv("PATH", "")
     folder = tmp_path / "corpus"
     (folder / "sub").mkdir(parents=True)
     rng = np.random.default_rng(0)
