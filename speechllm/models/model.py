@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import Batch
-from speechllm.models import held, lora
+from speechllm.models import apart, held, lora
 from speechllm.models.branch import Parts
 from speechllm.models.grouping import encode
 from speechllm.models.llm import outputs_at
@@ -210,11 +210,13 @@ class Pass:
         """The mask (B, S) the LLM gets; of packed rows None: their positions tell examples apart.
 
         Raises:
-            ValueError: several packed rows for an LLM whose attention tells only one row's apart.
+            ValueError: an LLM that lets packed examples into each other; several packed rows for
+                one whose attention tells only one row's apart.
         """
         layout = self.layout
         if not layout.packed:
             return layout.segments
+        apart.check(self.model.llm)
         kind = self.model.llm.config._attn_implementation or ""
         if "flash" in kind and len(layout.ids) > 1:
             raise ValueError(

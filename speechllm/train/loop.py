@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from speechllm import config, files, lock
 from speechllm.data import check as data_check
-from speechllm.models import filling, heads, store, whole
+from speechllm.models import apart, filling, heads, store, whole
 from speechllm.train import checkpoint, notices
 from speechllm.train.log import Log
 from speechllm.train.run import Run
@@ -66,6 +66,8 @@ def _train(run: Run, plan: list[Stage], last: int) -> Summary:
     learner = Learner(run.system.build().to(run.accelerator.device))
     for stage in plan:
         learner.check(stage, f"stage {stage.name}")
+        if run.data(stage).pack:
+            apart.check(learner.model.llm)
     trained = _begin(run, learner)
     summary = Summary(notices=notices.before(run, plan, last, learner.named()))
     for line in summary.notices:
