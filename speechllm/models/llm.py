@@ -10,6 +10,7 @@ import functools
 import importlib
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 from speechllm import places
@@ -163,7 +164,6 @@ def _quantization(kind: str, dtype: str):
     Raises:
         ValueError: bitsandbytes is not there or does not run on this machine.
     """
-    import torch
     from transformers import BitsAndBytesConfig
 
     try:
@@ -182,6 +182,19 @@ def ends(model: nn.Module) -> frozenset[int]:
     """Ids at which an LLM ends an answer by its own settings (generation_config.json), if any."""
     found = model.generation_config.eos_token_id
     return frozenset([found] if isinstance(found, int) else found or ())
+
+
+def text_embeddings(model: nn.Module, most: int = 2**15) -> torch.Tensor:
+    """Give embeddings (n, H) of up to `most` tokens, evenly spread, as the layers get them.
+
+    Some families scale inside their embedding (Gemma 3 by the root of H); and a vocabulary of
+    262,144 in float32 would be more than the rest of a small LLM.
+    """
+    embedding = model.get_input_embeddings()
+    size = embedding.num_embeddings
+    ids = torch.arange(0, size, -(-size // most), device=embedding.weight.device)
+    with torch.no_grad():
+        return embedding(ids).float()
 
 
 @contextmanager

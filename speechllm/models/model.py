@@ -14,7 +14,7 @@ from speechllm.data.batch import Batch
 from speechllm.models import apart, held, lora
 from speechllm.models.branch import Parts
 from speechllm.models.grouping import encode
-from speechllm.models.llm import outputs_at
+from speechllm.models.llm import outputs_at, text_embeddings
 
 
 class SpeechLLM(nn.Module):
@@ -59,14 +59,12 @@ class SpeechLLM(nn.Module):
 
     def match(self) -> None:
         """Let soft tokens start near the norm of the LLM's embeddings, where the adapter can."""
-        embedding = self.llm.get_input_embeddings()
-        if embedding.weight.is_meta:
+        if self.llm.get_input_embeddings().weight.is_meta:
             return
-        scale = getattr(embedding, "embed_scale", None)  # Gemma scales its own
+        embeddings = text_embeddings(self.llm)
         for branch in self.branches.values():
             if hasattr(branch.adapter, "match"):
-                weight = embedding.weight
-                branch.adapter.match(weight if scale is None else weight * scale)
+                branch.adapter.match(embeddings)
 
     def take_head(self, name: str, head: nn.Module) -> None:
         """Take a head in, with the weights of the one that was there if it was of the same kind."""

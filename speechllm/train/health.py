@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from speechllm.data.batch import Batch, Media
+from speechllm.models.llm import text_embeddings
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,5 @@ def norms(result) -> tuple[float, float]:
     """Return the mean norms of the soft tokens and of the LLM's text embeddings."""
     tokens, lengths = result.tokens
     valid = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-    table = result.model.llm.get_input_embeddings().weight
-    return tokens[valid].float().norm(dim=-1).mean().item(), table.float().norm(
-        dim=-1
-    ).mean().item()
+    text = text_embeddings(result.model.llm)
+    return tokens[valid].float().norm(dim=-1).mean().item(), text.norm(dim=-1).mean().item()

@@ -50,6 +50,20 @@ def test_silence_is_what_the_front_end_makes_of_zeros(make_run, tmp_path):
     assert torch.equal(quiet.media["audio"].x[0, 0], x[5])
 
 
+@pytest.mark.parametrize("vocab_size", [40, 2**15 + 40])
+def test_text_is_as_long_as_the_layers_get_it(make_run, tmp_path, vocab_size):
+    """Gemma 3 scales inside its embedding, by the root of its width; a large one is sampled."""
+    fields = "hidden_size=32,intermediate_size=64,num_hidden_layers=1,head_dim=16,"
+    fields += f"num_attention_heads=2,num_key_value_heads=1,vocab_size={vocab_size}"
+    run = make_run(tmp_path, f'llm.config={{model_type="gemma3_text",{fields}}}')
+    model = run.system.build().eval()
+    table = model.llm.get_input_embeddings().weight
+    soft, text = health.norms(model(batch_of(run)))
+    assert text == pytest.approx(32**0.5 * table.norm(dim=-1).mean().item(), rel=0.01)
+    model.match()
+    assert health.norms(model(batch_of(run)))[0] == pytest.approx(text, rel=0.5)
+
+
 def test_advice():
     deaf = health.Health(3.0, 3.001, 3.0, 1.0, 1.0)
     assert "not listening yet" in deaf.advice()
