@@ -153,7 +153,8 @@ def _examples(system, model, manifest: Manifest, left: list[int], options: Optio
     Raises:
         ValueError: they cannot.
     """
-    other = heard.make(options.audio, manifest, system.extractor, system.preset.seed)
+    front = system.extractor if options.audio == "silent" else None
+    other = heard.make(options.audio, manifest, front, system.preset.seed)
     kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
     fitting = _fitting(room.Room(system, model), manifest, left, options, tally)
     examples = Examples.of(
