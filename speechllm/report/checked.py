@@ -10,6 +10,7 @@ from speechllm import files
 
 AGAIN = "run the step that writes it again"
 NUMBER = (float, type(None))
+MOST = 1e15  # no number of a report is beyond that, and no picture could show it
 # What a report relies on: place in the file -> kind. What is absent is absent.
 RUN = {
     "command": str,
@@ -52,7 +53,7 @@ def score(path: Path) -> dict:
     if len(span) != 2:
         raise ValueError(f"{path}: 'ci95' wants two numbers, got {len(span)}")
     for value in span:
-        files.expect(value, NUMBER, f"{path}: 'ci95'")
+        _expect(value, NUMBER, f"{path}: 'ci95'")
     counts = values.get("counts", {})
     if any(not isinstance(counts.get(key, 0), int) for key in COUNTED):
         values["counts"] = {key: n for key, n in counts.items() if key not in COUNTED[:2]}
@@ -69,8 +70,27 @@ def paired(path: Path) -> dict:
     """
     values = _read(path)
     for key in PAIRED:
-        files.entry(values, key, PAIRED[key], str(path))
+        _expect(files.entry(values, key, PAIRED[key], str(path)), PAIRED[key], f"{path}: {key!r}")
     return values
+
+
+def following(path: Path) -> list[dict]:
+    """Read a following.json.
+
+    Raises:
+        ValueError: it is not what `speechllm following` writes.
+    """
+    entries = files.read_json(path, list)
+    for number, one in enumerate(entries, start=1):
+        where = f"{path}: entry {number}"
+        files.expect(one, dict, where)
+        for key, kind in (("kind", str), ("rate", float), ("interval", list), ("given", dict)):
+            _expect(files.entry(one, key, kind, where), kind, f"{where}: {key!r}")
+        if len(one["interval"]) != 2:
+            raise ValueError(f"{where}: 'interval' wants two numbers")
+        for value in one["interval"]:
+            _expect(value, float, f"{where}: 'interval'")
+    return entries
 
 
 def log(path: Path) -> tuple[dict, ...]:
@@ -82,13 +102,17 @@ def log(path: Path) -> tuple[dict, ...]:
     if not path.is_file():
         return ()
     try:
-        rows = tuple(
-            _entries(row, LOG, f"{path}:{number}")
-            for number, row in files.json_lines(path, cut=True)
+        return tuple(
+            _line(row, f"{path}:{number}") for number, row in files.json_lines(path, cut=True)
         )
     except ValueError as error:
         raise ValueError(f"{error}; remove the line") from None
-    return rows
+
+
+def _line(row: dict, where: str) -> dict:
+    _entries(row, LOG, where)
+    files.expect(row.get("step", 0), int, f"{where}: 'step'", low=0)
+    return row
 
 
 def _read(path: Path) -> dict:
@@ -106,8 +130,15 @@ def _entries(values: dict, kinds: dict, where: str) -> dict:
         if values.get(key, "") is None and kind is not NUMBER:
             del values[key]
         if key in values:
-            files.expect(values[key], kind, f"{where}: {key!r}")
+            _expect(values[key], kind, f"{where}: {key!r}")
     return values
+
+
+def _expect(value, kind, where: str) -> None:
+    """Check kind and, of a number, size."""
+    files.expect(value, kind, where)
+    if isinstance(value, int | float):
+        files.expect(value, float, where, -MOST, MOST)
 
 
 def _tables(tables: dict, where: str) -> dict[str, list[dict]]:
@@ -117,7 +148,7 @@ def _tables(tables: dict, where: str) -> dict[str, list[dict]]:
             place = f"{where}: table {name!r:.40}"
             files.expect(row, dict, place)
             for key in ("name", "value", "size"):
-                files.entry(row, key, ROW[key], place)
+                _expect(files.entry(row, key, ROW[key], place), ROW[key], place)
             _entries(row, ROW, place)
     return tables
 

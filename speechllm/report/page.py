@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from speechllm.report import collect, listening, markdown, seeds, svg, tasks
+from speechllm.report import checked, collect, listening, markdown, seeds, svg, tasks
 from speechllm.report.collect import Experiment, Score
 from speechllm.score.pages import alignments, frame
 from speechllm.score.pages.frame import Html, fill, join
@@ -183,13 +183,13 @@ def _health(experiment: Experiment) -> list[tuple[Html, Html]]:
 
 
 def _curve(log: list[dict], *keys: str) -> tuple[list[float], list[float]]:
-    """Collect (steps, values) of a number in the log; what is absent or not finite is left out."""
+    """Collect (steps, values) of a number in the log; what is absent or no measure is left out."""
     x, y = [], []
     for row in log:
         value = row
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, int | float) and abs(value) < float("inf"):
+        if isinstance(value, int | float) and abs(value) < checked.MOST:
             x.append(row.get("step", 0))
             y.append(value)
     return x, y

@@ -4,11 +4,11 @@ EXP/following*/following.json      written by speechllm following; named after a
 EXP/log.jsonl                      validations of several manifests, of stages with valid_first
 """
 
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from speechllm.report import checked
 from speechllm.report.collect import Experiment
 
 FOLLOWING = ("configuration", "answers", "asked for", "%", "95 %", "given instead")
@@ -25,10 +25,10 @@ def following(experiment: Experiment) -> Iterator[tuple[str, ...]]:
     trained = list(experiment.stages())
     for path in sorted(paths, key=lambda path: _place(_name(path), trained)):
         try:
-            entries = json.loads(path.read_text("utf-8"))
-            yield from [_row(experiment.name, _name(path), entry) for entry in entries]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: {error!r}; write it anew: speechllm following") from None
+            entries = checked.following(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; write it anew: speechllm following") from None
+        yield from [_row(experiment.name, _name(path), entry) for entry in entries]
 
 
 def _name(path: Path) -> str:

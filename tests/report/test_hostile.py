@@ -120,6 +120,31 @@ def test_a_script_in_any_one_place_of_other_files_is_text_or_refused(experiment,
             assert not {"script", "img"} & tags(page)
 
 
+@pytest.mark.parametrize(
+    ("name", "made", "says"),
+    [
+        ("run.json", {"seconds": 10**400}, "run.json: 'seconds': wanted at most"),
+        ("run.json", {"seconds": True}, "run.json: 'seconds': wanted a number, got True"),
+        ("log.jsonl", {"stage": "a", "step": "1"}, "log.jsonl:1: 'step': wanted a whole number"),
+        (
+            "log.jsonl",
+            {"stage": "a", "step": -1, "loss": 1},
+            "log.jsonl:1: 'step': wanted at least",
+        ),
+        ("following_a/following.json", [{"kind": 1}], "entry 1: 'kind': wanted a text"),
+        ("following_a/following.json", [[]], "entry 1: wanted an object"),
+        ("decode_x/paired/paired_wer_y.json", {"a": "1"}, "'a': wanted a number or nothing"),
+    ],
+)
+def test_wrong_kinds_are_named(tmp_path, name, made, says):
+    (tmp_path / "run.json").write_text('{"seed": 0}')
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(made) + "\n")
+    with pytest.raises(ValueError, match=says):
+        report.results([tmp_path], page=tmp_path / "p.html")
+
+
 def test_counts_that_are_texts_are_shown_as_texts(tmp_path):
     """As in a score.json that was made by hand, with another metric's name and no tables."""
     (tmp_path / "exp/score").mkdir(parents=True)

@@ -84,8 +84,17 @@ def test_a_normaliser_that_spoils_a_language_is_warned_of_with_its_share(tmp_pat
     assert result.value == 0  # two thirds of the words are wrong
     assert "whisper-en takes 17.4 %" in result.warnings[0]
     assert not run.score_file(file, normaliser="none").warnings
-    cafe = [("the café at the corner of the street was closed " * 4, "the cafe was closed")]
+    cafe = [("the café at the corner of the street was closed " + "by then " * 12, "the cafe")]
     assert not run.score_file(write(tmp_path / "cafe", cafe, "en")).warnings
+
+
+def test_references_that_are_not_in_the_language_of_their_row(tmp_path):
+    """As translations, whose rows have the language of what was said."""
+    result = run.score_file(write(tmp_path / "h", GERMAN, "en"))
+    assert "whisper-en takes 17.4 % of the characters out" in result.warnings[0]
+    assert "in en, so that wrong words may count as right" in result.warnings[0]
+    assert not run.score_file(tmp_path / "h", "bleu").warnings
+    assert not run.score_file(tmp_path / "h", normaliser="basic").warnings
 
 
 def test_languages_come_from_the_manifest_too(tmp_path):

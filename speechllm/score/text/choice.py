@@ -19,6 +19,7 @@ CONTRACTING = ("whisper-en", "open-asr")  # contractions are written out, if wit
 FOREIGN = 0.005  # share of letters that are not of English, from which on a text is in another one
 MARKED = 0.01  # share of combining marks, from which on they are how a language is written
 WARNED = 0.005  # share of characters that a normaliser spoils, from which on it is said
+MISLABELLED = 0.01  # the same, of a language's own normaliser: rows of translations, say
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ def choose(name: str, utterances: Sequence) -> Choice:
     for lang, refs in texts.items():
         used, better = normalisers[lang], _by_language(lang, refs)
         share = _share(refs, used.loses)
-        if share >= WARNED and better != used.name:
-            where = f" in {lang}" if lang else ""
+        if share >= (WARNED if better != used.name else MISLABELLED):
+            where, keeps = f" in {lang}" if lang else "", better if better != used.name else "basic"
             warnings.append(
                 f"{used.name} takes {100 * share:.1f} % of the characters out of the references"
-                f"{where}, so that wrong words may count as right; --normaliser {better} keeps them"
+                f"{where}, so that wrong words may count as right; --normaliser {keeps} keeps them"
             )
     return Choice(normalisers, tuple(warnings + _typographic(normalisers, utterances)))
 
