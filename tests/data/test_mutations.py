@@ -3,7 +3,9 @@
 A few hundred changed inputs here; `MUTATIONS=20000 pytest tests/data/test_mutations.py` tries more.
 """
 
+import importlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -105,6 +107,12 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def quiet(caplog):
+    """Without the lists of what was skipped."""
+    caplog.set_level(logging.CRITICAL)
+
+
 def refused(call, *args):
     """Whether a call refuses what it is given; in one line, or this fails."""
     try:
@@ -169,3 +177,84 @@ def test_an_index_of_another_version_is_made_anew(folder, monkeypatch):
         assert side.read_bytes().startswith(index.FORMAT)
     shutil.copy(side, folder / "copy")
     assert Manifest(path).is_large and side.read_bytes() == (folder / "copy").read_bytes()
+
+
+TABLE = 'id,path,sentence,start,channel,lang\n1,a.wav,one,0.0,0,en\n2,a.wav,"two, 2",0.5,,German\n'
+LISTS = {
+    "nemo": [
+        {"audio_filepath": "a.wav", "duration": 1.0, "offset": 0.0, "text": "one", "lang": "en"},
+        {"audio_filepath": "a.wav", "text": "two", "source_lang": "en", "target_lang": "de"},
+    ],
+    "slam_llm": [
+        {"key": "k", "source": "a.wav", "target": "one", "prompt": "what"},
+        {"key": "k2", "source": "a.wav", "target": "two"},
+    ],
+    "lhotse": [
+        {"id": "c", "start": 0.0, "duration": 1.0, "channel": 0, "type": "MonoCut",
+         "recording": {"sources": [{"type": "file", "channels": [0], "source": "a.wav"}]},
+         "supervisions": [{"id": "s", "start": 0.1, "duration": 0.5, "text": "one",
+                           "language": "English", "speaker": "x", "channel": 0}]},
+    ],
+}  # fmt: skip
+
+
+def prepared(name, **given):
+    """Prepare, on both ways; what is left is a manifest, what is lost is named with its line."""
+    config = importlib.import_module(f"speechllm.data.corpora.{name}").Config
+    for on_error in ("stop", "skip"):
+        try:
+            for path in config(**given, on_error=on_error).prepare().values():
+                everything(path)
+        except ValueError as error:
+            lines = str(error).strip().split("\n")
+            assert len(lines) == 1 or "faults; mend them" in lines[0], str(error)[:300]
+            assert max(map(len, lines)) < 1500 and not isinstance(error, UnicodeError)
+            continue
+        return True
+    return False
+
+
+@pytest.mark.parametrize("corpus", ["tsv", "nemo", "slam_llm", "lhotse"])
+def test_lists_of_others(folder, corpus, quiet):
+    rng, kept = random.Random(corpus), 0
+    path = folder / {"tsv": "t.csv", "nemo": "t.json"}.get(corpus, "t.jsonl")
+    for _ in range(N):
+        if corpus == "tsv":
+            path.write_bytes(damaged(rng, TABLE.encode()))
+        else:
+            path.write_bytes(b"\n".join(line(rng, row) for row in LISTS[corpus]) + b"\n")
+        kept += prepared(corpus, corpus=str(path), out=str(folder / "out"))
+    assert N / 20 < kept, "some are right after all"
+
+
+def test_kaldi_directories(folder, quiet):
+    rng, kept = random.Random(3), 0
+    good = {
+        "wav.scp": "r a.wav\n", "segments": "u r 0.0 0.5 0\nv r 0.5 -1\n", "text": "u one\nv two\n",
+        "utt2spk": "u s\nv s\n",
+    }  # fmt: skip
+    for _ in range(N):
+        for name, text in good.items():
+            data = text.encode()
+            (folder / name).write_bytes(damaged(rng, data) if rng.random() < 0.5 else data)
+        kept += prepared("kaldi", corpus=str(folder), out=str(folder / "out"))
+    assert N / 20 < kept
+
+
+def test_parquet(folder, quiet):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    rng, kept = random.Random(4), 0
+    sound = (folder / "a.wav").read_bytes()
+    rows = [{"id": k, "audio": {"bytes": sound, "path": "a.wav"}, "text": "one"} for k in range(3)]
+    table = pa.Table.from_pylist(rows)
+    notes = {"info": {"features": {"text": {"_type": "ClassLabel", "names": ["x", "y"]}}}}
+    path = folder / "train.parquet"
+    for _ in range(N):
+        note = json.dumps(changed(rng, notes)).encode(errors="surrogatepass")
+        pq.write_table(table.replace_schema_metadata({"huggingface": note}), path)
+        if rng.random() < 0.8:
+            path.write_bytes(damaged(rng, path.read_bytes()))
+        kept += prepared("hub", path=str(path), out=str(folder / "out"))
+    assert N / 20 < kept

@@ -29,6 +29,7 @@ OVERSHOOT_S = 0.01
 # Ends of lines, tabs and the like inside a text, whatever wrote them, are spaces of one line.
 BREAKS = re.compile("[ \t]*[\t-\r\x1c-\x1f\x85\u2028\u2029]+[ \t]*")
 HEARD = ("audio", "start", "duration", "channel", "text")  # what tells two rows of one id apart
+LONGEST = 500  # characters of a message, which may hold what the row holds
 _SHOWN = 20
 
 
@@ -54,7 +55,7 @@ class Faults:
 
     def add(self, where: str, what: str) -> None:
         """Note a fault, at file and line."""
-        self._found.append((where, what))
+        self._found.append((where, what if len(what) <= LONGEST else what[:LONGEST] + "..."))
 
     @property
     def messages(self) -> list[str]:
@@ -126,7 +127,7 @@ def measure(paths: Iterable[str], workers: int = 0) -> dict[str, Info | str]:
 def _length(path: str) -> Info | str:
     try:
         info = features.info(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return str(error)
     return info if info.n_samples else f"{path}: it holds no samples"
 

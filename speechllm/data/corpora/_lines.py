@@ -18,6 +18,7 @@ from speechllm import files
 from speechllm.data.corpora._build import Faults
 
 LONGEST = 100  # lines of one record, more than any quoted value of a corpus has
+MOST = 1e9  # seconds, or whatever a list counts
 NEVER = "a quote that never closes: close it, or remove it"
 
 
@@ -166,7 +167,9 @@ def wanted(row: dict[str, Any], key: str, kind: type, default: Any = None) -> An
     """Take a value of a row, `default` where it is absent or null.
 
     Raises:
-        ValueError: it is of another kind; names the key.
+        ValueError: it is of another kind, or a number beyond all measure; names the key.
     """
     value = row.get(key)
-    return default if value is None else files.expect(value, kind, repr(key))
+    most = MOST if kind in (int, float) else None
+    least = None if most is None else -most
+    return default if value is None else files.expect(value, kind, repr(key), least, most)

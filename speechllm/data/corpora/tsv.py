@@ -103,7 +103,7 @@ class Config:
             elif key in named:
                 raise ValueError(
                     f"{where}: no column for {key}: wanted {' or '.join(wanted)}, got "
-                    f"{', '.join(header) or 'nothing'}; name it with --{key}-column"
+                    f"{', '.join(header)[:200] or 'nothing'}; name it with --{key}-column"
                 )
         return columns
 
