@@ -23,11 +23,11 @@ ALLOWED = {
     "speechllm/objectives": {"speechllm/models", "speechllm/data"},
     "speechllm/train": {
         "speechllm/config", "speechllm/provenance", "speechllm/data", "speechllm/tasks",
-        "speechllm/media", "speechllm/models", "speechllm/objectives",
+        "speechllm/media", "speechllm/models", "speechllm/objectives", "speechllm/decode",
     },
     "speechllm/decode": {
         "speechllm/config", "speechllm/provenance", "speechllm/data", "speechllm/tasks",
-        "speechllm/media", "speechllm/models",
+        "speechllm/media", "speechllm/models", "speechllm/score",
     },
     "speechllm/report": {"speechllm/config", "speechllm/score", "speechllm/provenance"},
 }  # fmt: skip

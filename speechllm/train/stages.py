@@ -33,6 +33,8 @@ class Stage:
             utterances first let CTC find its alignments (SortaGrad, arXiv 1512.02595).
         valid_every: steps between validations (and checkpoints), 0: ten a stage.
         valid_first: also before the first step, to see what the stage changes.
+        valid_decode: utterances of each manifest of `valid` that a validation also decodes, greedy,
+            and scores as the task is (WER); 0: none.
         augment: with the preset's augmentation.
         keep: "best" (lowest validation loss) or "last" weights go on to the next stage.
     """
@@ -58,6 +60,7 @@ class Stage:
     max_duration_s: NotNegative = 0.0
     valid_every: Count = 0
     valid_first: bool = False
+    valid_decode: Count = 0
     augment: bool = True
     keep: str = "best"
 

@@ -16,7 +16,7 @@ import torch
 
 from speechllm import media
 from speechllm.data import loader, mixing
-from speechllm.train import checkpoint, optim
+from speechllm.train import checkpoint, decoded, optim
 from speechllm.train.log import Log
 from speechllm.train.parallel import Group
 from speechllm.train.run import Run
@@ -235,6 +235,7 @@ class StageRun:
         """Return the losses and metrics over all manifests of `valid`, together."""
         stage = self.stage
         found = {name: self.validated(v) for name, v in self.held_out.items()}
+        decoded.add(found, self.run, stage, self.learner)
         table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
         return together(found, [source.weight or 1.0 for source in table])
 
@@ -245,5 +246,5 @@ class StageRun:
         if group.size == 1:  # several would wait for each other's sums
             batches = run.stop.guard(batches)
         silence = {k: media.of(k).nothing(b.front) for k, b in run.system.branches.items()}
-        parts = (batches, silence, run.accelerator.device, run.autocast)
-        return validate(self.learner, self.stage, *parts)
+        where = run.accelerator.device, run.autocast
+        return validate(self.learner, self.stage, batches, silence, *where)

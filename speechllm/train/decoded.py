@@ -1,0 +1,50 @@
+"""Validation that answers: some utterances are decoded, greedy, and scored as their task is.
+
+Loss alone misleads: it is that of the next token after the right ones, and says nothing of loops,
+of answers that do not end, of a model that translates where it should transcribe.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from speechllm.data import examples, mixing
+from speechllm.data.manifest import Manifest
+from speechllm.decode.rated import rated
+from speechllm.decode.run import Options
+from speechllm.train.run import Run
+from speechllm.train.stages import Learner, Stage
+
+
+def some(manifest: Manifest, most: int) -> Manifest:
+    """Choose up to `most` rows, evenly spread, the same at each validation."""
+    n = len(manifest)
+    return manifest.subset(np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)))
+
+
+def add(found: dict[str, dict], run: Run, stage: Stage, learner: Learner) -> None:
+    """Add the scores of answers to the validation of each manifest, where the stage wants them."""
+    if stage.valid_decode and run.accelerator.is_main_process:
+        for name, values in found.items():
+            values["valid"] |= rates(run, stage, learner.model, name)
+        learner.set_modes()
+
+
+def rates(run: Run, stage: Stage, model, name: str) -> dict[str, float]:
+    """Decode `stage.valid_decode` utterances of the manifest `name`; give {metric: percent}.
+
+    The answers stay in `EXP/STAGE/valid_decode/NAME/hyp.jsonl`, to be read.
+    """
+    source: mixing.Source = run.sources(stage, learning=False)[name]
+    task, data = source.task or stage.task, run.data(stage)
+    task = examples.asked(run.system.preset, task) if isinstance(task, str) else task
+    options = Options(
+        task=task,
+        max_batch_s=data.max_batch_s,
+        workers=run.workers,
+        on_error=run.on_error,
+        precision=run.precision,
+    )
+    part = some(data.select(run.manifests[name]), stage.valid_decode)
+    folder = Path(run.out) / stage.name / "valid_decode" / name
+    return rated(run.system, model, part, folder, options)
