@@ -19,6 +19,7 @@ import numpy as np
 from speechllm import files
 from speechllm.score import counting, edit, faults, intervals, tables
 from speechllm.score.formats import hypotheses, sclite
+from speechllm.score.formats.hypotheses import Hypotheses
 from speechllm.score.metrics._metric import Metric
 from speechllm.score.pages import alignments
 from speechllm.score.result import Result, Scored
@@ -61,42 +62,61 @@ def score_file(
     read = hypotheses.read(hyp_path, manifest, missing, asked.references, fields, lang)
     normalisers = choice.choose(normaliser or asked.normaliser, read.utterances)
     fitted, scored = score_utterances(read.utterances, asked, normalisers)
-    sources = {"hyp": Path(hyp_path).name, "hyp_sha256": files.digest(hyp_path)}
-    if read.manifest is not None and read.manifest.is_file():
-        sources |= {"manifest": read.manifest.name}
-        sources |= {"manifest_sha256": files.digest(read.manifest)}
-    counts = _counts(scored, fitted) | read.counts()
-    signature = "|".join(
-        [part for part in [fitted.signature(len(scored[0].utterance.refs))] if part]
-        + [f"norm={normalisers.signature}"]
-        + [f"of={part}" for part in metric.split("@")[1:]]
-        + [f"{k}={v}" for k, v in (context or {}).items()]
-        + [f"missing={counts['missing']}"] * bool(counts["missing"])
-        + [f"rows={read.decoded}/{read.rows}"] * read.incomplete
-    )
-    stats = np.array([s.stats for s in scored], np.int64)
-    total = stats.sum(0)
     result = Result(
         metric=metric,
-        label=fitted.label,
-        described=fitted.describe(total),
-        value=float(fitted.score(total)),
-        interval=intervals.interval(stats, fitted.score, seed=seed),
-        total={"size": fitted.size(total), **dict(zip(fitted.fields, total.tolist(), strict=True))},
-        counts=counts,
-        tables=tables.make(scored, fitted),
-        signature=signature,
+        signature=_signature(metric, fitted, normalisers, context or {}, read),
         context=context or {},
-        sources=sources,
-        sclite=_as_sclite(scored, total, fitted),
-        check=fitted.check,
+        sources=_sources(Path(hyp_path), read),
+        counts=_counts(scored, fitted) | read.counts(),
         rows=read.shown(),
         warnings=read.warnings() + normalisers.warnings,
+        **_numbers(scored, fitted, seed),
         utterances=scored,
     )
     if out_dir is not None:
         write(result, fitted, out_dir)
     return result
+
+
+def _numbers(scored: list[Scored], metric: Metric, seed: int) -> dict:
+    """Sum and score: what of a result follows from the statistics alone."""
+    stats = np.array([s.stats for s in scored], np.int64)
+    total = stats.sum(0)
+    return {
+        "label": metric.label,
+        "described": metric.describe(total),
+        "value": float(metric.score(total)),
+        "interval": intervals.interval(stats, metric.score, seed=seed),
+        "total": {
+            "size": metric.size(total),
+            **dict(zip(metric.fields, total.tolist(), strict=True)),
+        },
+        "tables": tables.make(scored, metric),
+        "sclite": _as_sclite(scored, total, metric),
+        "check": metric.check,
+    }
+
+
+def _signature(
+    name: str, metric: Metric, normalisers: choice.Choice, context: dict, read: Hypotheses
+) -> str:
+    """Say in short how a number came about; `name` is the metric's as it was asked for."""
+    missing = sum(one.missing for one in read.utterances)
+    parts = [metric.signature(len(read.utterances[0].refs)), f"norm={normalisers.signature}"]
+    parts += [f"of={part}" for part in name.split("@")[1:]]
+    parts += [f"{key}={value}" for key, value in context.items()]
+    parts += [f"missing={missing}"] if missing else []
+    parts += [f"rows={read.decoded}/{read.rows}"] if read.incomplete else []
+    return "|".join(filter(None, parts))
+
+
+def _sources(hyp: Path, read: Hypotheses) -> dict[str, str]:
+    """Names and digests of what was scored."""
+    sources = {"hyp": hyp.name, "hyp_sha256": files.digest(hyp)}
+    if read.manifest is not None and read.manifest.is_file():
+        sources |= {"manifest": read.manifest.name}
+        sources |= {"manifest_sha256": files.digest(read.manifest)}
+    return sources
 
 
 def score_utterances(
