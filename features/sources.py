@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections import Counter
@@ -15,6 +16,8 @@ from features.formats import ffmpeg
 SUFFIXES = (
     ".wav .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .sph .nist .au .snd .caf .w64 .rf64"
 ).split()
+
+MAX_S = 1e7  # four months: more is a number of something else
 
 
 @dataclass(frozen=True)
@@ -127,31 +130,42 @@ def refer(source, out, new) -> int:
 
 def _rows(path: Path) -> Iterator[tuple[dict, Item]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # text may hold other line ends
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_bytes().split(b"\n")  # other line ends may stand inside a text
+    except OSError as error:
         raise ValueError(
             f"{path}: cannot be read as a manifest ({error}); wanted JSON Lines"
         ) from None
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if not line.removeprefix(codecs.BOM_UTF8).strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.decode("utf-8-sig"))
             item = _item(row, path.parent)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            shown, why = repr(line[:60].decode(errors="replace")), str(error)[:200]
             raise ValueError(
-                f'{path}:{number}: wanted {{"id": ..., "audio": ...}}, got {line[:60]!r} '
-                f"({type(error).__name__}: {error}); correct the line"
+                f'{path}:{number}: wanted {{"id": ..., "audio": ...}}, got {shown} '
+                f"({type(error).__name__}: {why}); correct the line"
             ) from None
         yield row, item
 
 
 def _item(row: dict, home: Path) -> Item:
-    start, duration, channel = row.get("start") or 0.0, row.get("duration"), row.get("channel")
-    if channel is not None and (type(channel) is not int or channel < 0):
-        raise ValueError(f"'channel' is {channel!r}; it is a number from 0")
-    duration = None if duration is None else float(duration)
-    return Item(str(row["id"]), str(home / row["audio"]), float(start), duration, channel)
+    id, audio, channel = row["id"], row["audio"], row.get("channel")
+    if not isinstance(audio, str) or not isinstance(id, str | int) or "\0" in audio:
+        raise ValueError("'id' and 'audio' are texts")
+    start, duration = (_seconds(key, row.get(key)) for key in ("start", "duration"))
+    if channel is not None and not (type(channel) is int and 0 <= channel < 1024):
+        raise ValueError("'channel' is a number from 0")
+    return Item(str(id), str(home / audio), start or 0.0, duration, channel)
+
+
+def _seconds(key: str, value) -> float | None:
+    """A time of a row. Raises ValueError for what is none, or beyond all measure."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and 0 <= value <= MAX_S):
+        raise ValueError(f"'{key}' is in seconds, 0 to {MAX_S:.0f}")
+    return None if value is None else float(value)
 
 
 def _refuse_twins(source: Path, items: list[Item]) -> None:

@@ -86,3 +86,36 @@ def test_kinds_that_are_left_out_are_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "")
     assert main(["extract", str(tmp_path / "corpus"), "--out", str(tmp_path / "out")]) == 0
     assert "1 files left out (.mp4)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"id": "a", "audio": "a.wav", "duration": 1%s}' % ("0" * 400),
+        '{"id": "a", "audio": "a.wav", "start": -1}',
+        '{"id": "a", "audio": "a.wav", "start": NaN}',
+        '{"id": "a", "audio": "a.wav", "duration": "1"}',
+        '{"id": "a", "audio": "a.wav", "duration": true}',
+        '{"id": "a", "audio": ["a.wav"]}',
+        '{"id": {}, "audio": "a.wav"}',
+        '{"id": "a", "audio": "a\\u0000.wav"}',
+        "[" * 100_000,
+        "9" * 5000,
+        "null",
+    ],
+)
+def test_rows_that_are_none_are_one_line(tmp_path, line):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": "b", "audio": "b.wav"}\n' + line + "\n")
+    with pytest.raises(ValueError, match=r"m.jsonl:2: wanted .*correct the line") as caught:
+        sources.find(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_a_byte_order_mark_and_separators_inside_texts(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes('\ufeff{"id": "a", "audio": "a.wav", "text": "x\u2028y\x85"}\r\n\n'.encode())
+    assert [item.id for item in sources.find(path)] == ["a"]
+    path.write_bytes(b'{"id": "a", "audio": "caf\xe9.wav"}\n')
+    with pytest.raises(ValueError, match="m.jsonl:1: .*UnicodeDecodeError"):
+        sources.find(path)
