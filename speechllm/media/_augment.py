@@ -26,7 +26,8 @@ class Config:
 
     Attributes:
         speed: factors, one drawn an utterance (Ko et al. 2015: 0.9, 1.0, 1.1).
-        rooms: impulse responses, a folder or manifest; of a file with several channels the first.
+        rooms: impulse responses, a folder or manifest; of a file with several channels the first,
+            if no row says which.
         room_share: share of utterances that are heard in one of them (Ko et al. 2017).
         noise: noises, a folder or manifest; "" is white noise.
         noise_snr_db: (low, high) signal-to-noise ratio of a random part of one of them.
@@ -152,7 +153,8 @@ class Config:
         length_s = item.duration_s or features.info(item.path).duration_s - item.start_s
         start_s = float(rng.uniform(0.0, max(length_s - n / rate, 0.0)))
         wanted_s = min(math.ceil(n / rate * 1000) / 1000, length_s - start_s)
-        return features.load(item.path, rate, item.start_s + start_s, wanted_s)[0]
+        began, channel = item.start_s + start_s, item.channel
+        return features.load(item.path, rate, began, wanted_s, channel=channel)[0]
 
 
 def _wanted(name: str, fine, config: Config, what: str) -> None:
@@ -177,7 +179,8 @@ def _sounds(source: str) -> list[sources.Item]:
 
 @functools.lru_cache(KEPT)
 def _room(item: sources.Item, rate: int) -> np.ndarray:
-    room, _ = features.load(item.path, rate, item.start_s, item.duration_s, channel=0)
+    channel = item.channel or 0
+    room, _ = features.load(item.path, rate, item.start_s, item.duration_s, channel=channel)
     if not room.any():
         raise ValueError(f"{item.path}: an impulse response of zeros; take it out of the rooms")
     return room

@@ -38,14 +38,19 @@ from torch import nn
 
 import features
 from speechllm import config as settings
+from speechllm.media import audio
 from speechllm.models.masks import zero_beyond
 
 APART = 1.05  # lengths of branches may differ by the edges of their windows, not by their rates
 
 
 @dataclasses.dataclass(frozen=True)
-class Branch:
-    """One encoder, with the front end that it wants (None: the system's) and its `repeat`."""
+class Side:
+    """One encoder of several on one medium's way to the LLM (`models.branch.Branch`).
+
+    It has the front end that it wants (None: the system's), which computes inside the model, and
+    its `repeat`.
+    """
 
     name: str
     encoder: object
@@ -53,7 +58,7 @@ class Branch:
     repeat: int
 
     @classmethod
-    def read(cls, table: dict, where: str) -> "Branch":
+    def read(cls, table: dict, where: str) -> "Side":
         """Make a branch from its table.
 
         Raises:
@@ -64,7 +69,9 @@ class Branch:
         if type(repeat) is not int or repeat < 1:
             raise ValueError(f"{where} repeat: wanted a whole number from 1, got {repeat!r}")
         encoder = settings.part("models.encoders", table, where)
-        return cls(table["name"], encoder, front and _extractor(front, f"{where} frontend"), repeat)
+        return cls(
+            table["name"], encoder, front and audio.front(front, f"{where} frontend"), repeat
+        )
 
     def count(self, n):
         """Give the number of states for n samples or frames; n may be a tensor of lengths."""
@@ -120,9 +127,9 @@ class Config:
         _ = self.branches
 
     @functools.cached_property
-    def branches(self) -> list[Branch]:
+    def branches(self) -> list[Side]:
         """The branches, checked."""
-        return [Branch.read(t, f"branch {i}") for i, t in enumerate(self.branch, 1)]
+        return [Side.read(t, f"branch {i}") for i, t in enumerate(self.branch, 1)]
 
     @property
     def pretrained(self) -> str:
@@ -193,17 +200,6 @@ class Dual(nn.Module):
         steps = functools.reduce(torch.maximum, [n for _, n in found])
         size = max(int(steps.max()), 1)
         return torch.cat([_fit(states, size) for states, _ in found], -1), steps
-
-
-def _extractor(table: dict, where: str) -> features.Extractor:
-    """Make a front end from its table."""
-    if not isinstance(table, dict):
-        raise ValueError(f"{where}: wanted a table such as {{ name = 'wave16k' }}, got {table!r}")
-    options = dict(table)
-    try:
-        return features.get(options.pop("name", None), **options)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
 
 
 def _larger(a, b):
