@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 try:
     import resource
 except ImportError:  # Windows
@@ -38,11 +36,30 @@ def commit() -> str:
 def hardware() -> str:
     """Name the processor, the number of cores in use, memory, and GPUs if torch is loaded."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = psutil.virtual_memory().total / 2**30
     torch = sys.modules.get("torch")
     gpus = torch.cuda.device_count() if torch else 0
     names = [torch.cuda.get_device_name(i) for i in range(gpus)]
-    return ", ".join([f"{_processor()}, {cores} cores, {memory:.0f} GiB", *names])
+    return ", ".join([_processor(), f"{cores} cores", *_memory(), *names])
+
+
+def _memory() -> list[str]:
+    """Name the size of memory, where it can be found out."""
+    if hasattr(os, "sysconf"):
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    elif system := _psutil():
+        size = system.virtual_memory().total
+    else:
+        return []
+    return [f"{size / 2**30:.0f} GiB"]
+
+
+def _psutil():
+    """Give the module for systems without Python's own, None where it is not usable."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return psutil
 
 
 def _processor() -> str:
@@ -57,11 +74,12 @@ def _processor() -> str:
 def peak_memory_mb() -> float:
     """Return the largest resident memory of this process and of any child of it, in MB.
 
-    Where the system keeps no such record of children (Windows), of this process alone.
+    Where the system keeps no such record of children (Windows), of this process alone; 0 where it
+    keeps none.
     """
     if resource is None:
-        memory = psutil.Process().memory_info()
-        return getattr(memory, "peak_wset", memory.rss) / 1e6
+        system = _psutil()
+        return getattr(system.Process().memory_info(), "peak_wset", 0) / 1e6 if system else 0.0
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     unit = 1 if sys.platform == "darwin" else 1024
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit / 1e6

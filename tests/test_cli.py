@@ -83,7 +83,7 @@ def test_a_gpu_that_is_not_there(capsys, monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert call("decode", "nowhere", "no.jsonl", "--device", "cuda") == 2
-    assert "--device cuda: torch sees no GPU" in capsys.readouterr().err
+    assert "--device cuda: torch sees no such GPU" in capsys.readouterr().err
     assert [options.device(wanted) for wanted in ("auto", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(SystemExit):
         call("decode", "nowhere", "no.jsonl", "--device", "gpu")
@@ -185,3 +185,17 @@ def test_a_folder_does_not_hide_the_preset_of_its_name(tmp_path, monkeypatch):
     assert options.model_folder("./mini") == Path("mini") and options.model_folder("own") == Path(
         "own"
     )
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_refused(monkeypatch, name):
+    import torch
+
+    backends = {"cuda": torch.cuda, "mps": torch.backends.mps}
+    for one in backends:
+        monkeypatch.setattr(backends[one], "is_available", lambda one=one: one == name)
+    assert options.device(name) == name
+    assert options.device("auto") == ("cuda" if name == "cuda" else "cpu")
+    other = "mps" if name == "cuda" else "cuda"
+    with pytest.raises(ValueError, match=f"--device {other}: torch sees no such GPU"):
+        options.device(other)

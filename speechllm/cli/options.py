@@ -65,22 +65,29 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add where to compute."""
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is"
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        default="auto",
+        help="auto: a CUDA GPU if there is; mps: that of an Apple computer",
     )
 
 
 def device(wanted: str) -> str:
-    """Return "cpu" or "cuda" for what was asked of `--device`.
+    """Return "cpu", "cuda" or "mps" for what was asked of `--device`.
 
     Raises:
         ValueError: a GPU is wanted where there is none.
     """
     import torch
 
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise ValueError("--device cuda: torch sees no GPU (speechllm doctor says why); take cpu")
-    return ("cuda" if there else "cpu") if wanted == "auto" else wanted
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if wanted == "auto":
+        return "cuda" if there["cuda"]() else "cpu"
+    if wanted in there and not there[wanted]():
+        raise ValueError(
+            f"--device {wanted}: torch sees no such GPU (speechllm doctor says why); take cpu"
+        )
+    return wanted
 
 
 SEARCH = {  # option -> range, default, help

@@ -12,6 +12,7 @@ So opening reads 4 bytes of each 4096, and a damaged number is never believed.
 
 import json
 import os
+import threading
 import weakref
 import zlib
 from array import array
@@ -27,6 +28,26 @@ BLOCK = 4096  # bytes under one checksum: a look-up reads so many
 ALIGN = 64
 PIECE = 1 << 20  # bytes held in memory at a time
 LONGEST = 1 << 24  # bytes of the first line, far more than it ever has
+
+
+_seeking = threading.Lock()  # where two threads share a descriptor that has a place of its own
+
+
+def open_bytes(path: Path) -> int:
+    """Open a file for `read_at`; returns its descriptor."""
+    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+
+def read_at(descriptor: int, n: int, start: int) -> bytes:
+    """Read n bytes from a place of a file, without a place that threads and forks would share.
+
+    Windows has no such call: there one thread reads at a time, and no process is forked.
+    """
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, n, start)
+    with _seeking:
+        os.lseek(descriptor, start, os.SEEK_SET)
+        return os.read(descriptor, n)
 
 
 class Column:
@@ -67,7 +88,7 @@ class File:
 
     def __init__(self, path: Path, first: int, n_blocks: int):
         self.path, self.first, self.n_blocks = path, first, n_blocks
-        self.descriptor = os.open(path, os.O_RDONLY)
+        self.descriptor = open_bytes(path)
         weakref.finalize(self, os.close, self.descriptor)
 
     def read(self, start: int, n: int) -> bytes:
@@ -100,7 +121,7 @@ class File:
         return self.first + self.n_blocks * BLOCK + 4 * block
 
     def _bytes(self, start: int, n: int) -> bytes:
-        data = os.pread(self.descriptor, n, start)
+        data = read_at(self.descriptor, n, start)
         if len(data) < n:
             raise ValueError(f"{self.path} is cut short; delete it, and it is made anew")
         return data

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from speechllm import files
+from speechllm.data.columns import open_bytes, read_at
 from speechllm.data.faults import faults
 from speechllm.data.index import Builder, hash_of, open_index, refuse_duplicates, stamp
 from speechllm.data.rows import map_paths
@@ -159,7 +160,7 @@ class Manifest(Sequence[dict[str, Any]]):
         line = int(self._lines(position))
         start, end = self._index.offsets[line : line + 2].tolist()
         row = files.parse(
-            os.pread(self._descriptor(), end - start, start), f"{self.path}:{line + 1}"
+            read_at(self._descriptor(), end - start, start), f"{self.path}:{line + 1}"
         )
         # What is null is not there, and so for all that reads a row.
         row = {key: value for key, value in row.items() if value is not None}
@@ -180,7 +181,7 @@ class Manifest(Sequence[dict[str, Any]]):
         if self._fd is None:
             if stamp(self.path) != self._index.stamp:
                 raise ValueError(f"{self.path} was changed after it was opened; open it again")
-            self._fd = os.open(self.path, os.O_RDONLY)
+            self._fd = open_bytes(self.path)
             weakref.finalize(self, os.close, self._fd)
         return self._fd
 

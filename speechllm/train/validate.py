@@ -92,7 +92,7 @@ def _listen(totals, learner: Learner, batch: Batch, result, silence) -> None:
 
 
 def _add(totals: dict, key: str, total: torch.Tensor, count: torch.Tensor) -> None:
-    pair = torch.stack([total.detach().double().cpu(), count.double().cpu()])
+    pair = torch.stack([x.detach().cpu().double() for x in (total, count)])  # no float64 on mps
     totals[key] = totals.get(key, 0) + pair
 
 
