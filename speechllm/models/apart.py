@@ -72,12 +72,11 @@ def _small(llm: nn.Module) -> nn.Module:
 def _apart(llm: nn.Module) -> bool:
     """Compare an example behind another one with itself alone."""
     generator = torch.Generator().manual_seed(0)
-    size = (1, sum(LENGTHS), llm.get_input_embeddings().embedding_dim)
-    x = torch.randn(size, generator=generator)
+    ids = torch.randint(llm.config.vocab_size, (1, sum(LENGTHS)), generator=generator)
     positions = torch.cat([torch.arange(n) for n in LENGTHS])[None]
     both, alone = (
         llm(
-            inputs_embeds=x[:, first:].clone(),  # some scale it in place
+            ids[:, first:],
             attention_mask=None,
             position_ids=positions[:, first:],
             use_cache=False,

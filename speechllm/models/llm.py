@@ -184,6 +184,20 @@ def ends(model: nn.Module) -> frozenset[int]:
     return frozenset([found] if isinstance(found, int) else found or ())
 
 
+def beside(model: nn.Module, ids: torch.Tensor) -> dict:
+    """Give what an LLM wants of the ids (B, S) besides their embeddings.
+
+    Gemma 3n and 4 look each id up once more, for every layer; where soft tokens stand they see the
+    id there, as their own multimodal models have it: the pad token's.
+    """
+    text = model.config.get_text_config()
+    if not getattr(text, "hidden_size_per_layer_input", 0):
+        return {}
+    most = text.vocab_size_per_layer_input
+    known = ids.masked_fill(ids >= most, 0)
+    return {"per_layer_inputs": model.base_model.get_per_layer_inputs(known)}
+
+
 def text_embeddings(model: nn.Module, most: int = 2**15) -> torch.Tensor:
     """Give embeddings (n, H) of up to `most` tokens, evenly spread, as the layers get them.
 

@@ -14,7 +14,7 @@ from speechllm.data.batch import Batch
 from speechllm.models import apart, held, lora
 from speechllm.models.branch import Parts
 from speechllm.models.grouping import encode
-from speechllm.models.llm import outputs_at, text_embeddings
+from speechllm.models.llm import beside, outputs_at, text_embeddings
 
 
 class SpeechLLM(nn.Module):
@@ -198,6 +198,7 @@ class Pass:
         with outputs_at(self.model.llm, rows, columns), self.joined() as embeddings:
             return self.model.llm(
                 inputs_embeds=embeddings,
+                **beside(self.model.llm, self.layout.ids),
                 attention_mask=self.attention,
                 position_ids=self.layout.positions,
                 use_cache=False,

@@ -7,6 +7,7 @@ left out, repeated or put in another order between two steps: a search needs not
 import torch
 from transformers import DynamicCache
 
+from speechllm.models.llm import beside
 from speechllm.models.model import Pass
 
 
@@ -24,7 +25,7 @@ class Reading:
         self._cache = DynamicCache(config=self._result.model.llm.config.get_text_config())
         self._mask = layout.segments
         self._positions = layout.positions
-        self._read(inputs_embeds=embeddings)
+        self._read(inputs_embeds=embeddings, **beside(result.model.llm, layout.ids))
 
     def _read(self, **what) -> None:
         logits = self._result.model.llm(
