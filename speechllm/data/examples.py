@@ -60,7 +60,6 @@ class Examples:
         seed: seed of augmentation and prompts.
         heard: what replaces each sound (data/heard.py), None where they are heard as they are.
         cache_mb: frames kept in memory between epochs, where no augmentation changes the wave.
-        positions: most positions of an example that the LLM reads, 0: any number.
         needs: what objectives want besides: "pairs" (rows with `chosen` and `rejected`), "words".
     """
 
@@ -74,7 +73,6 @@ class Examples:
     seed: int = 0
     heard: object = None
     cache_mb: int = 0
-    positions: int = 0
     needs: frozenset = frozenset()
     named: dict = field(default_factory=dict)
     _cache: dict = field(default_factory=dict, repr=False)
@@ -125,11 +123,6 @@ class Examples:
             if 0 in counts:
                 raise ValueError(f"too short: {row.get('duration')} s give no soft token; drop it")
             encoded = self.builder.build(messages, counts, self.answer)
-            if 0 < self.positions <= len(encoded.ids):
-                raise ValueError(
-                    f"too long: {len(encoded.ids)} positions, and the LLM reads {self.positions}, "
-                    "its answer among them; cut it"
-                )
             more = self.more(row, messages, counts)
         except (KeyError, ValueError, OSError) as error:
             raise self.wrong(error, self.manifest.line(index), row) from None

@@ -72,15 +72,17 @@ class Answerer:
         """Answer each row of a batch with at most so many tokens.
 
         Raises:
-            ValueError: a prompt longer than what the LLM reads.
+            room.TooLongError: a prompt longer than what the LLM reads.
             FloatingPointError: the model computes no numbers.
         """
         batch = batch.to(next(self.model.parameters()).device)
-        lengths = (batch.segments > 0).sum(1).tolist()
-        bounds = room.shortened(bounds, lengths, self.positions, batch.names)
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16):
+            result = self.model(batch)
+            # what a slot reserves may be more than its soft tokens: only the adapter knows
+            lengths = (result.layout.segments > 0).sum(1).tolist()
+            bounds = room.shortened(bounds, lengths, self.positions, batch.names)
             parts = self.stops, self.builder.tokenizer.pad_token_id, self.settings, self.filters
-            found = search.answers(self.model(batch), bounds, *parts)
+            found = search.answers(result, bounds, *parts)
         return [answer.read(self.text) for answer in found]
 
     def batch(self, asked: list[Example]) -> Batch:

@@ -100,17 +100,21 @@ class Room:
         return live.peak + x.nbytes
 
 
+class TooLongError(ValueError):
+    """A prompt has more positions than the LLM reads."""
+
+
 def shortened(bounds: list[int], lengths: list[int], limit: int, names) -> list[int]:
     """Bound answers by the positions that prompts of these lengths leave.
 
     Raises:
-        ValueError: a prompt leaves none.
+        TooLongError: a prompt leaves none; `names` say which.
     """
     if not limit:
         return bounds
     for length, name in zip(lengths, names, strict=True):
         if length >= limit:
-            raise ValueError(
+            raise TooLongError(
                 f"{name}: too long: {length} positions, and the LLM reads {limit}, its answer "
                 "among them; cut it"
             )

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from speechllm import files, lock
@@ -15,6 +15,7 @@ from speechllm.data.rows import seconds
 from speechllm.decode import lines, record, room
 from speechllm.decode.ask import Answerer
 from speechllm.decode.search import Config as Search
+from speechllm.decode.tally import Tally
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
@@ -57,36 +58,6 @@ class Options:
             raise ValueError(f"{name}: wanted {least} or more, got {getattr(self, name)}")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision: wanted fp32 or bf16, got {self.precision!r}")
-
-
-@dataclass
-class Tally:
-    """What a decode did. `rtfx` is audio seconds over wall seconds, after the first batch."""
-
-    n_utterances: int = 0
-    n_done_before: int = 0
-    audio_s: float = 0.0
-    wall_s: float = 0.0
-    timed_audio_s: float = 0.0
-    timed_wall_s: float = 0.0
-    errors: list[str] = field(default_factory=list)
-
-    @property
-    def rtfx(self) -> float:
-        """Audio seconds decoded in a wall second."""
-        audio, wall = self.timed_audio_s, self.timed_wall_s
-        if not wall:  # one batch only: there is nothing but the warm-up
-            audio, wall = self.audio_s, self.wall_s
-        return audio / wall if wall else 0.0
-
-    def add(self, audio_s: float, wall_s: float, rows: int) -> None:
-        """Count one batch; the first is warm-up."""
-        if self.wall_s:
-            self.timed_audio_s += audio_s
-            self.timed_wall_s += wall_s
-        self.audio_s += audio_s
-        self.wall_s += wall_s
-        self.n_utterances += rows
 
 
 def decode(
@@ -164,7 +135,6 @@ def _examples(system, model, manifest: Manifest, left: list[int], options: Optio
         answer=False,
         heard=other,
         cache_mb=kept,
-        positions=room.positions(model),
     )
     check.rows(examples)
     check.references(examples)
@@ -196,24 +166,52 @@ def _fitting(space: room.Room, manifest: Manifest, left: list[int], options, tal
 def _answer(answerer: Answerer, examples: Examples, file, options: Options, tally, progress):
     """Answer batch by batch, a line an utterance."""
     began = time.perf_counter()
-    for batch, chosen in _batches(examples, options, tally):
-        bounds = [
-            room.bound(seconds(row), options.max_tokens_per_s, options.max_tokens) for row in chosen
-        ]
-        answers = answerer(batch, bounds)
+    for batch, indices in _batches(examples, options, tally):
+        try:
+            answers = answerer(batch, _bounds(examples, indices, options))
+        except room.TooLongError:
+            pairs = _one_by_one(answerer, examples, indices, options, tally)
+            indices, answers = map(list, zip(*pairs, strict=True)) if pairs else ([], [])
         now = time.perf_counter()
-        tally.add(batch.seconds, now - began, len(chosen))
-        for row, answer in zip(chosen, answers, strict=True):
-            entry = lines.line(examples, row, answer, (now - began) / len(chosen))
+        rows = [examples.manifest[i] for i in indices]
+        tally.add(sum(seconds(row) for row in rows), now - began, len(rows))
+        for row, answer in zip(rows, answers, strict=True):
+            entry = lines.line(examples, row, answer, (now - began) / len(rows))
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         file.flush()
         began = now
         if progress:
-            progress(len(chosen))
+            progress(len(rows))
+
+
+def _bounds(examples: Examples, indices: list[int], options: Options) -> list[int]:
+    lengths = [seconds(examples.manifest[i]) for i in indices]
+    return [room.bound(s, options.max_tokens_per_s, options.max_tokens) for s in lengths]
+
+
+def _one_by_one(answerer: Answerer, examples: Examples, indices, options: Options, tally):
+    """Answer alone what stood in a batch with one that is too long, and set that one aside.
+
+    Raises:
+        ValueError: it is too long, and `on_error` is "stop"; says where it stands.
+    """
+    found = []
+    for i in indices:
+        batch = answerer.batch([examples.make(0, i)])
+        try:
+            answer = answerer(batch, _bounds(examples, [i], options))[0]
+        except room.TooLongError as error:
+            where = f"{examples.manifest.path}:{examples.manifest.line(i)}: utterance {error}"
+            if options.on_error == "stop":
+                raise ValueError(f"{where} (--on-error skip goes on without it)") from None
+            tally.errors.append(where)
+        else:
+            found.append((i, answer))
+    return found
 
 
 def _batches(examples: Examples, options: Options, tally: Tally) -> Iterator:
-    """Yield (batch, its rows); what cannot be read is noted in the tally."""
+    """Yield (batch, numbers of its rows); what cannot be read is noted in the tally."""
     manifest = examples.manifest
     data = loader.Config(
         max_batch_s=options.max_batch_s, workers=options.workers, on_error=options.on_error
@@ -223,5 +221,5 @@ def _batches(examples: Examples, options: Options, tally: Tally) -> Iterator:
     for number, batch, errors in loader.batches(examples, data, keys):
         tally.errors += errors
         if batch is not None:
-            read, rows = set(batch.names), [manifest[int(i)] for i in plan[number]]
-            yield batch, [row for row in rows if row["id"] in read]
+            read, whole = set(batch.names), [int(i) for i in plan[number]]
+            yield batch, [i for i in whole if manifest[i]["id"] in read]

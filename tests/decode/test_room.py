@@ -1,11 +1,15 @@
 """What is too long is known beforehand: the estimate against what a long sound really takes."""
 
+import json
+
 import pytest
 import torch
 
 from speechllm import config
+from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
-from speechllm.decode.room import Room
+from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.room import Room, TooLongError
 from speechllm.decode.run import Options, decode
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System
@@ -67,3 +71,52 @@ def test_trials_change_nothing(system_and_model):
     Room(*system_and_model).bytes(100.0)
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_the_llm_cannot_read_is_set_aside(tiny, tmp_path):
+    """And what stood in its batch is answered as it would have been alone."""
+    system = System(config.load(tiny / "tiny.toml"), load_tokenizer(tiny / "bpe"))
+    model = system.build().eval()
+    rows = list(Manifest(tiny / "valid.jsonl"))[:3]
+    talk = [{"role": "user", "content": "low " * 300}]
+    long = {"id": "long", "messages": talk, "text": "low"}
+    write(tmp_path / "m.jsonl", [*rows[:2], long, rows[2]])
+    manifest, options = Manifest(tmp_path / "m.jsonl"), Options(workers=0, on_error="skip")
+    wanted = r"m.jsonl:3: utterance long: too long: \d+ positions, and the LLM reads 256"
+    with pytest.raises(ValueError, match=wanted + r".*\(--on-error skip goes on without it\)"):
+        decode(system, model, manifest, tmp_path / "a", Options(workers=0))
+    tally = decode(system, model, manifest, tmp_path / "b", options)
+    assert tally.n_utterances == 3 and len(tally.errors) == 1
+    write(tmp_path / "short.jsonl", rows)
+    decode(system, model, Manifest(tmp_path / "short.jsonl"), tmp_path / "c", options)
+
+    def read(folder):
+        found = map(json.loads, (folder / "hyp.jsonl").read_text().splitlines())
+        return {row["id"]: row["hyp"] for row in found}
+
+    assert read(tmp_path / "b") == read(tmp_path / "c")
+
+
+def test_slots_that_reserve_more_than_is_said_are_no_reason(speaking, monkeypatch):
+    """Soft tokens that an adapter drops are never read: mini reserves 25 a second, and says 5."""
+    system, model, batch = speaking
+    answerer = Answerer(system, model)
+    real = int((model(batch).layout.segments > 0).sum(1).max())
+    assert real < batch.ids.shape[1], "the adapter drops something"
+    answerer.positions = real + 3
+    assert len(answerer(batch, [200])[0].ids) <= 3
+    answerer.positions = real
+    with pytest.raises(TooLongError, match=f"too long: {real} positions"):
+        answerer(batch, [200])
+
+
+@pytest.fixture
+def speaking(tiny):
+    """A system whose adapter drops blanks, and a prompt of 2 s."""
+    adapter = "adapter={name='ctc_compress'}"
+    preset = config.changed(config.load(tiny / "tiny.toml"), [adapter])
+    system = System(preset, load_tokenizer(tiny / "bpe"))
+    torch.manual_seed(0)
+    model = system.build().eval()
+    asked = example(system, Request([0.1 * torch.randn(32000).numpy()]))
+    return system, model, collate([asked], system.tokenizer.pad_token_id)
