@@ -198,3 +198,8 @@ def test_names_of_languages_become_codes(folder):
     text = "path\ttext\tlang\na.wav\tx\tGerman\nb.wav\ty\tpt-BR\nc\tz\tKlingon\n"
     rows, _ = written(folder, "t.tsv", text)
     assert [row["lang"] for row in rows] == ["de", "pt-BR", "Klingon"]
+
+
+def test_a_header_that_is_none_stops(folder):
+    with pytest.raises(ValueError, match="t.csv:1: a quote that never closes"):
+        written(folder, "t.csv", 'path,"sentence\na.wav,one\nb.wav,two\n')

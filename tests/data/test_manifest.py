@@ -170,3 +170,23 @@ def test_write_names_the_row(tmp_path):
             tmp_path / "m.jsonl",
             [{"id": "a", "text": "x"}, {"id": "b", "text": "x", "duration": -1}],
         )
+
+
+def test_what_is_null_is_not_there(tmp_path):
+    path = tmp_path / "m.jsonl"
+    messages = [{"role": "user", "content": [{"type": "audio", "audio": "a.wav", "start": None}]}]
+    lines = [
+        {
+            "id": "a",
+            "audio": "a.wav",
+            "duration": 1.0,
+            "text": None,
+            "start": None,
+            "channel": None,
+        },
+        {"id": "b", "text": None, "messages": [*messages, {"role": "assistant", "content": "x"}]},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    first, second = Manifest(path)
+    assert set(first) == {"id", "audio", "duration", "start"} and first["start"] == 0.0
+    assert "text" not in second

@@ -92,7 +92,7 @@ def _csv(path: Path, found: Faults) -> Iterator[tuple[str, list[str]]]:
     lines = _text(path).split("\n")
     first = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
-    at = 0
+    at, begun = 0, False
     while at < len(lines):
         if not lines[at].strip():
             at += 1
@@ -101,9 +101,12 @@ def _csv(path: Path, found: Faults) -> Iterator[tuple[str, list[str]]]:
         try:
             values, n_lines = _record(lines[at : at + LONGEST], delimiter)
         except ValueError as error:
+            if not begun:  # without its header no row can be read
+                raise ValueError(f"{where}: {error}") from None
             found.add(where, str(error))
             values, n_lines = None, 1
         if values is not None:
+            begun = True
             yield where, values
         at += n_lines
 
