@@ -1,18 +1,22 @@
 # Two commands, each doing all of its own set-up in .venv:
 #   make demo   train the embedded default from nothing and print its word error rate
 #   make test   run the tests (DATA=DIR adds those on real data)
+# and make test-kernels: the front end's tests as other processors would run them
 PYTHON ?= python3
 DATA ?=
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test install lint clean
+.PHONY: demo test test-kernels install lint clean
 
 demo: $(READY)
 	egs/mini/asr/run.sh
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 2 $(if $(DATA),--data=$(abspath $(DATA)))
+
+test-kernels: $(READY)
+	PYTHON=$(VENV)/bin/python tests/kernels.sh
 
 install: $(READY)
 

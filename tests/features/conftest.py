@@ -1,4 +1,11 @@
-"""Signals that front ends stumble over, the float64 specification, and how far apart is too far."""
+"""Signals that front ends stumble over, the float64 specification, and how far apart is too far.
+
+How far a float32 program may be from float64 is asked of the signal, not of one machine: the same
+bin that one processor's transform rounds to 1e-5 another's rounds to 1e-4 where it is near-silent.
+So each sample is moved as float32 moves it on the way (`ROUNDING`), and how far the float64
+features go with that is the yardstick of `near`; where there is a reference, also how far that is
+from float64.
+"""
 
 import importlib.util
 import os
@@ -11,6 +18,13 @@ import torch
 import features  # noqa: F401  (before transformers, which imports torchaudio)
 
 RATE = 16000
+# a sample's deviation in units of the largest one within a frame: half a unit in the last place
+# for each of DC removal, preemphasis, window and the nine passes of a transform, as a root of sums
+ROUNDING = 4 * 2.0**-24
+# how many times the yardstick: a bin of a thousand, and the worst one, are matters of luck
+MARGIN = {"mean": 2.0, "p999": 8.0, "most": 8.0}
+ULPS = {"mean": 2.0, "p999": 16.0, "most": 64.0}  # of the largest value: what sums of it round
+ANOTHER = 1e-3  # mean; the nearest two definitions of log-mel are 2.7e-3 apart
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,6 +82,54 @@ def signal(request):
 def signals():
     """All awkward signals by name."""
     return make_signals()
+
+
+def apart(x, y):
+    """Mean, 99.9th percentile and maximum of the differences between lists of arrays."""
+    found = [np.abs(np.float64(a) - np.float64(b)).ravel() for a, b in zip(x, y, strict=True)]
+    found = np.concatenate([*found, np.zeros(1)])
+    return {"mean": found.mean(), "p999": np.quantile(found, 0.999), "most": found.max()}
+
+
+def shaken(wave, length, rng):
+    """A wave (N,) with as much noise as float32 arithmetic on frames of `length` makes of it."""
+    wave = np.float64(wave)
+    if not len(wave):
+        return wave
+    padded = np.pad(np.abs(wave), length, mode="edge")
+    loud = np.lib.stride_tricks.sliding_window_view(padded, 2 * length + 1).max(1)
+    return wave + ROUNDING * loud * rng.standard_normal(len(wave))
+
+
+@pytest.fixture(scope="session")
+def near():
+    """Check that features are no further from float64 than the signal, or a reference, allows."""
+
+    def check(fe, waves, theirs=None, show=lambda x: x, unit=1.0):
+        """Of one wave, or of several with the reference's features of each, all together.
+
+        `show` is applied to all features first; `unit`: what 1 in ln is in the features' own.
+        """
+        waves, theirs = ([waves], [theirs]) if isinstance(waves, np.ndarray) else (waves, theirs)
+        single, double = (features.get(fe.name, **fe.options() | {"dtype": kind})
+                          for kind in ("float32", "float64"))  # fmt: skip
+        x, exact = ([np.asarray(show(f(w)[0])) for w in waves] for f in (single, double))
+        assert all(np.isfinite(a).all() for a in x)
+        rng = np.random.default_rng(98)  # not the signals' own
+        length = getattr(fe._options, "frame_length", 1)
+        moved = [show(double(shaken(w, length, rng))[0]) for w in waves]
+        yard, found = apart(moved, exact), apart(x, exact)
+        if theirs is not None and theirs[0] is not None:
+            theirs = [np.asarray(show(y)) for y in theirs]
+            assert [a.shape for a in x] == [y.shape for y in theirs]
+            reference = apart(theirs, exact)
+            assert reference["mean"] <= max(ANOTHER * unit, MARGIN["mean"] * yard["mean"])
+            yard = {key: max(yard[key], reference[key]) for key in yard}
+        ulp = np.finfo(np.float32).eps * max(1.0, *(np.abs(a).max(initial=1.0) for a in exact))
+        limits = {key: max(MARGIN[key] * yard[key], ULPS[key] * ulp) for key in yard}
+        assert all(found[key] <= limits[key] for key in limits), (found, limits)
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -23,8 +23,9 @@ import features
 
 RATE = 16000
 KNF = test_parity.knf
-# how much further than the reference still counts as near: the worst bin of 1e5 is a matter of luck
-NEAR = {"mean": 1.1, "p999": 1.1, "most": 3.0}
+# how much further than the reference still counts as near, on any processor: its transform and ours
+# are other programs on each, and the worst bins are a matter of luck
+NEAR = {"mean": 1.5, "p999": 2.0, "most": 4.0}
 
 
 def pairs():
@@ -54,7 +55,11 @@ def pairs():
     )
     for name, reference in others.REFERENCES.items():
         if name != "ast":
-            yield name, name.split("_")[0], lambda w, f=reference: f(w, RATE)
+            yield (
+                name,
+                name.split("_")[0],
+                lambda w, f=reference, n=name: others.shown(n, f(w, RATE)),
+            )
     yield "ast", "transformers", lambda w: others.ast(w[: 40 * RATE // 100], RATE)
     yield "seamless", "transformers", lambda w: others.seamless(w, RATE)
     options = {"sampling_rate": RATE, "padding": "do_not_pad", "return_tensors": "np"}

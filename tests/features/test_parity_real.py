@@ -29,9 +29,6 @@ def test_all_presets_on_jfk(real_data, parity):
                 preset, *parity.measure(preset, reference, [wave])
             )
     assert set(verdicts.values()) <= {"within", "nearer"}, verdicts
-    assert verdicts["kaldi_fbank80", "kaldi-native-fbank"] == "within"
-    nearer = {preset for (preset, _), verdict in verdicts.items() if verdict == "nearer"}
-    assert nearer <= {"kaldi_fbank80", "kaldi_spectrogram", "torchaudio_mel"}
 
 
 def test_what_is_beyond_is_said(parity):
