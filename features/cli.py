@@ -137,7 +137,7 @@ def _extract(args) -> int:
         print(f"{args.out}: {tally.unsaid} there do not say of which sound (an older set); "
               "where it changed, give another --out")  # fmt: skip
     if tally.anew:
-        print(f"{args.out}: {tally.anew} ids stood there of other files, times or channels: anew")
+        print(f"{args.out}: {tally.anew} ids stood there of other sound, times or channels: anew")
     print(
         f"{args.out}: {tally.done} written, {tally.skipped} there already, "
         f"{len(tally.errors)} failed; "

@@ -62,7 +62,8 @@ def extract(
 ) -> Tally:
     """Features of `items` into the folder `out`; skips what is there, lists failures in `.errors`.
 
-    There is what was made of the same file, times and channel; the rest is made, or made anew.
+    There is what was made of the same file, times and channel; the rest is made, or made anew. An
+    id that stands there for another file is refused.
 
     `kind` is "shards" (`stored.Stored` reads them) or "ark" (Kaldi's, with feats.scp). Raises
     ValueError for a wrong preset, option or kind, for a folder that holds other features or in
@@ -78,6 +79,7 @@ def extract(
         _refuse_other_kind(Path(out), kind)
         there = requests.made(out, kind)
         wanted = {item.id: requests.of(item, out) for item in items}
+        requests.refuse_others(out, wanted, there)
         both = wanted.keys() & there.keys()
         stale = {id for id in both if not requests.same(wanted[id], there[id])}
         requests.forget(out, kind, stale)

@@ -1,8 +1,9 @@
 """What each utterance of a stored set was made of, so that nothing is taken for something else.
 
 A request is [file, bytes, time of change (ns), start_s, duration_s, channel]; the file is named
-relative to the set, so that both can be moved together. An utterance whose request has changed is
-forgotten, and made anew; one that has none (older sets) is believed, and counted. Of shards the
+relative to the set, so that both can be moved together. An utterance whose file, times or channel
+have changed is forgotten, and made anew. One of another file is refused: what refers to it would
+be given other sound. One that has no request (older sets) is believed, and counted. Of shards the
 requests stand in the index, of archives in NAME-00.of beside NAME-00.scp.
 """
 
@@ -35,6 +36,19 @@ def same(wanted: list, made: list | None) -> bool:
         return True
     gone = wanted[1] is None
     return [wanted[0], *wanted[3 if gone else 1 :]] == [made[0], *made[3 if gone else 1 :]]
+
+
+def refuse_others(out, wanted: dict[str, list], there: dict[str, list | None]) -> None:
+    """Raise ValueError where an id stands in the set for another file than the one wanted."""
+    both = ((id, there[id], one) for id, one in wanted.items() if there.get(id))
+    other = [(id, old[0], new[0]) for id, old, new in both if old[0] != new[0]]
+    if other:
+        id, *names = other[0]
+        old, new = (os.path.normpath(os.path.join(out, name)) for name in names)
+        raise ValueError(
+            f"{out}: holds {id!r} of {old}, wanted of {new} ({len(other)} such ids); give another "
+            "--out, or ids that differ"
+        )
 
 
 def made(out, kind: str) -> dict[str, list | None]:

@@ -120,7 +120,7 @@ def branches(preset: config.Preset) -> dict[str, Branch]:
 
     Raises:
         ValueError: a medium that nothing here reads, a table that is none of the three, audio in
-            both forms.
+            the long form.
     """
     long = preset.table("branch")
     short = any(noun in preset.tables for noun in NOUNS) or not long
@@ -130,8 +130,8 @@ def branches(preset: config.Preset) -> dict[str, Branch]:
         if not media.reads(kind):
             hint = config.suggest(kind, config.names("media"))
             raise ValueError(f"{where}: nothing here reads the medium {kind!r}; {hint}")
-        if kind in found:
-            raise ValueError(f"{where}: audio has its [encoder] already; keep one of both")
+        if kind == "audio":
+            raise ValueError(f"{where}: audio's tables are [frontend], [encoder] and [adapter]")
         if not isinstance(tables, dict) or (more := tables.keys() - set(NOUNS)):
             wrong = sorted(more)[0] if isinstance(tables, dict) else tables
             raise ValueError(f"{where}: no table called {wrong!r}; {config.suggest(wrong, NOUNS)}")

@@ -87,15 +87,30 @@ def test_a_channel_is_a_number(call, channel):
         sources.find(manifest(call, row(channel=channel)))
 
 
-def test_another_file_of_the_same_id_is_made_anew(call):
-    """In another folder, in the same place, and of the same size."""
+def test_a_file_that_has_changed_is_made_anew(call):
+    """Also where it is as long as before."""
     assert run(call, row()) == (1, 0, 0)
+    soundfile.write(call / "call.wav", np.stack([tone(2500, 4)] * 2, 1), RATE)
+    assert run(call, row()) == (1, 0, 1)
+    assert peak(stored.Stored(call / "fb")["u1"][0]) == wanted(call)
+
+
+def test_another_file_of_the_same_id_is_refused(call, capsys):
+    """What refers to the first would be given the other's sound."""
+    run(call, row(), row("u2"))
     (call / "other").mkdir()
     soundfile.write(call / "other" / "call.wav", np.stack([tone(2500, 4)] * 2, 1), RATE)
-    assert run(call, row(audio="other/call.wav")) == (1, 0, 1)
-    assert peak(stored.Stored(call / "fb")["u1"][0]) == wanted(call, audio="other/call.wav")
-    soundfile.write(call / "other" / "call.wav", np.stack([tone(700, 4)] * 2, 1), RATE)
-    assert run(call, row(audio="other/call.wav")) == (1, 0, 1)
+    message = r"holds 'u1' of .*/call.wav, wanted of .*/other/call.wav \(1 such ids\); give another"
+    with pytest.raises(ValueError, match=message):
+        run(call, row(audio="other/call.wav"), row("u2"), row("u3"))
+    assert [*stored.Stored(call / "fb")] == ["u1", "u2"]
+    for home in ("a", "b"):
+        (call / home).mkdir()
+        soundfile.write(call / home / "x.wav", tone(300, 1), RATE)
+    line = ["extract", str(call / "a"), "--out", str(call / "ab")]
+    assert cli.main(line) == 0 == cli.main(line)
+    assert cli.main(["extract", str(call / "b"), "--out", str(call / "ab")]) == 2
+    assert "holds 'x' of" in capsys.readouterr().err
 
 
 def test_set_and_sounds_may_be_moved_together(call, tmp_path_factory):
@@ -112,7 +127,7 @@ def test_what_fails_leaves_nothing_stale(call, capsys):
             "--manifest", str(call / "t.jsonl")]  # fmt: skip
     assert cli.main(line) == 0
     manifest(call, row(start=9.0), row("u2"))  # past the end
-    assert cli.main(line) == 1 and "1 ids stood there of other" in capsys.readouterr().out
+    assert cli.main(line) == 1 and "1 ids stood there of other sound" in capsys.readouterr().out
     rows = [json.loads(text) for text in (call / "t.jsonl").read_text().splitlines()]
     assert "features" not in rows[0] and rows[1]["features"] == "fb#u2"
 

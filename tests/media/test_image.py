@@ -213,7 +213,7 @@ def test_only_pictures(job, conversations):
     ("changes", "message"),
     [
         (["branch.picture={}"], r"\[branch.picture\]: nothing here reads the medium 'picture'"),
-        (["branch.audio={}"], "audio has its .encoder. already"),
+        (["branch.audio={}"], "audio's tables are .frontend., .encoder. and"),
         (["branch.image.encodr={}"], "no table called 'encodr'; did you mean 'encoder'"),
         (["branch.image.encoder={name='pixel'}"], "did you mean 'pixels'"),
         (["branch.image.frontend.size=8"], "4 frames give no soft token|give no soft token"),
