@@ -30,7 +30,8 @@ examples:
 
   {"id": "a-1", "audio": "a.flac", "start": 0.0, "duration": 3.2, "text": "hello"}
 
-Relative paths start at the manifest's folder. Each kind of fault is told once, with how often it
+Of several channels the mean is heard, or the one that "channel" says, from 0. Relative paths start
+at the manifest's folder. Each kind of fault is told once, with how often it
 is there and the first three places. Exit status 1 where something is wrong.
 
 examples:

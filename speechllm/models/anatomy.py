@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from speechllm import config
+from speechllm import config, media
 from speechllm.models import tiny
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
@@ -116,4 +116,18 @@ def drawing(preset: config.Preset, system: System, model: SpeechLLM, seconds: fl
         "llm": f"{text.num_hidden_layers} layers of {model.width}, {model.vocab_size} entries",
     }
     which = {noun: name_of(preset, noun) for noun in rows} | {"wave": f"{seconds:g} s"}
-    return [(noun, which[noun], shape) for noun, shape in rows.items()]
+    audio = [(noun, which[noun], shape) for noun, shape in rows.items()]
+    return [*audio[:4], *_others(system, model.width), *audio[4:]]
+
+
+def _others(system: System, width: int) -> list[tuple]:
+    """Draw the way of an ordinary medium of each further branch, a row a branch."""
+    rows = []
+    for kind, branch in system.branches.items():
+        if branch.place:
+            n = media.of(kind).usual(branch.front)
+            states, tokens = branch.encoder.count(n), branch.count(n)
+            shapes = ((n, branch.front.dim), (states, branch.encoder.dim), (tokens, width))
+            names = (branch.tables[noun]["name"] for noun in ("encoder", "adapter"))
+            rows.append((kind, ", ".join(names), " -> ".join(map(str, shapes))))
+    return rows

@@ -186,8 +186,11 @@ def test_cost_faults_and_what_is_shown(job, conversations, tmp_path):
     other = heard.make("shuffled", conversations, None, medium="image")
     picture = {"type": "image", "image": str(tmp_path / "1.npy")}
     assert other.part(picture)["image"] != picture["image"]
-    counted = anatomy.count(run.system.build())
+    model = run.system.build()
+    counted = anatomy.count(model)
     assert counted["branch.image"] > 0 and counted["encoder"] > 0
+    rows = anatomy.drawing(run.system.preset, run.system, model)
+    assert rows[4] == ("image", "pixels, linear", "(4, 4) -> (4, 8) -> (4, 32)")
 
 
 def test_only_pictures(job, conversations):
