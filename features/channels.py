@@ -6,6 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 
+# Where the channels of WAV's order (left, right, centre, LFE, back, side) stand in these codecs,
+# which libsndfile leaves as they are: Vorbis I 4.3.9 (Opus: RFC 7845 5.1.1.2), and Apple's ALAC.
+VORBIS = {3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 5, 3, 4), 7: (0, 2, 1, 6, 5, 3, 4),
+          8: (0, 2, 1, 7, 5, 6, 3, 4)}  # fmt: skip
+ALAC = {3: (1, 2, 0), 4: (1, 2, 0, 3), 5: (1, 2, 0, 3, 4), 6: (1, 2, 0, 5, 3, 4),
+        7: (1, 2, 0, 6, 3, 4, 5), 8: (3, 4, 0, 7, 5, 6, 1, 2)}  # fmt: skip
+
+
+def order(subtype: str, channels: int) -> list[int] | None:
+    """Columns of a decoded block in WAV's order of channels; None where they stand so."""
+    table = ALAC if subtype.startswith("ALAC") else VORBIS if subtype in ("VORBIS", "OPUS") else {}
+    return list(table[channels]) if channels in table else None
+
 
 def chooser(sound, mono: bool, channel: int | None) -> Callable[[np.ndarray], np.ndarray]:
     """What makes (1 or C, N) of a decoded block (N, C)."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from features import containers
+from features import channels, containers
 from features.formats import ffmpeg, flac, mpeg, ogg, riff
 from features.formats.layout import PLAIN, Layout, Part
 from features.formats.splice import Splice
@@ -41,6 +41,7 @@ class Sound:
         self.name, self._parts = name, parts  # of each, its first sample and number
         self.sampling_rate, self.channels = first.samplerate, first.channels
         self.format = f"{first.format}/{first.subtype}"
+        self._order = channels.order(first.subtype, first.channels)
         self.n_samples = sum(size for _, _, size in parts)
 
     def blocks(self, start: int, count: int) -> Iterator[np.ndarray]:
@@ -52,7 +53,8 @@ class Sound:
             here = max(0, min(count, size - start))
             if here:
                 try:
-                    yield from _decoded(file, first + start, here)
+                    for block in _decoded(file, first + start, here):
+                        yield block if self._order is None else block[:, self._order]
                 except (soundfile.SoundFileError, RuntimeError) as error:
                     raise ValueError(_reason(error)) from None
             start, count = max(0, start - size), count - here

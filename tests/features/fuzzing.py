@@ -1,9 +1,11 @@
 """Mutated sound files, loaded one after another in this process, which its parent watches.
 
-    python fuzzing.py FOLDER FIRST COUNT
+    python fuzzing.py FOLDER FIRST COUNT [FILE ...]
 
-Prints the number of files that were read and refused, what went wrong, and by how many MB the peak
-of memory grew. A seed makes the same file again.
+Of each kind that libsndfile writes, of joined ones and some as they leave a pipe, or of the FILEs.
+What is read has the length that `info` says, in one piece and in blocks. Prints the number of files
+that were read and refused, by how many MB the peak of memory grew, and the slowest in seconds. A
+seed makes the same file again.
 """
 
 import io
@@ -17,6 +19,8 @@ import numpy as np
 import soundfile
 
 import features
+import features.resampling
+from features.formats import flac, mpeg
 
 KINDS = [
     ("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "DOUBLE"),
@@ -36,7 +40,23 @@ def seeds() -> list[bytes]:
         file = io.BytesIO()
         soundfile.write(file, wave, 16000, format=kind, subtype=subtype)
         files.append(file.getvalue())
-    return files
+    return files + [strange for kind, data in zip(KINDS, files, strict=True) for strange in
+                    _strange(kind[0], data)]  # fmt: skip
+
+
+def _strange(kind: str, data: bytes) -> list[bytes]:
+    """Whole files whose header says another length, or none."""
+    if kind == "MP3":
+        piped = data[mpeg.frame(int.from_bytes(data[:4], "big")).size :]
+        return [piped, data + data, piped + b"ID3\4\0\0\0\0\0\5tags." + data]
+    if kind == "FLAC":
+        return [flac.with_total(data, 0), flac.with_total(data, 77), data + data]
+    if kind == "OGG":
+        return [data + data]
+    if kind in ("WAV", "RF64"):
+        at = data.find(b"data") + 4
+        return [data[:at] + bytes([value]) * 4 + data[at + 4 :] for value in (0, 255)]
+    return []
 
 
 def mutated(seed: int, files: list[bytes]) -> bytes:
@@ -71,9 +91,9 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main(folder: str, first: int, count: int) -> None:
+def main(folder: str, first: int, count: int, given: list[bytes]) -> None:
     """Load `count` mutated files and report."""
-    path, files, read, slowest = Path(folder, "mutated"), seeds(), 0, 0.0
+    path, files, read, slowest = Path(folder, "mutated"), given or seeds(), 0, 0.0
     before = peak_mb()
     for seed in range(first, first + count):
         path.write_bytes(mutated(seed, files))
@@ -82,6 +102,11 @@ def main(folder: str, first: int, count: int) -> None:
             wave, rate = features.load(path)
             read += 1
             assert len(wave) and rate == 16000 and np.isfinite(wave).all(), f"seed {seed}"
+            said = features.info(path)
+            with features.blocks(path) as blocks:
+                n = sum(map(len, blocks))
+            wanted = features.resampling.resampled_length(said.n_samples, said.sampling_rate, rate)
+            assert n == blocks.n_samples == len(wave) == wanted, f"seed {seed}: another length"
         except ValueError as error:
             assert "\n" not in str(error) and str(path) in str(error), f"seed {seed}: {error}"
         slowest = max(slowest, time.process_time() - started)
@@ -89,4 +114,5 @@ def main(folder: str, first: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    given = [Path(name).read_bytes() for name in sys.argv[4:]]
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), given)
