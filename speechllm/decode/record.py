@@ -56,7 +56,7 @@ def begin(folder: Path, now: dict, more: dict, again: bool) -> None:
     if again:
         answers.unlink(missing_ok=True)
     if answers.exists() and answers.stat().st_size:
-        _compare(folder, files.read_json(path) if path.exists() else {}, now)
+        _compare(folder, files.read_json(path) if path.exists() else {}, now, more)
     else:
         files.write_json(path, provenance.facts(**more, **now))
 
@@ -67,7 +67,7 @@ def end(folder: Path, more: dict) -> None:
     files.write_json(path, files.read_json(path) | provenance.facts(**more))
 
 
-def _compare(folder: Path, before: dict, now: dict) -> None:
+def _compare(folder: Path, before: dict, now: dict, more: dict) -> None:
     advice = "choose another --out, or decode anew with --again"
     if "weights" not in before:
         raise ValueError(
@@ -80,6 +80,9 @@ def _compare(folder: Path, before: dict, now: dict) -> None:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
+    places = [str(values.get("checkpoint", "")) for values in (before, more)]
+    if differing and places[0] != places[1]:  # what a reader knows the weights by
+        differing.append(f"checkpoint: {places[0]} -> {places[1]}")
     if differing:
         rest = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise ValueError(

@@ -12,8 +12,9 @@ from speechllm.data import check, heard, loader
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
 from speechllm.data.rows import seconds
-from speechllm.decode import lines, record, room
+from speechllm.decode import record, room
 from speechllm.decode.ask import Answerer
+from speechllm.decode.lines import finished, line
 from speechllm.decode.search import Config as Search
 from speechllm.decode.tally import Tally
 from speechllm.models.model import SpeechLLM
@@ -104,7 +105,7 @@ def decode(
         now = record.identity(system, model, manifest, options)
         record.begin(folder, now, more, again)
         out = folder / record.ANSWERS
-        done = lines.finished(out)
+        done = finished(out)
         left = [i for i, row in enumerate(manifest) if row["id"] not in done]
         tally = Tally(n_done_before=len(manifest) - len(left))
         if left:
@@ -176,7 +177,7 @@ def _answer(answerer: Answerer, examples: Examples, file, options: Options, tall
         rows = [examples.manifest[i] for i in indices]
         tally.add(sum(seconds(row) for row in rows), now - began, len(rows))
         for row, answer in zip(rows, answers, strict=True):
-            entry = lines.line(examples, row, answer, (now - began) / len(rows))
+            entry = line(examples, row, answer, (now - began) / len(rows))
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         file.flush()
         began = now

@@ -82,6 +82,9 @@ def test_another_model_is_refused(system_and_model, tiny, begun):
         next(model.llm.parameters()).view(-1)[0] += 1e-3
     with pytest.raises(ValueError, match=r"\(weights: \"[0-9a-f]{16}\" -> \"[0-9a-f]{16}\"\)"):
         decode(system, model, manifest(tiny), begun, OPTIONS)
+    where = {"checkpoint": "exp/step-2"}
+    with pytest.raises(ValueError, match=r"; checkpoint:  -> exp/step-2\)"):
+        decode(system, model, manifest(tiny), begun, OPTIONS, facts=where)
     again = system.build().eval()
     assert decode(system, again, manifest(tiny), begun, OPTIONS).n_utterances
 
