@@ -31,11 +31,11 @@ def find(name: str | Path, what: str = "model", kind: str = "model") -> Path | N
     if _exists(path):
         return path
     if looks_local(str(name)):
-        raise ValueError(f"{name}: no such folder or file; {_near(path)}")
+        raise ValueError(f"{name}: no such folder or file; {near(path)}")
     if not _is_cached(str(name), kind) and not reachable():
         raise ValueError(
             f"{name}: no such folder, and the Hub, where a {what} of that name might be, cannot be "
-            f"reached; {_near(path, 'is there a network?')}"
+            f"reached; {near(path, 'is there a network?')}"
         )
     return None
 
@@ -88,7 +88,7 @@ def _alike(folder: Path, word: str) -> list[str]:
     return difflib.get_close_matches(word, there, n=3, cutoff=0.6)
 
 
-def _near(path: Path, else_: str = "") -> str:
+def near(path: Path, else_: str = "") -> str:
     """Say what of that name there is nearby, else what the deepest folder that is there holds."""
     home, word = path.parent, path.name
     while not _exists(home):

@@ -6,7 +6,7 @@ kinds: texts are texts that UTF-8 holds, numbers are finite, messages are messag
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from speechllm.data.rows import CONTENT, MEDIA, parts_of
@@ -24,6 +24,7 @@ LISTS = ("texts", "translations", "choices", "heard")
 ROLES = ("system", "user", "assistant")
 MAX_S = 1e7  # seconds, four months: more is a number of something else
 MAX_CHANNEL = 1023  # libsndfile has no more
+SHORT = 255  # bytes: no file system takes a longer name
 
 Fault = tuple[str, str]  # what is wrong, what to do
 
@@ -144,21 +145,30 @@ def _is_number(value: Any) -> bool:
 def _character_faults(row: dict[str, Any]) -> Iterator[Fault]:
     """What no file and no tokenizer takes: half of a pair of surrogates; a NUL in a path."""
     # A stack, since a row may be as deep as its JSON was.
-    todo: list[tuple[str, Any]] = [(str(key), value) for key, value in row.items() if key != "id"]
-    while todo:
-        key, value = todo.pop()
-        if isinstance(value, dict):
-            todo += [(str(inner), one) for inner, one in value.items()]
-        elif isinstance(value, list):
-            todo += [(key, one) for one in value]
-        elif isinstance(value, str):
-            if SURROGATE.search(value) and key not in ("text", "translation"):
-                yield f"{shown(key)} has half a character, U+D800 to U+DFFF", "remove it"
-            if key in ("features", *MEDIA) and not _is_path(value):
-                yield f"'{key}' is {shown(value)}", "no file can be called so"
+    todo: list[tuple[str, Any]] = []
+    items: Iterable[tuple[str, Any]] = row.items()
+    while True:
+        for key, value in items:
+            if isinstance(value, str):
+                # Nearly all are short and plain, which is seen in no time.
+                if len(value) > SHORT or not value.isascii() or "\0" in value:
+                    yield from _string_faults(key, value)
+            elif isinstance(value, dict | list):
+                todo.append((key, value))
+        if not todo:
+            return
+        key, inner = todo.pop()
+        items = inner.items() if isinstance(inner, dict) else [(key, one) for one in inner]
+
+
+def _string_faults(key: str, value: str) -> Iterator[Fault]:
+    if SURROGATE.search(value) and key not in ("id", "text", "translation"):
+        yield f"{shown(key)} has half a character, U+D800 to U+DFFF", "remove it"
+    if key in ("features", *MEDIA) and not _is_path(value):
+        yield f"'{key}' is {shown(value)}", "no file can be called so"
 
 
 def _is_path(text: str) -> bool:
     """Whether a file may be called so: without NUL, no name longer than a file system takes."""
     names = text.encode(errors="surrogatepass").split(b"/")
-    return "\0" not in text and max(map(len, names)) <= 255 and len(text) < 4000
+    return "\0" not in text and max(map(len, names)) <= SHORT and len(text) < 4000

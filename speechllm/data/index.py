@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from speechllm import files
+from speechllm import files, places
 from speechllm.data import columns
 from speechllm.data.columns import Column
 from speechllm.data.faults import faults
@@ -77,8 +77,11 @@ def open_index(path: Path) -> Index:
     """Open the side file of a manifest, or scan the manifest (and make the side file, if long).
 
     Raises:
+        FileNotFoundError: there is none; names the near ones.
         ValueError: a line that is wrong, with file, line and what to do; two equal ids.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such manifest; {places.near(path)}")
     now, side = stamp(path), side_of(path)
     try:
         return load(side, now)

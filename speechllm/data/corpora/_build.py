@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import features
 from features.audio import Info
-from speechllm import files
+from speechllm import files, places
 from speechllm.data import manifest
 from speechllm.data.corpora._ids import Ids, language, report
 from speechllm.data.faults import faults
@@ -223,5 +223,6 @@ def folder_of(corpus: str, what: str) -> Path:
     """The corpus as an absolute path. Raises ValueError if it is not there."""
     path = Path(corpus).expanduser().absolute()
     if not corpus or not path.exists():
-        raise ValueError(f"corpus is {corpus!r}, which does not exist; wanted {what}")
+        hint = places.near(path) if corpus else "name it"
+        raise ValueError(f"corpus is {corpus!r}, which does not exist; wanted {what}; {hint}")
     return path
