@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from speechllm import lock
 from speechllm.data import loader
 from speechllm.models import store
 from speechllm.objectives.ctc import CTC
@@ -300,6 +301,35 @@ def test_two_processes_do_what_one_does(tiny, uninterrupted, tmp_path):
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_two_processes_share_out_the_rows_of_a_single_batch(make_run, tiny, tmp_path):
+    """A step of one batch: no process is idle, and the step is that of one process."""
+    changes = ["encoder.dropout=0.0", "stage.encoder.steps=3"]
+    changes += [f"stage.{name}.gradient_accumulation=1" for name in ("encoder", "tune")]
+    loop.train(make_run(tmp_path / "one", *changes), until="encoder")
+    words = [sys.executable, "-m", "speechllm", *command(tiny, tmp_path / "two")]
+    words += ["--num-processes", "2", "--until", "encoder"]
+    words += [word for change in changes for word in ("--set", change)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("2 processes for gradient_accumulation = 1: each batch is shared") == 1
+    assert done.stdout.count("stage encoder: done") == 1
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_one_training_an_experiment_and_what_a_kill_left_is_cleared(make_run, tmp_path):
+    out = tmp_path / "exp"
+    with lock.hold(out), pytest.raises(ValueError, match="writes there already; .*another --out"):
+        loop.train(make_run(out))
+    for name in ("encoder/.step-00000003.77.tmp", ".stages.json.77.tmp", "tune/.x.77.tmp"):
+        (out / name).mkdir(parents=True)
+    loop.train(make_run(out), until="encoder")
+    assert not [path for path in out.rglob(".*") if path.name != ".gitignore"]
 
 
 def test_quantized_weights_are_refused(make_run, tmp_path):
