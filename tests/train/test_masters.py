@@ -1,5 +1,9 @@
 """Weights of 16 bits learn as float32 ones do: masters, through clip, accumulation, resuming."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -146,3 +150,21 @@ def test_the_estimate_counts_masters():
     found = memory.training(small, large, stage, memory.batch_of(system, stage, 1, 1.0), True)
     assert n[2] > 7e9 and found.gradients == 4 * (n[2] + n[4])
     assert found.optimizer == 12 * n[2] + 8 * n[4]
+
+
+def test_two_processes_sum_and_clip_the_masters_gradients(make_run, tiny, tmp_path):
+    """Gradients of both are summed in float32: their masters are those of one process."""
+    clip = [f"stage.{name}.clip=0.05" for name in ("encoder", "tune")]
+    loop.train(make_run(tmp_path / "one", *BF16, *clip))
+    words = [sys.executable, "-m", "speechllm", "train", str(tiny / "tiny.toml"), "--out",
+             str(tmp_path / "two"), "--tokenizer", str(tiny / "bpe"), "--workers", "0",
+             "--device", "cpu", "--num-processes", "2"]  # fmt: skip
+    words += [f"--data={name}={tiny}/{name}.jsonl" for name in ("train", "valid")]
+    words += [word for change in (*BF16, *clip) for word in ("--set", change)]
+    done = subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    masters = [key for key in one if key.endswith(":master")]
+    assert masters and one.keys() == two.keys()
+    for name in masters:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5, msg=name)
