@@ -1,31 +1,56 @@
 #!/usr/bin/env bash
-# Sourced by every recipe, after its settings: --help, --stage N, --stop-stage M, --name value.
-# A setting is any variable that the recipe has set before; nothing is evaluated.
-stage=${stage:-0}
-stop_stage=${stop_stage:-6}
+# What all recipes have in common. A recipe sources this file, sets its settings (variables) and calls
+#
+#   options "$@"      --help, --name value for each variable that is set; nothing is evaluated
+#   begin N TEXT      succeeds where stage N is to run, and announces it
+#   results TITLE EXPERIMENT... [OPTION...]      write OUT/RESULTS.md and OUT/report.html
 
-die() { echo "$0: $*" >&2; exit 2; }
+# Settings that each recipe has; a recipe may set others before it calls `options`.
+# shellcheck disable=SC2034  # the recipes use them
+stage=0 stop_stage=6 train_options='' report=''
 
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help | -h) sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-    --*)
-      name=${1#--}; name=${name//-/_}
-      [[ $name =~ ^[a-z_][a-z_0-9]*$ && -v $name ]] || die "no setting --${1#--}; see --help"
-      [ $# -ge 2 ] || die "$1 wants a value"
-      printf -v "$name" '%s' "$2"
-      shift 2 ;;
-    *) die "wanted --name value, got '$1'; see --help" ;;
-  esac
-done
-[[ $stage =~ ^[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || die "--stage and --stop-stage want numbers"
+die() {
+  echo "$0: $*" >&2
+  exit 2
+}
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-[ ! -d "$root/.venv/bin" ] || PATH=$root/.venv/bin:$PATH
-command -v speechllm >/dev/null || die "no speechllm command; run 'make install' in $root first"
+options() {
+  local _name
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --help | -h)
+        sed -n '2,${/^#/!q;s/^# \{0,1\}//p;}' "$0"  # the comment at the head of the recipe
+        exit 0 ;;
+      --*)
+        _name=${1#--}
+        _name=${_name//-/_}
+        [[ $_name =~ ^[a-z][a-z_0-9]*$ && -v $_name ]] || die "no setting --${1#--}; see --help"
+        [ $# -ge 2 ] || die "$1 wants a value"
+        printf -v "$_name" '%s' "$2"
+        shift 2 ;;
+      *) die "wanted --name value, got '$1'; see --help" ;;
+    esac
+  done
+  [[ $stage =~ ^[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || die "--stage and --stop-stage want numbers"
+  find_command
+}
 
-# begin N TEXT: say whether stage N is to run, and announce it.
+find_command() {  # that of `make install` before any other
+  local root
+  root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+  [ ! -d "$root/.venv/bin" ] || PATH=$root/.venv/bin:$PATH
+  command -v speechllm >/dev/null || die "no speechllm command; run 'make install' in $root first"
+}
+
 begin() {
   [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
   echo "== stage $1: $2"
 }
+
+# shellcheck disable=SC2154  # the recipe says where its --out is
+results() {
+  local title=$1
+  shift
+  speechllm report "$@" --title "$title" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+}
+

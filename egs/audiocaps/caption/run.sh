@@ -8,8 +8,8 @@
 # corpus, 1 manifests, 2 check them, 3 train the first stage, 4 the others, 5 decode, 6 score and
 # report: CIDEr-D, ROUGE-L and BLEU against five descriptions a clip.
 
-# shellcheck disable=SC2086  # several words of options are wanted
 set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
 corpus=
 audio_dir=
 out=exp/audiocaps
@@ -17,10 +17,7 @@ preset=sounds_whisper
 first=adapter
 seed=0
 num_beams=4
-train_options=
-report=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
+options "$@"
 data=$out/data
 train() {
   speechllm train "$preset" --out "$out/$preset" --set seed="$seed" --set 'task={ name = "caption" }' \
@@ -45,6 +42,5 @@ if begin 6 "score and report"; then
   for d in test test_shuffled test_silent; do
     speechllm score "$out/$preset/decode_$d" --metric cider,rouge_l,bleu --normaliser basic
   done
-  speechllm report "$out/$preset" --title "AudioCaps" --out "${report:-$out/RESULTS.md}" \
-    --page "$out/report.html" --declared "$preset=egs/audiocaps/caption/run.sh --corpus DIR"
+  results "AudioCaps" "$out/$preset" --declared "$preset=egs/audiocaps/caption/run.sh --corpus DIR"
 fi

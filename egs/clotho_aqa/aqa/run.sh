@@ -8,17 +8,14 @@
 # themselves. Stages: 0 look for the corpus, 1 manifests, 2 check them, 3 train the first
 # stage, 4 the others, 5 decode, 6 score and report.
 
-# shellcheck disable=SC2086  # several words of options are wanted
 set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
 corpus=
 out=exp/clotho_aqa
 preset=sounds_whisper
 first=adapter
 seed=0
-train_options=
-report=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
+options "$@"
 data=$out/data
 train() {
   speechllm train "$preset" --out "$out/$preset" --set seed="$seed" --set 'task.name=qa' \
@@ -43,6 +40,5 @@ if begin 6 "score and report"; then
   for d in test test_shuffled test_silent test_unanimous; do
     speechllm score "$out/$preset/decode_$d" --metric accuracy,macro_f1 --normaliser basic
   done
-  speechllm report "$out/$preset" --title "Clotho-AQA" --out "${report:-$out/RESULTS.md}" \
-    --page "$out/report.html" --declared "$preset=egs/clotho_aqa/aqa/run.sh --corpus DIR"
+  results "Clotho-AQA" "$out/$preset" --declared "$preset=egs/clotho_aqa/aqa/run.sh --corpus DIR"
 fi

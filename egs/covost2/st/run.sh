@@ -9,8 +9,8 @@
 # Common Voice asks for an e-mail address. Nobody has run this recipe yet.
 # Stages: 0 look for the corpus, 1 manifests, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
 
-# shellcheck disable=SC2086  # several words of options are wanted
 set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
 corpus=
 tables=
 source=
@@ -20,19 +20,19 @@ preset=slam_asr_whisper
 until=adapter
 metric=bleu,chrf
 num_beams=4
-train_options=
 out=
-report=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
-if [ -z "$source" ] || [ -z "$target" ]; then die "--source and --target are needed, as de and en"; fi
+options "$@"
+[ -n "$source" ] || die "--source is needed, as de"
+[ -n "$target" ] || die "--target is needed, as en"
 out=${out:-exp/covost2_${source}_${target}_$way}
 data=$out/data
 train() {
   speechllm train "$preset" --out "$out" --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" \
     --set "task={name='translate', way='$way', source='$source', target='$target'}" $train_options "$@"
 }
-if begin 0 "look for the corpus" && [ ! -d "$corpus/clips" ]; then die "--corpus: no clips/ in '$corpus'"; fi
+if begin 0 "look for the corpus"; then
+  [ -d "$corpus/clips" ] || die "--corpus: no clips/ in '$corpus'"
+fi
 if begin 1 "manifests"; then
   speechllm data prepare covost2 --corpus "$corpus" --tables "$tables" --source "$source" \
     --target "$target" --out "$data" --on-error skip
@@ -45,5 +45,5 @@ if begin 5 "decode"; then
 fi
 if begin 6 "score and report"; then
   speechllm score "$out/decode_test" --metric "$metric" --manifest "$data/test.jsonl"
-  speechllm report "$out" --title "CoVoST 2 $source-$target" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  results "CoVoST 2 $source-$target" "$out"
 fi

@@ -10,51 +10,79 @@
 # --spoken true: other models, fold<k>_spoken, also understand questions that are speech. Stages: 0
 # look, 1 manifests, 2 tokenizer, 3 the LLM reads, 4 train each fold, 5 decode, 6 score and report.
 
-# shellcheck disable=SC2086,SC2046  # several words are wanted
 set -euo pipefail
-corpus='' report=''
-out=exp/esc10 preset=esc10 seed=0
+. "$(dirname "$0")/../../options.sh"
+corpus=
+out=exp/esc10
+preset=esc10
+seed=0
 folds="1 2 3 4 5"
-spoken=false learn="train dev" train_options=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
+spoken=false
+learn="train dev"
+options "$@"
 data=$out/data
-also=--no-spoken as='' more='' sounds=$learn questions=$(printf 'questions_%s ' $learn) sets="test questions_test"
+sounds=$learn
+questions=$(printf 'questions_%s ' $learn)
+sets="test questions_test"
+kind=
+spoken_options=--no-spoken
+steps=
 if [ "$spoken" != false ]; then
-  also=--spoken as=_spoken sounds+=" words_train" questions+=" spoken_train" sets+=" spoken_test"
-  more="--set stage.encoder.steps=1200 --set stage.tune.steps=300"  # for thrice as many recordings
+  kind=_spoken
+  spoken_options=--spoken
+  sounds+=" words_train"
+  questions+=" spoken_train"
+  sets+=" spoken_test"
+  steps="--set stage.encoder.steps=1200 --set stage.tune.steps=300"  # for thrice as many recordings
 fi
 train() {  # train FOLD NAME [OPTION...]
+  local learned=$data/fold$1
   speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out/$2" --set seed="$seed" \
     --data text="$data/text.jsonl" --data text_valid="$data/text_dev.jsonl" --device cpu --workers 0 \
-    --data train="$data/fold$1/learn$as.jsonl" --data questions="$data/fold$1/learn_questions$as.jsonl" \
-    --data valid="$data/fold$1/dev.jsonl" --data questions_valid="$data/fold$1/questions_dev.jsonl" \
-    $more $train_options "${@:3}"
+    --data train="$learned/learn$kind.jsonl" --data questions="$learned/learn_questions$kind.jsonl" \
+    --data valid="$learned/dev.jsonl" --data questions_valid="$learned/questions_dev.jsonl" \
+    $steps $train_options "${@:3}"
 }
-if begin 0 "look for the corpus"; then [ -d "$corpus/audio" ] || die "no audio/ in --corpus '$corpus'"; fi
+join() {  # join FOLD NAME SET...
+  speechllm data join $(printf "$data/fold$1/%s.jsonl " "${@:3}") --out "$data/fold$1/$2$kind.jsonl"
+}
+if begin 0 "look for the corpus"; then
+  [ -d "$corpus/audio" ] || die "no audio/ in --corpus '$corpus'"
+fi
 if begin 1 "manifests"; then
-  speechllm data prepare esc10 --corpus "$corpus" --out "$data" --folds $folds --seed "$seed" $also
+  speechllm data prepare esc10 --corpus "$corpus" --out "$data" --folds $folds --seed "$seed" $spoken_options
   for k in $folds; do
-    speechllm data join $(printf "$data/fold$k/%s.jsonl " $sounds) --out "$data/fold$k/learn$as.jsonl"
-    speechllm data join $(printf "$data/fold$k/%s.jsonl " $questions) --out "$data/fold$k/learn_questions$as.jsonl"
+    join "$k" learn $sounds
+    join "$k" learn_questions $questions
   done
 fi
-if begin 2 "tokenizer"; then speechllm data tokenizer "$data/text.jsonl" --vocab-size 300 --out "$data/tokenizer"; fi
-if begin 3 "the LLM reads questions"; then train "${folds%% *}" text --until text; fi
-if begin 4 "train on each fold"; then
-  for k in $folds; do [ -d "$out/fold$k$as" ] || cp -r "$out/text" "$out/fold$k$as"; train "$k" "fold$k$as"; done
+if begin 2 "tokenizer"; then
+  speechllm data tokenizer "$data/text.jsonl" --vocab-size 300 --out "$data/tokenizer"
 fi
-if begin 5 "decode"; then for k in $folds; do
-  speechllm decode "$out/fold$k$as" $(printf "$data/fold$k/%s.jsonl " $sets) --audio real shuffled silent
-done; fi
+if begin 3 "the LLM reads questions"; then
+  train "${folds%% *}" text --until text
+fi
+if begin 4 "train on each fold"; then
+  for k in $folds; do
+    [ -d "$out/fold$k$kind" ] || cp -r "$out/text" "$out/fold$k$kind"  # the LLM that reads
+    train "$k" "fold$k$kind"
+  done
+fi
+if begin 5 "decode"; then
+  for k in $folds; do
+    speechllm decode "$out/fold$k$kind" $(printf "$data/fold$k/%s.jsonl " $sets) \
+      --audio real shuffled silent
+  done
+fi
 if begin 6 "score and report"; then
-  for s in $sets; do for d in decode_$s decode_${s}_shuffled decode_${s}_silent; do
-    mkdir -p "$out/all$as/$d"
-    cat $(printf "$out/fold%s$as/$d/hyp.jsonl " $folds) > "$out/all$as/$d/hyp.jsonl"
-    for e in $(printf "fold%s$as " $folds) all$as; do
-      speechllm score "$out/$e/$d" --metric accuracy,macro_f1 --normaliser basic
+  for s in $sets; do
+    for d in decode_$s decode_${s}_shuffled decode_${s}_silent; do
+      mkdir -p "$out/all$kind/$d"
+      cat $(printf "$out/fold%s$kind/$d/hyp.jsonl " $folds) > "$out/all$kind/$d/hyp.jsonl"
+      for e in $(printf "fold%s$kind " $folds) all$kind; do
+        speechllm score "$out/$e/$d" --metric accuracy,macro_f1 --normaliser basic
+      done
     done
-  done; done
-  speechllm report "$out"/fold*/ "$out"/all*/ --title "ESC-10" \
-    --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  done
+  results "ESC-10" "$out"/fold*/ "$out"/all*/
 fi

@@ -8,18 +8,15 @@
 # Stages: 0 look for the corpus, 1 manifests, 2 tokenizer, 3 train up to the adapter, 4 adapter and
 # LoRA, 5 decode, 6 score and report.
 
-# shellcheck disable=SC2086  # several words of options are wanted
 set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
 corpus=
 out=exp/fsdd
 preset=fsdd
 seed=0
 splits="official loso_george loso_jackson loso_lucas loso_nicolas loso_theo loso_yweweler"
 num_processes=2
-train_options=
-report=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
+options "$@"
 data=$out/data
 train() {
   speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out/$1" --set seed="$seed" \
@@ -39,10 +36,16 @@ fi
 if begin 2 "tokenizer"; then
   speechllm data tokenizer "$data"/*/both.jsonl --vocab-size 60 --out "$data/tokenizer"
 fi
-if begin 3 "train encoder, LLM and adapter"; then for s in $splits; do train "$s" --until align; done; fi
-if begin 4 "tune adapter and LoRA"; then for s in $splits; do train "$s"; done; fi
+if begin 3 "train encoder, LLM and adapter"; then
+  for s in $splits; do train "$s" --until align; done
+fi
+if begin 4 "tune adapter and LoRA"; then
+  for s in $splits; do train "$s"; done
+fi
 if begin 5 "decode"; then
-  for s in $splits; do for t in test strings_test; do speechllm decode "$out/$s" "$data/$s/$t.jsonl"; done; done
+  for s in $splits; do
+    for t in test strings_test; do speechllm decode "$out/$s" "$data/$s/$t.jsonl"; done
+  done
 fi
 if begin 6 "score and report"; then
   for s in $splits; do
@@ -55,6 +58,5 @@ if begin 6 "score and report"; then
     splits+=" loso_mean"
   fi
   read -ra folders <<< "$splits"
-  speechllm report "${folders[@]/#/$out/}" --title "Free Spoken Digit Dataset" \
-    --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  results "Free Spoken Digit Dataset" "${folders[@]/#/$out/}"
 fi

@@ -8,8 +8,8 @@
 # slam_asr_wavlm: --tokenizer pretrained --until adapter. Stages: 0 download if asked, 1 manifests (each
 # 20th training utterance is for validation), 2 tokenizer, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
 
-# shellcheck disable=SC2086  # several splits and several words of options are wanted
 set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
 corpus=
 size=mini
 preset=librispeech_small
@@ -19,10 +19,7 @@ test=dev-clean
 tokenizer=
 until=align
 num_beams=1
-train_options=
-report=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
+options "$@"
 case $size in
   mini) train="train-clean-5" ;;
   100h) train="train-clean-100" ;;
@@ -30,12 +27,13 @@ case $size in
   *) die "--size: wanted mini, 100h or 960h, got '$size'" ;;
 esac
 [ -n "$corpus" ] || die "--corpus DIR is needed"
-out=${out:-exp/librispeech_$size}; data=$out/data
+out=${out:-exp/librispeech_$size}
+data=$out/data
 tokenizer=${tokenizer:-$data/tokenizer}
-given=(--tokenizer "$tokenizer")
-[ "$tokenizer" != pretrained ] || given=()
+tokenizer_options=(--tokenizer "$tokenizer")
+[ "$tokenizer" != pretrained ] || tokenizer_options=()  # the LLM brings its own
 train() {
-  speechllm train "$preset" "${given[@]}" --out "$out" \
+  speechllm train "$preset" "${tokenizer_options[@]}" --out "$out" \
     --data train="$data/train.jsonl" --data valid="$data/valid.jsonl" $train_options "$@"
 }
 if begin 0 "corpus" && [ "$download" = yes ]; then
@@ -56,5 +54,5 @@ if begin 5 "decode"; then
 fi
 if begin 6 "score and report"; then
   for t in $test; do speechllm score "$out/decode_$t" --manifest "$data/$t.jsonl"; done
-  speechllm report "$out" --title "LibriSpeech $size" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  results "LibriSpeech $size" "$out"
 fi

@@ -10,20 +10,23 @@
 #
 # One run is a draw. Mean and deviation of three, each with a --seed and an --out of its own:
 #   speechllm report exp/mini0 exp/mini1 exp/mini2 --seeds
-set -euo pipefail
 
+set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
 out=exp/mini
 preset=mini
 hours=1.6
 seed=0
 vocab_size=160
 num_processes=2
-train_options=
-report=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
+options "$@"
 data=$out/data
-
+train() {
+  speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out" --set seed="$seed" \
+    --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" --data text="$data/text.jsonl" \
+    --data text_valid="$data/dev.jsonl" --device cpu --workers 0 \
+    --num-processes "$num_processes" $train_options "$@"
+}
 if begin 0 "speak the corpus"; then
   speechllm data prepare mini --out "$data" --hours "$hours" --seed "$seed"
 fi
@@ -33,13 +36,6 @@ fi
 if begin 2 "train the tokenizer"; then
   speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer"
 fi
-train() {
-  # shellcheck disable=SC2086  # several words are wanted
-  speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out" --set seed="$seed" \
-    --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" --data text="$data/text.jsonl" \
-    --data text_valid="$data/dev.jsonl" --device cpu --workers 0 \
-    --num-processes "$num_processes" $train_options "$@"
-}
 if begin 3 "train encoder, LLM and adapter"; then train --until align; fi
 if begin 4 "tune adapter and LoRA"; then train; fi
 if begin 5 "decode the test set"; then
@@ -47,6 +43,6 @@ if begin 5 "decode the test set"; then
 fi
 if begin 6 "score and report"; then
   speechllm score "$out/decode_test" --normaliser basic --manifest "$data/test.jsonl"
-  speechllm report "$out" --title "mini" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  results "mini" "$out"
   echo "report: $out/report.html"
 fi

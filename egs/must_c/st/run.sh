@@ -8,8 +8,8 @@
 # a licence). Nobody has run this recipe yet.
 # Stages: 0 look for the corpus, 1 manifests, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
 
-# shellcheck disable=SC2086  # several words of options are wanted
 set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
 corpus=
 target=
 way=direct
@@ -18,11 +18,8 @@ until=adapter
 test=tst-COMMON
 metric=bleu,chrf
 num_beams=4
-train_options=
 out=
-report=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
+options "$@"
 [ -n "$target" ] || die "--target is needed, as de"
 out=${out:-exp/must_c_en_${target}_$way}
 data=$out/data
@@ -30,7 +27,9 @@ train() {
   speechllm train "$preset" --out "$out" --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" \
     --set "task={name='translate', way='$way', source='en', target='$target'}" $train_options "$@"
 }
-if begin 0 "look for the corpus" && [ ! -d "$corpus" ]; then die "--corpus: no folder '$corpus'"; fi
+if begin 0 "look for the corpus"; then
+  [ -d "$corpus" ] || die "--corpus: no folder '$corpus'"
+fi
 if begin 1 "manifests"; then
   speechllm data prepare must_c --corpus "$corpus" --target "$target" --out "$data" \
     --splits train dev $test --on-error skip
@@ -45,5 +44,5 @@ if begin 5 "decode"; then
 fi
 if begin 6 "score and report"; then
   for t in $test; do speechllm score "$out/decode_$t" --metric "$metric" --manifest "$data/$t.jsonl"; done
-  speechllm report "$out" --title "MuST-C en-$target" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  results "MuST-C en-$target" "$out"
 fi

@@ -11,8 +11,8 @@
 # Stages: 0 look for the table, 1 speak, 2 tokenizer, 3 train up to the adapter, 4 adapter and LoRA,
 # 5 decode, 6 score and report.
 
-# shellcheck disable=SC2086  # several words are wanted
 set -euo pipefail
+. "$(dirname "$0")/../../options.sh"
 corpus=
 columns="en de"
 source=
@@ -23,10 +23,7 @@ hours=2.5
 seed=0
 vocab_size=300
 num_processes=2
-train_options=
-report=
-here=$(cd "$(dirname "$0")" && pwd)
-. "$here/../../options.sh"
+options "$@"
 data=$out/data
 train() {
   speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out" --set seed="$seed" \
@@ -34,27 +31,37 @@ train() {
     --data text_valid="$data/text_dev.jsonl" --device cpu --workers 0 \
     --num-processes "$num_processes" $train_options "$@"
 }
-decode() { speechllm decode "$1" "$2" --set task.way="$3" --out "$out/decode_$4" --device cpu; }
-if begin 0 "look for the table" && [ ! -f "$corpus" ]; then die "--corpus: no table '$corpus'"; fi
+decode() {  # decode MODEL MANIFEST WAY NAME
+  speechllm decode "$1" "$2" --set task.way="$3" --out "$out/decode_$4" --device cpu
+}
+transcripts() {  # transcripts NAME [OPTION...]: a manifest of texts to translate, no sound
+  speechllm data prepare transcripts --references "$data/test.jsonl" --out "$data/$1" "${@:2}"
+}
+if begin 0 "look for the table"; then
+  [ -f "$corpus" ] || die "--corpus: no table '$corpus'"
+fi
 if begin 1 "speak the sentences"; then
   speechllm data prepare tatoeba --corpus "$corpus" --columns $columns --source "$source" \
     --n-pairs "$n_pairs" --hours "$hours" --seed "$seed" --out "$data"
 fi
 if begin 2 "tokenizer"; then
-  speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer" --also "English, German: English: German,"
+  speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer" \
+    --also "English, German: English: German,"
 fi
 if begin 3 "train encoder, LLM and adapter"; then train --until align; fi
 if begin 4 "tune adapter and LoRA"; then train; fi
 if begin 5 "decode in three ways"; then
   for way in direct chain recognise; do decode "$out" "$data/test.jsonl" $way $way; done
-  said=(speechllm data prepare transcripts --references "$data/test.jsonl" --out)
-  "${said[@]}" "$data/cascade" --corpus "$out/decode_recognise" && "${said[@]}" "$data/oracle"
-  for seen in cascade oracle; do decode "$out/text" "$data/$seen/test.jsonl" direct $seen; done
+  transcripts cascade --corpus "$out/decode_recognise"
+  transcripts oracle
+  for name in cascade oracle; do decode "$out/text" "$data/$name/test.jsonl" direct $name; done
 fi
 if begin 6 "score and report"; then
-  for way in direct chain cascade oracle recognise; do speechllm score "$out/decode_$way" --normaliser none; done
+  for way in direct chain cascade oracle recognise; do
+    speechllm score "$out/decode_$way" --normaliser none
+  done
   for pair in "direct cascade" "chain cascade" "chain direct"; do
     speechllm score "$out/decode_${pair% *}" --against "$out/decode_${pair#* }"
   done
-  speechllm report "$out" --title "Tatoeba" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
+  results "Tatoeba" "$out"
 fi
