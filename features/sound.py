@@ -124,11 +124,15 @@ def _layout(data) -> Layout:
         return riff.layout(data)
     if head[:4] == b"OggS":
         return ogg.layout(data)
-    if head.startswith(b"Creative Voice File"[:16]):
+    if head[:4] == b".snd":
+        return riff.au(data)
+    if head == b"Creative Voice F":
         return riff.voc(data)
     first = mpeg.after_id3(data, 0)
     if data[first : first + 4] == b"fLaC":
         return flac.layout(data, first)
+    if data[first : first + 4] in (b"RIFF", b"FORM", b"OggS"):  # libsndfile counts the tag in
+        return Layout((Part(((first, len(data)),)),)) if first else PLAIN
     if first or head[:1] == b"\xff":
         return mpeg.layout(data)
     return PLAIN

@@ -165,7 +165,7 @@ def _walked(data, at: int) -> _Walk:
         nearest = _next(data, at, word)
         junk = (size if nearest is None else nearest) - at
         if junk > JUNK and data[at : at + 3] not in TAGS:
-            walk.cut = f"{junk} bytes at {at} are no MP3 frame"
+            walk.cut = f"{junk} bytes at {at} are no MP3 frame of its rate and channels"
         if nearest is None or walk.cut:
             break
         at = nearest
@@ -187,7 +187,9 @@ def _next(data, at: int, word: int) -> int | None:
 
 
 def _same(here: int, word: int) -> bool:
-    return not (here ^ word) & SAME and frame(here) is not None
+    """Whether a frame begins with `here` whose version, layer, rate and channels are those."""
+    mono = here >> 6 & 3 == 3, word >> 6 & 3 == 3
+    return not (here ^ word) & SAME and mono[0] == mono[1] and frame(here) is not None
 
 
 def after_id3(data, at: int) -> int:

@@ -1,4 +1,4 @@
-"""Headers in chunks (WAV, RF64, VOC) that libsndfile takes at their word, and should not.
+"""Headers (WAV, RF64, AU, VOC) that libsndfile takes at their word, and should not.
 
     "RIFF" size "WAVE" ("fmt " size ...) ... ("data" size samples...)
 
@@ -76,6 +76,14 @@ def _is_chunk(data, at: int, order: str) -> bool:
         size = int.from_bytes(data[at + 4 : at + 8], order)
         at += 8 + size + (size & 1)
     return at in (len(data), len(data) + 1)
+
+
+def au(data) -> Layout:
+    """How to read an AU file: one of 0 bytes was written to a pipe, where bytes follow."""
+    begin, size = (int.from_bytes(data[at : at + 4], "big") for at in (4, 8))
+    if size or not 24 <= begin < len(data):
+        return PLAIN
+    return Layout((Part((bytes(data[:8]) + b"\xff" * 4, (12, len(data)))),))
 
 
 def voc(data) -> Layout:

@@ -72,6 +72,24 @@ def test_joined_mp3(tmp_path):
            tmp_path)  # fmt: skip
 
 
+def test_mp3_joined_of_other_kinds():
+    for other in (encoded(3.0, channels=2), encoded(3.0, 22050)):
+        for function in (features.info, features.load):
+            with pytest.raises(ValueError, match="no MP3 frame of its rate and channels"):
+                function(io.BytesIO(encoded(2.0) + other))
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "FLAC", "MP3"])
+def test_a_tag_before_the_sound(tmp_path, kind):
+    agrees(b"ID3\4\0\0\0\0\1\0" + bytes(128) + encoded(5.0, kind=kind), 80_000, 16000, tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_au_from_a_pipe(tmp_path, size):
+    data = encoded(5.0, kind="AU", subtype="PCM_16")
+    agrees(data[:8] + size.to_bytes(4, "big") + data[12:], 80_000, 16000, tmp_path)
+
+
 @pytest.mark.parametrize("keep", [0.3, 0.5, 0.7, 0.9])
 @pytest.mark.parametrize("xing", [True, False])
 def test_cut_mp3(tmp_path, keep, xing):
