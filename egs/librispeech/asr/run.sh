@@ -5,8 +5,8 @@
 #          [--download yes] [--tokenizer DIR] [--train-options "--set ..."] [--num-beams 4]
 #
 # DIR holds dev-clean/ and so on (.flac, .opus, .ogg, .wav). Presets of pretrained parts, such as
-# slam_asr_wavlm: --tokenizer pretrained --until adapter. Stages: 0 download if asked, 1 manifests (each
-# 20th training utterance is for validation), 2 tokenizer, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
+# slam_asr_wavlm: --tokenizer pretrained --until adapter. Stages: 0 download if asked, 1 manifests
+# (1/20 of train is for validation), 2 tokenizer, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
 
 set -euo pipefail
 . "$(dirname "$0")/../../options.sh"

@@ -18,6 +18,7 @@ from speechllm import files
 from speechllm.data.corpora._build import Faults
 
 LONGEST = 100  # lines of one record, more than any quoted value of a corpus has
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".sph", ".webm", ".aac")
 MOST = 1e9  # seconds, or whatever a list counts
 NEVER = "a quote that never closes: close it, or remove it"
 
@@ -136,9 +137,6 @@ def _is_like(record: list[str], row: list[str]) -> bool:
     endings = [os.path.splitext(value.strip())[1].lower() for value in record]
     files = [k for k, ending in enumerate(endings) if ending in SOUNDS]
     return bool(files) and all(row[k].strip().lower().endswith(endings[k]) for k in files)
-
-
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".sph", ".webm", ".aac")
 
 
 def json_lines(path: Path, found: Faults) -> Iterator[tuple[str, dict[str, Any]]]:
