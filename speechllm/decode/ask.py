@@ -72,7 +72,7 @@ class Answerer:
         """Answer each row of a batch with at most so many tokens.
 
         Raises:
-            room.TooLongError: a prompt longer than what the LLM reads.
+            ValueError: a sound longer than the encoder takes, a prompt than the LLM reads.
             FloatingPointError: the model computes no numbers.
         """
         batch = batch.to(next(self.model.parameters()).device)
@@ -80,7 +80,7 @@ class Answerer:
             result = self.model(batch)
             # what a slot reserves may be more than its soft tokens: only the adapter knows
             lengths = (result.layout.segments > 0).sum(1).tolist()
-            bounds = room.shortened(bounds, lengths, self.positions, batch.names)
+            bounds = room.shortened(bounds, lengths, self.positions)
             parts = self.stops, self.builder.tokenizer.pad_token_id, self.settings, self.filters
             found = search.answers(result, bounds, *parts)
         return [answer.read(self.text) for answer in found]

@@ -100,25 +100,18 @@ class Room:
         return live.peak + x.nbytes
 
 
-class TooLongError(ValueError):
-    """A prompt has more positions than the LLM reads."""
-
-
-def shortened(bounds: list[int], lengths: list[int], limit: int, names) -> list[int]:
+def shortened(bounds: list[int], lengths: list[int], limit: int) -> list[int]:
     """Bound answers by the positions that prompts of these lengths leave.
 
     Raises:
-        TooLongError: a prompt leaves none; `names` say which.
+        ValueError: a prompt leaves none.
     """
-    if not limit:
-        return bounds
-    for length, name in zip(lengths, names, strict=True):
-        if length >= limit:
-            raise TooLongError(
-                f"{name}: too long: {length} positions, and the LLM reads {limit}, its answer "
-                "among them; cut it"
-            )
-    return [min(b, limit - n) for b, n in zip(bounds, lengths, strict=True)]
+    if limit and max(lengths) >= limit:
+        raise ValueError(
+            f"too long: {max(lengths)} positions, and the LLM reads {limit}, its answer among "
+            "them; cut it"
+        )
+    return [min(b, limit - n) for b, n in zip(bounds, lengths, strict=True)] if limit else bounds
 
 
 def bound(seconds: float, per_s: float, max_tokens: int) -> int:

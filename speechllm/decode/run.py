@@ -170,7 +170,7 @@ def _answer(answerer: Answerer, examples: Examples, file, options: Options, tall
     for batch, indices in _batches(examples, options, tally):
         try:
             answers = answerer(batch, _bounds(examples, indices, options))
-        except room.TooLongError:
+        except ValueError:  # of one of them; alone it will say so again
             pairs = _one_by_one(answerer, examples, indices, options, tally)
             indices, answers = map(list, zip(*pairs, strict=True)) if pairs else ([], [])
         now = time.perf_counter()
@@ -191,18 +191,21 @@ def _bounds(examples: Examples, indices: list[int], options: Options) -> list[in
 
 
 def _one_by_one(answerer: Answerer, examples: Examples, indices, options: Options, tally):
-    """Answer alone what stood in a batch with one that is too long, and set that one aside.
+    """Answer alone what stood in a batch with one that the model refuses, and set that one aside.
 
     Raises:
-        ValueError: it is too long, and `on_error` is "stop"; says where it stands.
+        ValueError: it is refused, and `on_error` is "stop"; says where it stands.
     """
     found = []
     for i in indices:
         batch = answerer.batch([examples.make(0, i)])
         try:
             answer = answerer(batch, _bounds(examples, [i], options))[0]
-        except room.TooLongError as error:
-            where = f"{examples.manifest.path}:{examples.manifest.line(i)}: utterance {error}"
+        except ValueError as error:
+            name = examples.manifest[i]["id"]
+            where = (
+                f"{examples.manifest.path}:{examples.manifest.line(i)}: utterance {name!r}: {error}"
+            )
             if options.on_error == "stop":
                 raise ValueError(f"{where} (--on-error skip goes on without it)") from None
             tally.errors.append(where)

@@ -106,7 +106,14 @@ class Speech:
                 self._check(wave, request.name)
         answerer = Answerer(self.system, self.model, search.Config(**options))
         batch = answerer.batch([example(self.system, request) for request in requests])
-        return answerer(batch, bounds)
+        try:
+            return answerer(batch, bounds)
+        except ValueError as error:
+            if len(requests) == 1:
+                raise ValueError(f"{requests[0].name}: {error}") from None
+        # one of them is refused: alone it says so by its name
+        pairs = zip(requests, bounds, strict=True)
+        return [self.answers([request], [n], **options)[0] for request, n in pairs]
 
     def _wave(self, sound):
         if not isinstance(sound, str | Path):

@@ -9,8 +9,9 @@ from speechllm import config
 from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
 from speechllm.decode.ask import Answerer, Request, example
-from speechllm.decode.room import Room, TooLongError
+from speechllm.decode.room import Room
 from speechllm.decode.run import Options, decode
+from speechllm.decode.speech import Speech
 from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System
 
@@ -82,7 +83,7 @@ def test_what_the_llm_cannot_read_is_set_aside(tiny, tmp_path):
     long = {"id": "long", "messages": talk, "text": "low"}
     write(tmp_path / "m.jsonl", [*rows[:2], long, rows[2]])
     manifest, options = Manifest(tmp_path / "m.jsonl"), Options(workers=0, on_error="skip")
-    wanted = r"m.jsonl:3: utterance long: too long: \d+ positions, and the LLM reads 256"
+    wanted = r"m.jsonl:3: utterance 'long': too long: \d+ positions, and the LLM reads 256"
     with pytest.raises(ValueError, match=wanted + r".*\(--on-error skip goes on without it\)"):
         decode(system, model, manifest, tmp_path / "a", Options(workers=0))
     tally = decode(system, model, manifest, tmp_path / "b", options)
@@ -106,7 +107,7 @@ def test_slots_that_reserve_more_than_is_said_are_no_reason(speaking, monkeypatc
     answerer.positions = real + 3
     assert len(answerer(batch, [200])[0].ids) <= 3
     answerer.positions = real
-    with pytest.raises(TooLongError, match=f"too long: {real} positions"):
+    with pytest.raises(ValueError, match=f"too long: {real} positions"):
         answerer(batch, [200])
 
 
@@ -120,3 +121,29 @@ def speaking(tiny):
     model = system.build().eval()
     asked = example(system, Request([0.1 * torch.randn(32000).numpy()]))
     return system, model, collate([asked], system.tokenizer.pad_token_id)
+
+
+def test_what_an_encoder_refuses_is_named(system_and_model, tiny, tmp_path, monkeypatch):
+    """Its limit is known to it alone; the others of the batch are answered."""
+    system, model = system_and_model
+    forward = type(model.encoder).forward
+
+    def narrow(self, x, lengths):
+        if int(lengths.max()) > 60:
+            raise ValueError("no longer than 0.6 s")
+        return forward(self, x, lengths)
+
+    monkeypatch.setattr(type(model.encoder), "forward", narrow)
+    rows = sorted(Manifest(tiny / "train.jsonl"), key=lambda row: row["duration"])
+    long = [row["id"] for row in rows if row["duration"] > 0.7]
+    write(tmp_path / "m.jsonl", rows)
+    manifest = Manifest(tmp_path / "m.jsonl")
+    with pytest.raises(ValueError, match=r"m.jsonl:\d+: utterance '.*': no longer than 0.6 s"):
+        decode(system, model, manifest, tmp_path / "a", Options(workers=0))
+    tally = decode(system, model, manifest, tmp_path / "b", Options(workers=0, on_error="skip"))
+    assert 0 < len(long) == len(tally.errors) and tally.n_utterances == len(rows) - len(long) > 0
+    speech, files = Speech(system, model), [row["audio"] for row in rows]
+    with pytest.raises(ValueError, match=f"{rows[-1]['id']}.wav: no longer than 0.6 s"):
+        speech.transcribe(files[-1:])
+    with pytest.raises(ValueError, match=r"train\d+.wav: no longer than 0.6 s"):
+        speech.transcribe(files)
