@@ -35,7 +35,7 @@ def writing(path: str | Path, binary: bool = False) -> Iterator[IO]:
     path = Path(path)
     temporary = _beside(path)
     try:
-        with _named(path, temporary):
+        with naming(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
             how = {"mode": "wb"} if binary else {"mode": "w", "encoding": "utf-8", "newline": "\n"}
             with open(temporary, **how) as file:
@@ -59,7 +59,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     temporary = _beside(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with _named(path, temporary):
+        with naming(path, temporary):
             temporary.mkdir(parents=True)
             yield temporary
             for file in sorted(f for f in temporary.rglob("*") if f.is_file()):
@@ -111,15 +111,15 @@ def _beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _named(path: Path, temporary: Path) -> Iterator[None]:
-    """Let an error of the system name `path`; those of other files pass as they are."""
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an error of the system name `path` (a full disk does not); those of other files pass."""
     try:
         yield
     except UnicodeEncodeError as error:
         raise ValueError(f"{path}: cannot be written as UTF-8: {error}") from error
     except OSError as error:
-        foreign = error.filename is not None and temporary.name not in str(error.filename)
-        if error.errno is None or foreign:
+        own = error.filename is None or (temporary and temporary.name in str(error.filename))
+        if error.errno is None or not own:
             raise
         raise OSError(f"{path}: cannot be written: {error.strerror or error}") from error
 

@@ -110,7 +110,7 @@ def decode(
         tally = Tally(n_done_before=len(manifest) - len(left))
         if left:
             examples = _examples(system, model, manifest, left, options, tally)
-            with open(out, "a", encoding="utf-8") as file:
+            with files.naming(out), open(out, "a", encoding="utf-8") as file:
                 _answer(Answerer(system, model, options.search, (), options.precision), examples,
                         file, options, tally, progress)  # fmt: skip
         if tally.n_utterances:

@@ -55,10 +55,11 @@ class Log:
         """Log one step's numbers (or a validation's, nested); print them where `show` is set."""
         if not self.main:
             return
-        with open(self.path, "a", encoding="utf-8") as file:
+        with files.naming(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
-        for key, value in _flat(values):
-            self.board.add_scalar(f"{stage}/{key}", value, step)
+        with files.naming(self.path.parent / "tb"):
+            for key, value in _flat(values):
+                self.board.add_scalar(f"{stage}/{key}", value, step)
         if show:
             numbers = "  ".join(f"{key} {value:.4g}" for key, value in _flat(values))
             self.say(f"{stage} {step:6d}  {numbers}")
@@ -80,7 +81,8 @@ class Log:
             self.bar.close()
             self.bar = None
         if self.board is not None:
-            self.board.flush()
+            with files.naming(self.path.parent / "tb"):
+                self.board.flush()
 
 
 def _place(line: bytes) -> tuple[str, int] | None:

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -320,6 +321,20 @@ def test_two_processes_share_out_the_rows_of_a_single_batch(make_run, tiny, tmp_
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_full_disk_under_the_log_names_it(make_run, tmp_path, monkeypatch):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    report = loop.StageRun.report
+
+    def full(self, values):
+        self.log.path.symlink_to("/dev/full")
+        report(self, values)
+
+    monkeypatch.setattr(loop.StageRun, "report", full)
+    with pytest.raises(OSError, match=r"log\.jsonl: cannot be written: No space left on device"):
+        loop.train(make_run(tmp_path / "exp"))
 
 
 def test_one_training_an_experiment_and_what_a_kill_left_is_cleared(make_run, tmp_path):
