@@ -12,6 +12,7 @@ from pathlib import Path
 from speechllm.decode import search
 from speechllm.decode.answer import Answer
 from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.filters import Filter
 from speechllm.decode.room import Room, bound
 from speechllm.media import audio
 from speechllm.models import store
@@ -63,7 +64,8 @@ class Speech:
             sounds: a wave (N,) at `sampling_rate`, a file's name, or a list of these.
             question: said after the sounds, or whole chat messages; "" asks what the task asks.
             max_tokens: most tokens of the answer.
-            options: how to search, fields of `search.Config`: num_beams, temperature, seed, ...
+            options: how to search, fields of `search.Config`: num_beams, temperature, seed, ...;
+                and filters, what may be said next (`decode/filters.py`).
 
         Raises:
             ValueError: what cannot be read, or is too long for the model or the machine.
@@ -94,8 +96,20 @@ class Speech:
                 texts[i] = answer.text
         return texts
 
-    def answers(self, requests: list[Request], bounds: list[int], **options) -> list[Answer]:
+    def answers(
+        self,
+        requests: list[Request],
+        bounds: list[int],
+        filters: Sequence[Filter] = (),
+        **options,
+    ) -> list[Answer]:
         """Answer several requests in one batch, each with at most so many tokens.
+
+        Args:
+            requests: at least one.
+            bounds: most tokens of each answer.
+            filters: what may be said next (`decode/filters.py`).
+            options: fields of `search.Config`.
 
         Raises:
             ValueError: as of `ask`.
@@ -104,7 +118,7 @@ class Speech:
         for request in requests:
             for wave in request.waves:
                 self._check(wave, request.name)
-        answerer = Answerer(self.system, self.model, search.Config(**options))
+        answerer = Answerer(self.system, self.model, search.Config(**options), filters)
         batch = answerer.batch([example(self.system, request) for request in requests])
         try:
             return answerer(batch, bounds)
@@ -113,7 +127,7 @@ class Speech:
                 raise ValueError(f"{requests[0].name}: {error}") from None
         # one of them is refused: alone it says so by its name
         pairs = zip(requests, bounds, strict=True)
-        return [self.answers([request], [n], **options)[0] for request, n in pairs]
+        return [self.answers([request], [n], filters, **options)[0] for request, n in pairs]
 
     def _wave(self, sound):
         if not isinstance(sound, str | Path):

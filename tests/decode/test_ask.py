@@ -11,7 +11,7 @@ import features
 import speechllm
 from speechllm import cli, config
 from speechllm.data.manifest import Manifest
-from speechllm.decode import search
+from speechllm.decode import filters, search
 from speechllm.decode.ask import Answerer, Request, example
 from speechllm.decode.room import bound
 from speechllm.decode.run import Options, decode
@@ -80,6 +80,14 @@ def test_requests_share_a_batch(speech):
     assert together == alone
     assert all(len(answer.alternatives) == 1 and answer.text for answer in together)
     assert all(answer.alternatives[0].score <= answer.score for answer in together)
+
+
+def test_filters_and_search_are_for_the_asking(speech):
+    ids = speech.system.tokenizer("high low", add_special_tokens=False)["input_ids"]
+    said = speech.ask(noise(8000), max_tokens=len(ids), filters=[filters.forced(ids)])
+    assert said == "high low"
+    drawn = {speech.ask(noise(8000), max_tokens=6, temperature=1.5, seed=i) for i in range(4)}
+    assert len(drawn) > 1
 
 
 def test_an_experiment_is_loaded_by_its_folder(make_run, tmp_path):
