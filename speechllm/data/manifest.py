@@ -201,7 +201,11 @@ def write(path: str | Path, rows: Iterable[dict[str, Any]]) -> int:
                 named = f" (id {row['id']!r})" if isinstance(row, dict) and "id" in row else ""
                 raise ValueError(f"{path}, row {number}{named}: {'; '.join(fault)}")
             row = map_paths(row, lambda media: str(media).removeprefix(folder))
-            line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+            try:
+                line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+            except (TypeError, ValueError, RecursionError) as error:
+                named = f"{path}, row {number} (id {row['id']!r})"
+                raise ValueError(f"{named}: cannot be written as JSON: {error}") from None
             file.write(line)
             builder.add(row, len(line.encode()))
         file.flush()

@@ -263,3 +263,32 @@ def test_a_column_for_ids(tmp_path):
     assert Manifest(hub.Config(**options, id_column="key").prepare()["t"]).ids == ["k0", "k1"]
     with pytest.raises(ValueError, match="has no column nothing"):
         hub.Config(**options, id_column="nothing").prepare()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"text": ["a", "b"]}, r"row 1: 'text' is \['a', 'b'\]; wanted a text"),
+        ({"text": b"raw"}, "row 1: 'text' is b'raw'; wanted a text"),
+        ({"id": {"a": 1}}, "row 1: 'id' is {'a': 1}; wanted a text"),
+        ({"audio": 5}, "row 1: .*no audio: wanted bytes or a path, got int"),
+        ({"audio": {"bytes": "text", "path": "a.wav"}}, "row 1: .*audio of str and str"),
+    ],
+)
+def test_columns_of_another_kind(tmp_path, change, says):
+    save(tmp_path / "t.parquet", [row | change for row in own("a")])
+    with pytest.raises(ValueError, match=says):
+        hub.Config(path=str(tmp_path / "t.parquet"), out=str(tmp_path / "out")).prepare()
+
+
+def test_what_no_manifest_holds_cannot_be_kept(tmp_path):
+    values = [1.5, float("nan"), 2.0]
+    rows = [row | {"more": value} for row, value in zip(own("abc"), values, strict=True)]
+    save(tmp_path / "t.parquet", rows)
+    options = {"path": str(tmp_path / "t.parquet"), "out": str(tmp_path / "out")}
+    with pytest.raises(ValueError, match="row 2: 'more' cannot be kept"):
+        hub.Config(**options, keep=("more",)).prepare()
+    with pytest.raises(ValueError, match="row 1: 'audio' cannot be kept: .*bytes"):
+        hub.Config(**options, keep=("sound=audio",)).prepare()
+    made = hub.Config(**options, keep=("more",), on_error="skip").prepare()
+    assert [row["more"] for row in Manifest(made["t"])] == [1.5, 2.0]

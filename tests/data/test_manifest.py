@@ -190,3 +190,11 @@ def test_what_is_null_is_not_there(tmp_path):
     first, second = Manifest(path)
     assert set(first) == {"id", "audio", "duration", "start"} and first["start"] == 0.0
     assert "text" not in second
+
+
+def test_what_is_no_json_is_not_written(tmp_path):
+    for value in (b"x", float("nan"), {1, 2}):
+        with pytest.raises(ValueError, match=r"m.jsonl, row 2 \(id 'b'\): cannot be written"):
+            rows = [{"id": "a", "text": "x"}, {"id": "b", "text": "x", "more": value}]
+            manifest.write(tmp_path / "m.jsonl", rows)
+    assert not (tmp_path / "m.jsonl").exists()

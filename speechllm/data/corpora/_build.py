@@ -164,11 +164,11 @@ def _good_rows(
 
 def _timed(row: dict[str, Any], lengths: dict[str, Info | str]) -> dict[str, Any]:
     """The row, checked, with its duration. Raises ValueError with what is wrong with it."""
-    measured = row.get("duration") is None
-    # The duration that is still to come is no fault: any will do for a moment.
     for key in row.keys() & {"text", "translation"}:
         if isinstance(row[key], str):
             row = row | {key: BREAKS.sub(" ", row[key])}
+    measured = row.get("duration") is None
+    # The duration that is still to come is no fault: any will do for a moment.
     if fault := next(faults(row | {"duration": 1.0} if measured else row), None):
         raise ValueError("; ".join(fault))
     if row.get("audio") is None:  # text alone, or messages whose sounds were measured before

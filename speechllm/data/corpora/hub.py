@@ -19,6 +19,7 @@ another sound (in FLEURS it names the sentence) gets a number: 903, 903-2. Needs
 (`pip install 'speechllm[hub]'`).
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -162,15 +163,17 @@ class Config:
 
     def _row(self, values: dict, columns: dict, id: str, unknown: Counter) -> dict[str, Any]:
         """Make a row but for its sound; languages that have no code are counted in `unknown`."""
-        given = {key: values.get(name) for key, name in columns.items()}
-        row = {"id": str(given["id"]) if given.get("id") is not None else id}
+        given = {
+            key: _text(values.get(name), name) for key, name in columns.items() if key != "audio"
+        }
+        row = {"id": id if given.get("id") is None else given["id"]}
         if given.get("text") is not None:
-            row["text"] = " ".join(str(given["text"]).split())
-        speaker, lang = given.get("speaker"), given.get("lang") or self.lang
-        more = {"speaker": None if speaker is None else str(speaker)}
+            row["text"] = " ".join(given["text"].split())
+        lang = given.get("lang") or self.lang
+        more = {"speaker": given.get("speaker")}
         more |= {"lang": language(lang, unknown) if lang else None}
         more |= {"translation_lang": self.translation_lang or None, "task": self.task or None}
-        more |= {name: values[column] for name, column in self._kept.items()}
+        more |= {name: _json(values[column], column) for name, column in self._kept.items()}
         return row | {key: value for key, value in more.items() if value is not None}
 
 
@@ -211,6 +214,22 @@ class _Sound:
             with files.writing(path, binary=True) as file:
                 file.write(self.data)
         return path
+
+
+def _text(value: Any, column: str) -> str | None:
+    """A text, or a number as one. Raises ValueError for lists, bytes and the like."""
+    if value is not None and (not isinstance(value, str | int | float) or isinstance(value, bool)):
+        raise ValueError(f"{column!r} is {files.shown(value)}; wanted a text")
+    return None if value is None else str(value)
+
+
+def _json(value: Any, column: str) -> Any:
+    """What a manifest can hold. Raises ValueError for bytes, times, NaN and the like."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{column!r} cannot be kept: {error}") from None
+    return value
 
 
 def _suffix(data: bytes) -> str:
