@@ -183,6 +183,8 @@ def _foreign(path, name: str, reason: str, stack: ExitStack) -> ffmpeg.Opened:
     try:
         return ffmpeg.Opened(os.path.abspath(stack.enter_context(disk)), name, command)
     except ValueError as error:
+        if "matches no streams" in str(error):
+            raise ValueError(f"{name}: holds no sound; remove it from the list") from None
         raise ValueError(
             f"{name}: damaged or cut off (ffmpeg: {error}); fetch it again, or remove it from "
             "the list"
