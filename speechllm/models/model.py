@@ -38,7 +38,7 @@ class SpeechLLM(nn.Module):
         self.llm = llm
         self.branch = nn.ModuleDict({p.split(".")[1]: one for p, one in parts.items() if p})
         self.heads = nn.ModuleDict()  # what reads states besides the LLM, by name
-        self.under_way = False  # whether a pass has something in the modules
+        self.under_way: dict[str, object] = {}  # the pass that has something in the modules
         fusion.attach(llm)
 
     @property
@@ -166,15 +166,15 @@ class Pass:
         if layout.media:
             tokens, lengths = self.tokens
             slots = torch.cat([slots[:, :2], lengths[:, None]], 1)
-        if model.under_way:
+        own = object()
+        if model.under_way.setdefault("pass", own) is not own:  # one step, also for threads
             raise ValueError("another pass of this model has not ended: end it first")
-        model.under_way = True
         try:
             with held.given_back(model.llm):
                 lora.choose(model.llm, layout)
                 yield model.fusion.join(text, tokens.to(text.dtype), slots, layout.segments)
         finally:
-            model.under_way = False
+            model.under_way.clear()
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with these rows (n,) of what is joined, each as often as it is named."""
