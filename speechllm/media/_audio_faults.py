@@ -20,6 +20,8 @@ OVERSHOOT_S = 0.01  # as the loader allows: times are written with two or three 
 SHORTFALL_S = 0.1  # by which a whole file may be longer than its 'duration'
 STALE_S = 0.05  # by which stored features may differ from 'duration': it has two decimals
 SILENCE_DB = -60.0  # RMS below full scale, under which nobody hears a voice
+LONG_S = 600.0  # up to which stored features are computed again
+OTHER_SHARE = 0.05  # of their deviation, by which those of the same sound never differ
 NOTHING_DB = -180.0  # digital zero, as a number
 CANCELLED_DB = 20.0  # by which a mean of channels is weaker than that of unlike ones would be
 CLIPPED_SHARE = 0.001  # of the samples at full scale; loud but sound recordings have far fewer
@@ -56,6 +58,28 @@ def _feature_findings(part: dict, deep: bool) -> Iterator[Finding]:
         yield f"{part['features']}: {n} frames, but {seconds} s give {wanted}", hint, "error"
     elif deep and not np.isfinite(stored[id][0]).all():
         yield f"{part['features']} holds NaN or infinity", "extract into a new folder", "error"
+    elif deep and _is_of_other_sound(part, stored, id):
+        hint = "the file was changed since: extract into a new folder"
+        yield f"{part['features']} is not of {part['audio']}", hint, "error"
+
+
+def _is_of_other_sound(part: dict, stored: Stored, id: str) -> bool:
+    """Compute the features once more; not where they are random, or long, or the sound is gone."""
+    front = features.get(stored.preset, **stored.options)
+    rows, n = stored[id]
+    if stored.options.get("dither") or n > LONG_S * front.frame_rate_hz:
+        return False
+    start, duration, channel = part.get("start") or 0.0, part.get("duration"), part.get("channel")
+    try:
+        wave, _ = features.load(
+            part["audio"], front.sampling_rate, start, duration, channel=channel
+        )
+    except ValueError:  # which other findings say, or nobody needs
+        return False
+    x = np.asarray(front(wave)[0])[:n]
+    size = min(len(x), n)
+    difference = np.abs(x[:size] - rows[:size]).mean()
+    return bool(difference > OTHER_SHARE * (rows[:size].std() + 1e-3))
 
 
 def _set(folder: str, deep: bool) -> tuple[Stored, object]:

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 import torch
 
+import features
 from features import extract, sources
 from speechllm.data import heard, manifest
 from speechllm.data.examples import Examples
@@ -163,3 +164,19 @@ def test_channels_that_cancel_are_found(call, factors, cancels):
     assert not any(
         "cancel each" in str(p) for p in validate(call / "m.jsonl", deep=True, workers=1)
     )
+
+
+@pytest.mark.parametrize("front", ["kaldi_fbank80", "whisper80", "wave16k"])
+def test_features_of_other_sound_are_found(call, front):
+    """A file of the same size that was recorded anew; and one that is the same is not."""
+    fe = features.get(front)
+    later = rows(id="v", audio="right.wav", start=0.25, duration=0.5)
+    found = written(call, rows("left.wav"), later)
+    extract.extract(sources.find(found.path), call / "fb", front, fe.options())
+    assert sources.refer(found.path, call / "fb", call / "t.jsonl") == 2
+    assert validate(call / "t.jsonl", deep=True, workers=1) == []
+    soundfile.write(call / "left.wav", tone(2000), RATE)
+    assert validate(call / "t.jsonl", workers=1) == []
+    (problem,) = validate(call / "t.jsonl", deep=True, workers=1)
+    assert (problem.severity, problem.id) == ("error", "u")
+    assert "fb#u is not of" in problem.message
