@@ -148,7 +148,7 @@ def _fitting(space: room.Room, manifest: Manifest, left: list[int], options, tal
     Raises:
         ValueError: there is such an utterance, and `on_error` is "stop".
     """
-    lengths = manifest.lengths_s
+    lengths = manifest.durations  # of media: 0 of text alone
     out = set()
     for i in sorted(left, key=lambda i: -lengths[i]):
         if lengths[i] <= room.LONG_S:

@@ -64,6 +64,15 @@ def test_short_ones_are_not_tried(system_and_model, monkeypatch):
     room.check(60.0)
 
 
+def test_text_alone_is_not_tried(system_and_model, tiny, tmp_path, monkeypatch):
+    """However long it, or its reference, is."""
+    monkeypatch.setattr(Room, "_peak", lambda self, seconds: pytest.fail("was tried"))
+    talk = [{"role": "user", "content": "low mid high " * 100}]
+    write(tmp_path / "m.jsonl", [{"id": "a", "messages": talk, "text": "low " * 9000}])
+    options = Options(workers=0, max_tokens=3)
+    assert decode(*system_and_model, Manifest(tmp_path / "m.jsonl"), tmp_path, options).n_utterances
+
+
 def test_trials_change_nothing(system_and_model):
     """Weights and the next random number stay."""
     _, model = system_and_model
