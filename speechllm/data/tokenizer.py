@@ -4,9 +4,10 @@ Saved in the form that transformers' AutoTokenizer reads. Special tokens: <pad>,
 pad being its own token, so that a model can learn to stop.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
+
+from speechllm import files
 
 SPECIALS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
@@ -40,7 +41,7 @@ def train(texts: Iterable[str], vocab_size: int, out: Path) -> int:
     tokenizer.train_from_iterator(texts, trainer)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(out / "tokenizer.json"))
+    files.write_text(out / "tokenizer.json", tokenizer.to_str(pretty=True))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", **SPECIALS}
-    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=1), "utf-8")
+    files.write_json(out / "tokenizer_config.json", settings)
     return tokenizer.get_vocab_size()

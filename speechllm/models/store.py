@@ -164,7 +164,10 @@ def write(folder: Path, system: System, fills: dict[str, Callable], facts: dict)
                 fill(unfinished / f"{stem}.safetensors")
             facts = {**facts, "files": whole.digests(unfinished)}
             files.write_json(unfinished / whole.FACTS, facts)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        # the tokenizer's own writer raises a bare one
+        if not isinstance(error, OSError | SafetensorError) and "os error" not in str(error):
+            raise
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
         hint = "the disk is full: free some space and resume" if full else str(error)
         raise OSError(f"could not save {folder}: {hint}; earlier checkpoints are whole") from error

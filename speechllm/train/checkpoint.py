@@ -14,6 +14,7 @@ from torch import nn
 
 from speechllm import config, files
 from speechllm.models import filling, heads, store, whole
+from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System
 from speechllm.ranges import Count, NotNegative
 from speechllm.train import optim
@@ -142,6 +143,7 @@ def resume(job: Job, other_data: bool = False) -> Progress:
     facts = whole.facts(newest)
     progress = Progress.read(newest)
     same_preset(newest, job.system.preset, job.folder.name)
+    same_tokenizer(newest, job.system)
     if not other_data:
         same_data(newest, facts.get("data", job.data), job.data)
     if job.writes:
@@ -149,6 +151,20 @@ def resume(job: Job, other_data: bool = False) -> Progress:
     load_weights(newest, job.system, job.learner)
     optim.load(job.optimizer, job.learning, newest / "optimizer.safetensors", "files" in facts)
     return progress
+
+
+def same_tokenizer(folder: Path, system: System) -> None:
+    """Refuse to go on with another tokenizer: the same ids would be other words.
+
+    Raises:
+        ValueError: names the one to give.
+    """
+    place = folder / "tokenizer"
+    if load_tokenizer(place).get_vocab() != system.tokenizer.get_vocab():
+        raise ValueError(
+            f"{folder} was made with another tokenizer; give --tokenizer {place}, or choose "
+            "another --out"
+        )
 
 
 def same_data(folder: Path, before: dict, now: dict) -> None:

@@ -1,6 +1,7 @@
 """Damaged checkpoints: one line that names the file, or the newest whole one, and that is said."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -205,6 +206,30 @@ def test_the_newest_whole_one_is_taken_and_that_is_said(make_run, tmp_path, monk
     assert "step-00000006/optimizer.safetensors: damaged" in caplog.text
     assert "taken instead: " in caplog.text and "step-00000003" in caplog.text
     assert {f.name: f.read_bytes() for f in last.glob("*.safetensors")} == wanted
+
+
+def test_another_tokenizer_is_refused(make_run, experiment, tmp_path):
+    from speechllm.data import tokenizer
+    from speechllm.models.llm import load_tokenizer
+
+    run = make_run(experiment)
+    size = len(run.system.tokenizer)
+    tokenizer.train(["row mid high sty wriwe"] * 3, size, tmp_path / "other")
+    run.system = replace(run.system, tokenizer=load_tokenizer(tmp_path / "other"))
+    with pytest.raises(ValueError, match=r"made with another tokenizer; give --tokenizer .*/step"):
+        loop.train(run)
+
+
+def test_a_full_disk_under_the_tokenizer_is_one_line(make_run, tmp_path, monkeypatch):
+    """The library that writes it raises a bare Exception."""
+
+    def full(*_, **__):
+        raise Exception("No space left on device (os error 28)")
+
+    run = make_run(tmp_path / "exp")
+    monkeypatch.setattr(type(run.system.tokenizer), "save_pretrained", full)
+    with pytest.raises(OSError, match=r"step-00000003: the disk is full: free some space"):
+        loop.train(run)
 
 
 def test_another_manifest_is_refused_with_a_way_to_go_on(make_run, experiment, tiny, tmp_path):
