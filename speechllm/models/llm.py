@@ -17,6 +17,7 @@ from speechllm import places
 from speechllm.models.held import contexts
 from speechllm.models.hub import load_weights, one_line, read_config, read_fields
 from speechllm.models.inject import inject
+from speechllm.models.kernels import usable
 from speechllm.models.lora import Lora, read
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -116,7 +117,9 @@ class Config:
     def _options(self) -> dict:
         dtype = "float32" if self.dtype == "auto" and not self.pretrained else self.dtype
         options = {"dtype": dtype, "attn_implementation": self.attention or None}
-        if self.quantize:
+        if not self.quantize:
+            options["dtype"] = usable(dtype, self.pretrained)
+        else:
             options["quantization_config"] = _quantization(self.quantize, dtype)
         return options
 

@@ -78,6 +78,9 @@ def _train(run: Run, plan: list[Stage], last: int) -> Summary:
         trained = [*trained, list(stage.train)]
         job = StageRun(run, stage, number, learner, trained, log)
         job.go()
+        for line in notices.after(stage, job.optimizer):
+            summary.notices.append(line)
+            log.say(f"note: {line}")
         summary.add(stage.name, job.progress)
         kept = store.chosen(run.out / stage.name, stage.keep, strict=True)
         checkpoint.load_weights(kept, run.system, learner)

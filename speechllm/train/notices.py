@@ -13,6 +13,7 @@ from speechllm.data.loader import Config as Data
 from speechllm.data.manifest import Manifest
 from speechllm.models import lora
 from speechllm.models.system import matches
+from speechllm.train import optim
 from speechllm.train.run import Run
 from speechllm.train.stages import Stage
 
@@ -28,6 +29,17 @@ def before(run: Run, plan: list[Stage], last: int, named: dict) -> list[str]:
     """
     found = [line for stage in plan[:last] for line in _of_stage(run, stage)]
     return list(dict.fromkeys([*found, *_untrained(plan, named)]))  # stages share manifests
+
+
+def after(stage: Stage, optimizer: optim.Optimizer) -> list[str]:
+    """List what is to be said when a stage has ended: LoRA that its layers pass by."""
+    names = optim.unmoved(optimizer, "lora_")
+    if not names:
+        return []
+    return [
+        f"stage {stage.name}: {len(names)} LoRA weights never had a gradient, {names[0]} first: "
+        "their layer is read past, or not at all; choose other targets"
+    ]
 
 
 def _of_stage(run: Run, stage: Stage) -> Iterator[str]:

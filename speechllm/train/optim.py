@@ -151,6 +151,15 @@ def learning_rate(stage: Stage, step: int) -> float:
     return stage.lr * (stage.final_lr_ratio + (1 - stage.final_lr_ratio) * shape)
 
 
+def unmoved(optimizer: Optimizer, word: str) -> list[str]:
+    """List what never had a gradient, of those with `word` in their names."""
+    return [
+        name
+        for name, stepped in optimizer.stepped.items()
+        if word in name and not optimizer.of(stepped).state.get(stepped)
+    ]
+
+
 def state(optimizer: Optimizer, learning: dict[str, nn.Parameter]) -> dict:
     """Return the optimiser's tensors by `parameter name:entry`, masters among them."""
     found = {}

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from speechllm import config
+from speechllm.models import kernels
 from speechllm.models.llm import Config, load_tokenizer
 
 LLAMA = {
@@ -89,6 +90,23 @@ def test_lora_learns_in_full_precision():
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+@pytest.mark.parametrize("asked", ["bfloat16", "auto"])
+def test_without_bfloat16_kernels_weights_are_float32_and_that_is_said(
+    tmp_path, monkeypatch, caplog, asked
+):
+    """Also where the checkpoint's own type is it; what is only counted keeps it."""
+    whole = make(config=LLAMA, dtype="bfloat16")
+    whole.save_pretrained(tmp_path)
+    monkeypatch.setattr(kernels, "has_bf16", lambda: False)
+    model = make(pretrained=str(tmp_path), dtype=asked)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    (record,) = caplog.records
+    assert "no kernels for it" in record.getMessage()
+    with torch.device("meta"):
+        counted = make(config=LLAMA, dtype="bfloat16")
+    assert next(counted.parameters()).dtype == torch.bfloat16 and len(caplog.records) == 1
+
+
 def test_lora_of_a_model_without_linear_layers():
     """GPT-2 has Conv1D layers; peft reaches them by name."""
     model = make(config=GPT2, lora={"targets": ["c_attn"]})

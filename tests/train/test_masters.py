@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from speechllm.models import anatomy, store, tiny
+from speechllm.models import anatomy, kernels, store, tiny
 from speechllm.train import loop, memory, optim
 from speechllm.train.stages import Stage
 
@@ -71,6 +71,7 @@ def tensors(folder):
     return {f"{f.stem}/{k}": v for f in files for k, v in load_file(f).items()}
 
 
+@pytest.mark.skipif(not kernels.has_bf16(), reason="no bfloat16 kernels on this machine")
 def test_a_training_in_bfloat16_moves_as_float32_does(make_run, tmp_path):
     """The same steps from the same weights: the two changes are one, but for 16-bit passes."""
     found = {}
@@ -117,6 +118,7 @@ class Killed(BaseException):
     """Stands for SIGKILL."""
 
 
+@pytest.mark.skipif(not kernels.has_bf16(), reason="no bfloat16 kernels on this machine")
 def test_masters_are_saved_and_resumed_to_the_bit(make_run, tmp_path, monkeypatch):
     loop.train(make_run(tmp_path / "whole", *BF16))
     step, done = loop.StageRun.step, [0]
@@ -152,6 +154,7 @@ def test_the_estimate_counts_masters():
     assert found.optimizer == 12 * n[2] + 8 * n[4]
 
 
+@pytest.mark.skipif(not kernels.has_bf16(), reason="no bfloat16 kernels on this machine")
 def test_two_processes_sum_and_clip_the_masters_gradients(make_run, tiny, tmp_path):
     """Gradients of both are summed in float32: their masters are those of one process."""
     clip = [f"stage.{name}.clip=0.05" for name in ("encoder", "tune")]

@@ -62,6 +62,20 @@ def test_a_lora_that_no_stage_trains(make_run, tmp_path, capsys):
     assert ["llm.lora 'default': no stage trains it" in s for s in train(run, capsys)[0]] == [True]
 
 
+WAVLM = """encoder={name="wavlm",config={hidden_size=32,num_hidden_layers=1,num_attention_heads=2,
+intermediate_size=32,conv_dim=[16,16],conv_kernel=[400,10],conv_stride=[320,2],
+num_conv_pos_embeddings=4,num_conv_pos_embedding_groups=2},lora={r=2,targets=["q_proj"]}}"""
+
+
+def test_a_lora_that_its_layer_is_read_past(make_run, tmp_path):
+    """WavLM's attention takes the weights of its projections and never calls them."""
+    front = "frontend={name='wave16k'}"
+    learn = "stage.encoder.train=['encoder.*lora_*']"
+    run = make_run(tmp_path, *QUICK, front, WAVLM.replace("\n", ""), learn, "augment={}")
+    (line,) = (n for n in loop.train(run, until="encoder").notices if "gradient" in n)
+    assert "stage encoder: 2 LoRA weights never had a gradient, encoder." in line
+
+
 @pytest.mark.parametrize("texts", [["привет", "мир"], ["low", "мир"]])
 def test_answers_outside_the_vocabulary(make_run, tmp_path, capsys, texts):
     run = make_run(tmp_path / "exp", *QUICK)
