@@ -140,10 +140,12 @@ def _layout(data) -> Layout:
 
 def _native(path, name: str, layout: Layout, stack: ExitStack) -> Sound | str:
     """What libsndfile opens, or the reason why it does not."""
-    parts = []
+    parts, whole = [], path
+    if isinstance(path, (str, os.PathLike)) and any(part.pieces for part in layout.parts):
+        whole = stack.enter_context(open(path, "rb"))  # one descriptor for a thousand parts
     for part in layout.parts:
         try:
-            file = _file(path, part, stack)
+            file = _file(path, whole, part, stack)
         except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
             return _reason(error)
         if file.format == "RAW" and containers.is_for_ffmpeg(path, name):
@@ -163,10 +165,11 @@ def _native(path, name: str, layout: Layout, stack: ExitStack) -> Sound | str:
     return Sound(name, parts, replace(layout, cut=cut))
 
 
-def _file(path, part: Part, stack: ExitStack) -> soundfile.SoundFile:
+def _file(path, whole, part: Part, stack: ExitStack) -> soundfile.SoundFile:
+    """A part, opened; `whole` is the file, opened already where parts of it are wanted."""
     source = path
     if part.pieces:
-        source = stack.enter_context(Splice(path, part.pieces))
+        source = stack.enter_context(Splice(whole, part.pieces))
     elif isinstance(path, (str, os.PathLike)) and os.name != "nt":
         source = os.fsencode(path)  # a name need not be UTF-8
     return stack.enter_context(soundfile.SoundFile(source))

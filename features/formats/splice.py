@@ -1,6 +1,6 @@
 """What libsndfile is given in place of a file: parts of it and bytes of ours, one after another.
 
-    Splice("a.flac", [header, (42, 81234)])    # a new header, then bytes 42 to 81234 of the file
+    Splice(file, [header, (42, 81234)])    # a new header, then bytes 42 to 81234 of the file
 
 So a header is mended, a container's pages are taken off, one of several joined files is read alone:
 without copying a file, and libsndfile seeks in it as in any other.
@@ -17,12 +17,10 @@ Piece = bytes | tuple[int, int]  # bytes of ours, or [first, end) of the file
 
 
 class Splice(io.RawIOBase):
-    """A readable, seekable file made of pieces; closes the file if it opened it."""
+    """A readable, seekable file made of pieces of an opened one, which several may share."""
 
-    def __init__(self, source, pieces: list[Piece] | tuple[Piece, ...]):
-        self._own = isinstance(source, (str, os.PathLike))
-        self._file = open(source, "rb") if self._own else source
-        self._pieces = pieces
+    def __init__(self, file, pieces: tuple[Piece, ...]):
+        self._file, self._pieces = file, pieces
         sizes = (len(p) if isinstance(p, bytes) else p[1] - p[0] for p in pieces)
         self._ends = list(accumulate(sizes))
         self._at = 0
@@ -67,9 +65,3 @@ class Splice(io.RawIOBase):
             return piece[len(piece) - left :][:want]
         self._file.seek(piece[1] - left)
         return self._file.read(want)
-
-    def close(self) -> None:
-        """Close the file if it is ours."""
-        if self._own and not self.closed:
-            self._file.close()
-        super().close()

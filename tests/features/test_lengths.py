@@ -112,6 +112,18 @@ def test_chained_ogg(tmp_path, subtype):
         features.load(io.BytesIO(other))
 
 
+def test_a_chain_of_more_streams_than_a_process_may_open_files(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "radio.ogg"
+    path.write_bytes(encoded(0.1, kind="OGG", subtype="VORBIS") * 300)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        assert features.info(path).n_samples == 300 * 1600
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_lost_pages_of_ogg():
     data = encoded(20.0, kind="OGG", subtype="VORBIS")
     pages = [i for i in range(len(data)) if data[i : i + 5] == b"OggS\0"]
