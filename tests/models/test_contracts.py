@@ -1,9 +1,10 @@
 """What every encoder and adapter promises, checked for each file that stands in the rooms.
 
-A new part is tested because its file is there; an encoder only adds its tiny settings to ENCODERS.
+A new part is tested because its file is there; the file's TINY says with which settings.
 """
 
 import copy
+import importlib
 import re
 from types import SimpleNamespace
 
@@ -13,247 +14,21 @@ import torch
 from speechllm import config
 from speechllm.models import grouping
 
-WAVE = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "conv_dim": [16, 16, 16],
-    "conv_kernel": [10, 3, 2],
-    "conv_stride": [5, 2, 2],
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-}
-GROUP = {"config": {**WAVE, "num_feat_extract_layers": 3, "feat_extract_norm": "group"}}
-LAYER = {
-    "config": {
-        **GROUP["config"],
-        "feat_extract_norm": "layer",
-        "do_stable_layer_norm": True,
-        "conv_bias": True,
-    }
-}
-DATA2VEC = {
-    "config": {
-        **{key: value for key, value in WAVE.items() if key != "num_conv_pos_embeddings"},
-        "num_conv_pos_embeddings": 3,
-        "conv_pos_kernel_size": 7,
-    }
-}
-WHISPER = {
-    "config": {
-        "d_model": 32,
-        "encoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "encoder_ffn_dim": 48,
-        "max_source_positions": 40,
-        "num_mel_bins": 20,
-    }
-}
-AST = {
-    "config": {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "patch_size": 6,
-        "frequency_stride": 4,
-        "time_stride": 4,
-        "max_length": 90,
-        "num_mel_bins": 16,
-    }
-}
-BEATS = {
-    "config": {
-        "input_patch_size": 4,
-        "embed_dim": 24,
-        "encoder_layers": 2,
-        "encoder_embed_dim": 32,
-        "encoder_ffn_embed_dim": 48,
-        "encoder_attention_heads": 4,
-        "conv_pos": 8,
-        "conv_pos_groups": 4,
-        "num_buckets": 16,
-        "max_distance": 30,
-        "num_mel_bins": 16,
-    }
-}
-CONFORMER = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8}
-
-
-GRANITE = {
-    "config": {
-        "input_dim": 32,
-        "num_layers": 2,
-        "hidden_dim": 32,
-        "num_heads": 4,
-        "context_size": 10,
-        "max_pos_emb": 16,
-        "output_dim": 12,
-        "conv_kernel_size": 5,
-    }
-}
-PHI4 = {
-    "config": {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_blocks": 2,
-        "num_attention_heads": 4,
-        "ext_pw_out_channel": 32,
-        "depthwise_separable_out_channel": 32,
-        "input_size": 16,
-        "nemo_conv_channels": 8,
-        "bias_max_distance": 20,
-    }
-}
-
-
-QWEN3 = {
-    "config": {
-        "d_model": 32,
-        "encoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "encoder_ffn_dim": 48,
-        "num_mel_bins": 16,
-        "downsample_hidden_size": 4,
-        "n_window": 8,
-        "n_window_infer": 48,
-        "max_position_embeddings": 2,
-    }
-}
-
-
-def narrow(table: dict, name: str) -> dict:
-    """Give settings with the width 16: two branches side by side have the width of one encoder."""
-    return {"config": {**table["config"], name: 16}}
-
-
-WEIGHTED = {"layers": "weighted"}
-MEL20 = {"name": "whisper80", "num_mel_bins": 20}
-MEL16 = {"name": "kaldi_fbank80", "num_mel_bins": 16, "offset": -10.0, "divisor": 8.0}
-# name -> [(width of the front end, tiny settings, samples or frames in a unit of length)]
-ENCODERS = {
-    "ast": [
-        (16, AST),
-        (16, {**AST, "window": "variable", "patches": "mean"}),
-        (16, {**AST, **WEIGHTED, "patches": "mean"}),
-    ],
-    "beats": [(16, BEATS), (16, {**BEATS, **WEIGHTED, "patches": "mean"})],
-    "cnn": [
-        (16, {"channels": [8, 16]}),
-        (13, {"channels": [4, 8, 16], "kernel": 5, "stride": 1, "normalize": "utterance"}),
-    ],
-    "conformer": [
-        (80, CONFORMER),
-        (24, {**CONFORMER, "normalize": "level"}),
-        (13, {**CONFORMER, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),
-        (40, {**CONFORMER, "subsampling": 2, "mix": "weighted", "normalize": "nemo"}),
-    ],
-    "data2vec_audio": [(1, DATA2VEC), (1, {**DATA2VEC, **WEIGHTED})],
-    "dual": [
-        (
-            1,
-            {
-                "branch": [
-                    {"name": "hubert", **narrow(GROUP, "hidden_size")},
-                    {"name": "data2vec_audio", **narrow(DATA2VEC, "hidden_size")},
-                ]
-            },
-        ),
-        (
-            20,
-            {
-                "branch": [
-                    {"name": "whisper", **narrow(WHISPER, "d_model"), "window": "variable"},
-                    {"name": "conformer", **CONFORMER, "dim": 16, "repeat": 2},
-                ]
-            },
-        ),
-        (
-            20,
-            {
-                "branch": [
-                    {"name": "whisper", **narrow(WHISPER, "d_model")},
-                    {"name": "conformer", **CONFORMER, "dim": 16, "repeat": 2},
-                ]
-            },
-        ),
-        (
-            1,
-            {
-                "branch": [
-                    {
-                        "name": "whisper",
-                        **narrow(WHISPER, "d_model"),
-                        "repeat": 2,
-                        "frontend": {**MEL20, "pad_to_s": 0.8},
-                    },
-                    {"name": "beats", **narrow(BEATS, "encoder_embed_dim"), "frontend": MEL16},
-                ]
-            },
-            160,
-        ),
-    ],
-    "granite_conformer": [(16, GRANITE), (32, {**GRANITE, **WEIGHTED, "stack": 1})],
-    "phi4_conformer": [(16, PHI4), (16, {**PHI4, **WEIGHTED})],
-    "hubert": [(1, GROUP), (1, LAYER)],
-    "qwen3_asr": [(16, QWEN3), (16, {**QWEN3, **WEIGHTED})],
-    "wav2vec2": [(1, GROUP), (1, {**LAYER, **WEIGHTED})],
-    "wavlm": [(1, {**GROUP, **WEIGHTED}), (1, LAYER)],
-    "whisper": [
-        (20, WHISPER),
-        (20, {**WHISPER, "window": "masked", "final_norm": False}),
-        (20, {**WHISPER, "window": "variable"}),
-        (20, {**WHISPER, **WEIGHTED, "window": "variable"}),
-    ],
-}
-# name -> settings of every case, where the published size would take a test too long
-SMALL = {
-    "conv_transformer": {"hidden": 32, "heads": 4, "ff": 48},
-    "perceiver": {"heads": 4, "kv_heads": 2, "head_dim": 8},
-    "qformer": {"hidden": 32, "heads": 4, "layers": 3},
-    "window_qformer": {"hidden": 32, "heads": 4},
-}
-# name -> settings to try besides the defaults
-ADAPTERS = {
-    "conv": [{"kernel": 4, "stride": 3, "layers": 1, "norm": "layer", "hidden": 24}],
-    "conv_transformer": [{"kernel": 4, "stride": 3, "layers": 2, "norm": "layer"}],
-    "ctc_compress": [
-        {"blank": "average", "repeats": "weighted"},
-        {"repeats": "drop", "norm": "none"},
-    ],
-    "ctc_posterior": [
-        {"blank_threshold": 1.0, "merge": False},
-        {"blank_threshold": 0.02, "acoustic": True},
-    ],
-    "linear": [{"stack": 3, "rest": "pad", "norm": "none", "activation": "gelu", "bias": False}],
-    "mlp": [
-        {"layers": 1, "stack": 4, "rest": "pad", "norm": "layer"},
-        {"layers": 3, "hidden": 24, "stack": 4, "activation": "silu", "bias": False},
-    ],
-    "name_posterior": [{"window": 4, "acoustic": True}],
-    "perceiver": [{"latents": 5, "hidden": 24, "layers": 1, "norm": "none"}],
-    "pool": [
-        {"stride": 3, "rest": "pad", "norm": "none"},
-        {"layer_norm": True, "layers": 2, "norm": "layer"},
-    ],
-    "qformer": [{"queries": 3, "cross_every": 1, "norm": "none"}],
-    "swiglu": [{"stack": 3, "hidden": 24, "rest": "drop", "middle": False, "norm_scale": 0.4}],
-    "window_qformer": [{"window": 15, "queries": 3, "rest": "pad", "norm": "none"}],
-}
-# name -> parameters that the LLM's loss may not reach; what does is tested with the adapter
-UNREACHED = {
-    "ctc_compress": r"head\.",  # it learns by CTC
-    # a single query looks at itself alone, with weight 1, whatever its query and key are
-    "window_qformer": r".*\.attention\.attention\.(query|key)\.",
-}
 WIDTH, TOKEN_WIDTH, VOCAB = 32, 48, 60  # D of all tiny encoders, H, V
 
 
+def tiny(room: str):
+    """List the parts of a room with the settings that their files try: (name, TINY)."""
+    for name in config.names(room):
+        module = importlib.import_module(f"speechllm.{room}.{name}")
+        assert getattr(module, "TINY", ()), f"{module.__file__}: add TINY, settings to test it with"
+        yield name, module.TINY
+
+
 def encoder_cases():
-    """List every encoder of the room with its tiny settings; none without."""
-    for name in config.names("models.encoders"):
-        for number, (in_dim, table, *unit) in enumerate(ENCODERS.get(name, [(None, {})])):
+    """List every encoder of the room with its tiny settings."""
+    for name, cases in tiny("models.encoders"):
+        for number, (in_dim, table, *unit) in enumerate(cases):
             part = SimpleNamespace(
                 name=name, in_dim=in_dim, table={"name": name, **table}, unit=unit[0] if unit else 1
             )
@@ -261,16 +36,14 @@ def encoder_cases():
 
 
 def adapter_cases():
-    """List every adapter of the room, with its defaults and with other settings."""
-    for name in config.names("models.adapters"):
-        for number, table in enumerate([{}, *ADAPTERS.get(name, [])]):
-            case = {"name": name, **SMALL.get(name, {}), **table}
-            yield pytest.param(case, id=f"{name}{number}")
+    """List every adapter of the room with the settings to try."""
+    for name, cases in tiny("models.adapters"):
+        for number, table in enumerate(cases):
+            yield pytest.param({"name": name, **table}, id=f"{name}{number}")
 
 
 def encoder(case, seed: int = 0):
     """Build a tiny encoder: (Config, module in evaluation mode)."""
-    assert case.in_dim, f"add tiny settings of the encoder {case.name!r} to ENCODERS"
     made = config.part("models.encoders", case.table, "test")
     torch.manual_seed(seed)
     return made, made.build(case.in_dim).eval()
@@ -321,11 +94,6 @@ def near(a, b, tolerance: float = 1e-4) -> bool:
 def largest(case) -> int:
     """Length of the longest input tried, in samples or frames."""
     return {"whisper": 80, "conformer": 40, "dual": 79}.get(case.name, 90) * case.unit
-
-
-def test_every_encoder_has_tiny_settings():
-    """A new encoder must say how it is tried."""
-    assert set(ENCODERS) == set(config.names("models.encoders")), "add tiny settings to ENCODERS"
 
 
 @pytest.mark.parametrize("case", encoder_cases())
@@ -445,7 +213,8 @@ def test_gradient_reaches_every_parameter_of_an_adapter(table):
     _, model = adapter(table)
     states = torch.randn(2, 40, WIDTH, requires_grad=True)
     loss = loss_of(model.train(), (states, torch.tensor([40, 20])))
-    check_gradients(model, loss, UNREACHED.get(table["name"], "$"))
+    module = importlib.import_module(f"speechllm.models.adapters.{table['name']}")
+    check_gradients(model, loss, getattr(module, "UNREACHED", "$"))
     assert states.grad[0].any() and states.grad[1, :15].any() and not states.grad[1, 20:].any()
 
 

@@ -1,25 +1,54 @@
-"""The norm that stands last in an adapter, and the scale it starts from.
+"""The norm that stands last in most adapters: its settings, and the scale it starts from.
 
 Soft tokens much larger than text embeddings drown the instruction; a norm whose weight starts at
 the embeddings' own root mean square lets both start alike.
 """
 
+import dataclasses
+
 import torch
 from torch import nn
+
+from speechllm.ranges import NotNegative
 
 KINDS = ("rms", "layer", "none")
 
 
-def check(kind: str, scale: float) -> None:
-    """Refuse a norm that does not exist.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings that every adapter with a last norm has.
 
-    Raises:
-        ValueError: an unknown kind, a negative scale.
+    norm: "rms", "layer" or "none". norm_scale: where its weight starts; 0 is the root mean square
+    of the LLM's embeddings (`match`).
     """
-    if kind not in KINDS:
-        raise ValueError(f"norm must be one of {', '.join(KINDS)}, got {kind!r}")
-    if scale < 0:
-        raise ValueError(f"norm_scale must be 0 (as the LLM's embeddings) or more, got {scale}")
+
+    norm: str = "rms"
+    norm_scale: NotNegative = 0.0
+
+    def __post_init__(self):
+        """Refuse a norm that does not exist."""
+        if self.norm not in KINDS:
+            raise ValueError(f"norm must be one of {', '.join(KINDS)}, got {self.norm!r}")
+        if self.norm_scale < 0:
+            raise ValueError(
+                f"norm_scale must be 0 (as the LLM's embeddings) or more, got {self.norm_scale}"
+            )
+
+    def last(self, dim: int) -> "FinalNorm":
+        """Make the norm over the LLM's width H."""
+        return FinalNorm(self.norm, dim, self.norm_scale)
+
+
+class Adapter(nn.Module):
+    """An adapter that ends in `self.norm`, which it makes itself: parameters keep their order."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config = config
+
+    def match(self, embeddings) -> None:
+        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
+        self.norm.match(embeddings)
 
 
 class FinalNorm(nn.Module):
@@ -32,8 +61,8 @@ class FinalNorm(nn.Module):
     def __init__(self, kind: str, dim: int, scale: float):
         super().__init__()
         self.scale = scale
-        made = {"rms": nn.RMSNorm, "layer": nn.LayerNorm}.get(kind)
-        self.norm = made(dim, eps=1e-6) if made else None
+        norm = {"rms": nn.RMSNorm, "layer": nn.LayerNorm}.get(kind)
+        self.norm = norm(dim, eps=1e-6) if norm else None
         self._start(scale or 1.0)
 
     def forward(self, x):

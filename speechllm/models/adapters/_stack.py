@@ -32,6 +32,7 @@ def count(n, stack: int, rest: str):
 
 def stacked(states, lengths, stack: int, rest: str):
     """Stack states (B, L, D) of lengths (B,): (B, K, stack, D), zeros beyond the lengths."""
+    # 7 steps by 3: "drop" makes 2 stacks (a negative pad cuts one step off), "pad" 3 (two zeros)
     batch, steps, width = states.shape
     size = count(steps, stack, rest) * stack
     states = functional.pad(zero_beyond(states, lengths), (0, 0, 0, size - steps))

@@ -12,17 +12,19 @@ from torch.nn import functional
 
 from speechllm.models.adapters import _norm
 from speechllm.models.masks import zero_beyond
-from speechllm.ranges import BelowOne, Layers, NotNegative, Size, Width
+from speechllm.ranges import BelowOne, Layers, Size, Width
+
+# Settings to try in tests, small enough for them.
+TINY = ({}, {"kernel": 4, "stride": 3, "layers": 1, "norm": "layer", "hidden": 24})
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the convolutional adapter.
 
     layers: how many convolutions. kernel, stride: of each, in steps. hidden: their channels, 0 for
     the encoder's width. dropout: after each activation.
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     layers: Layers = 2
@@ -30,8 +32,6 @@ class Config:
     stride: Width = 2
     hidden: Size = 0
     dropout: BelowOne = 0.0
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
@@ -40,7 +40,7 @@ class Config:
                 "wanted layers >= 1 and 1 <= stride <= kernel (or steps would be skipped), got "
                 f"layers {self.layers}, stride {self.stride}, kernel {self.kernel}"
             )
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -64,12 +64,11 @@ def convolve(conv: nn.Conv1d, states, lengths):
     return conv(functional.pad(x, (left, right))).transpose(1, 2), -(-lengths // stride)
 
 
-class Conv(nn.Module):
+class Conv(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         hidden = config.hidden or in_dim
         widths = [in_dim] + [hidden] * config.layers
         self.convs = nn.ModuleList(
@@ -78,7 +77,7 @@ class Conv(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.linear = nn.Linear(hidden, out_dim)
-        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+        self.norm = config.last(out_dim)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
@@ -86,7 +85,3 @@ class Conv(nn.Module):
             states, lengths = convolve(conv, states, lengths)
             states = self.dropout(functional.gelu(states))
         return self.norm(self.linear(states)), lengths
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

@@ -13,17 +13,20 @@ from torch import nn
 from speechllm.models.adapters import _norm
 from speechllm.models.adapters.conv import convolve
 from speechllm.models.masks import valid_mask
-from speechllm.ranges import Layers, NotNegative, Size, Width
+from speechllm.ranges import Layers, Size, Width
+
+# Settings to try in tests, small enough for them.
+SMALL = {"hidden": 32, "heads": 4, "ff": 48}
+TINY = (SMALL, {**SMALL, "kernel": 4, "stride": 3, "layers": 2, "norm": "layer"})
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the convolution and the Transformer.
 
     kernel, stride: of the convolution, in steps. hidden, heads, ff: width, attention heads and
     inner width (gated) of a Transformer layer. layers: how many of them.
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     kernel: Width = 3
@@ -32,8 +35,6 @@ class Config:
     heads: Size = 24
     ff: Size = 4096
     layers: Layers = 1
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
@@ -47,7 +48,7 @@ class Config:
                 "wanted heads, layers and ff of 1 or more and hidden a multiple of 2 * heads, got "
                 f"heads {self.heads}, layers {self.layers}, ff {self.ff}, hidden {self.hidden}"
             )
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -58,14 +59,14 @@ class Config:
         return ConvTransformer(self, in_dim, embedding.embedding_dim)
 
 
-class ConvTransformer(nn.Module):
+class ConvTransformer(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
         from transformers import LlamaConfig
         from transformers.models.llama import modeling_llama
 
-        super().__init__()
+        super().__init__(config)
         layer = LlamaConfig(
             hidden_size=config.hidden,
             intermediate_size=config.ff,
@@ -79,7 +80,7 @@ class ConvTransformer(nn.Module):
             modeling_llama.LlamaDecoderLayer(layer, i) for i in range(config.layers)
         )
         self.linear = nn.Linear(config.hidden, out_dim)
-        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+        self.norm = config.last(out_dim)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
@@ -92,7 +93,3 @@ class ConvTransformer(nn.Module):
         for layer in self.layers:
             x = layer(x, attention_mask=mask, position_embeddings=angles)
         return self.norm(self.linear(x)), lengths
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

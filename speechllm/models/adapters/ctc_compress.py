@@ -14,26 +14,31 @@ from torch import nn
 
 from speechllm.models.adapters import _ctc, _norm
 from speechllm.models.masks import zero_beyond
-from speechllm.ranges import NotNegative
 
 BLANKS, REPEATS = ("drop", "average"), ("average", "weighted", "drop")
 
 
+# Settings to try in tests, small enough for them.
+TINY = (
+    {},
+    {"blank": "average", "repeats": "weighted"},
+    {"repeats": "drop", "norm": "none"},
+)
+UNREACHED = r"head\."  # of parameters by the LLM's loss: it learns by CTC
+
+
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the compression.
 
     blank: "drop", or "average": a run of blanks becomes one token like any other label's.
     repeats: neighbours of one label become their "average", their average "weighted" by the
     label's posterior, or all but the first "drop".
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     blank: str = "drop"
     repeats: str = "average"
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     drops = True  # tokens depend on the content: `count` is the most there can be
 
@@ -43,7 +48,7 @@ class Config:
             if getattr(self, name) not in known:
                 words = ", ".join(known)
                 raise ValueError(f"{name} must be one of {words}, got {getattr(self, name)!r}")
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the most soft tokens that n encoder steps become; n may be a tensor of lengths."""
@@ -54,15 +59,14 @@ class Config:
         return CTCCompress(self, in_dim, embedding)
 
 
-class CTCCompress(nn.Module):
+class CTCCompress(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, embedding: nn.Embedding):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.head = nn.Linear(in_dim, embedding.num_embeddings + 1)
         self.linear = nn.Linear(in_dim, embedding.embedding_dim)
-        self.norm = _norm.FinalNorm(config.norm, embedding.embedding_dim, config.norm_scale)
+        self.norm = config.last(embedding.embedding_dim)
 
     def ctc_logits(self, states):
         """Logits (B, L, V + 1) of states (B, L, D), the blank last."""
@@ -90,7 +94,3 @@ class CTCCompress(nn.Module):
         if self.config.repeats == "drop":
             weights[:, 1:] = (index[:, 1:] != index[:, :-1]).to(weights.dtype)
         return weights
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

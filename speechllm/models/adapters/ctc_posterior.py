@@ -18,6 +18,13 @@ from torch import nn
 from speechllm.models.adapters import _ctc
 from speechllm.models.masks import zero_beyond
 
+# Settings to try in tests, small enough for them.
+TINY = (
+    {},
+    {"blank_threshold": 1.0, "merge": False},
+    {"blank_threshold": 0.02, "acoustic": True},
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -10,19 +10,24 @@ import dataclasses
 from torch import nn
 
 from speechllm.models.adapters import _mlp, _norm, _stack
-from speechllm.ranges import NotNegative, Size, Width
+from speechllm.ranges import Size, Width
+
+# Settings to try in tests, small enough for them.
+TINY = (
+    {},
+    {"stack": 3, "rest": "pad", "norm": "none", "activation": "gelu", "bias": False},
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the frame-stacking adapter.
 
     stack: encoder steps a soft token. hidden: width between the two Linears.
     activation: "relu", "gelu" or "silu". bias: whether the Linears have one.
     rest: what becomes of the last, incomplete stack: "drop" leaves it out, "pad" fills it with
     zeros. An utterance shorter than one stack is always padded, so that it has a soft token.
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     stack: Width = 5
@@ -30,8 +35,6 @@ class Config:
     activation: str = "relu"
     bias: bool = True
     rest: str = "drop"
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
@@ -39,7 +42,7 @@ class Config:
             raise ValueError(f"hidden must be 1 or more, got {self.hidden}")
         _stack.check(self.stack, self.rest)
         _mlp.check(self.activation)
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -50,23 +53,18 @@ class Config:
         return Linear(self, in_dim, embedding.embedding_dim)
 
 
-class Linear(nn.Module):
+class Linear(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.linear1 = nn.Linear(in_dim * config.stack, config.hidden, bias=config.bias)
         self.activation = _mlp.ACTIVATIONS[config.activation]()
         self.linear2 = nn.Linear(config.hidden, out_dim, bias=config.bias)
-        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+        self.norm = config.last(out_dim)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         stacks = _stack.stacked(states, lengths, self.config.stack, self.config.rest).flatten(2)
         tokens = self.norm(self.linear2(self.activation(self.linear1(stacks))))
         return tokens, self.config.count(lengths)
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

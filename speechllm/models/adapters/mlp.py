@@ -12,19 +12,25 @@ import dataclasses
 from torch import nn
 
 from speechllm.models.adapters import _mlp, _norm, _stack
-from speechllm.ranges import Layers, NotNegative, Size, Width
+from speechllm.ranges import Layers, Size, Width
+
+# Settings to try in tests, small enough for them.
+TINY = (
+    {},
+    {"layers": 1, "stack": 4, "rest": "pad", "norm": "layer"},
+    {"layers": 3, "hidden": 24, "stack": 4, "activation": "silu", "bias": False},
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the perceptron.
 
     layers: how many Linears. hidden: width between them, 0 for the LLM's width.
     activation: "relu", "gelu" or "silu". bias: whether the Linears have one.
     stack: encoder steps a soft token. rest: what becomes of the last, incomplete stack: "drop"
     leaves it out, "pad" fills it with zeros.
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     layers: Layers = 2
@@ -33,8 +39,6 @@ class Config:
     bias: bool = True
     stack: Width = 1
     rest: str = "drop"
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
@@ -45,7 +49,7 @@ class Config:
             )
         _stack.check(self.stack, self.rest)
         _mlp.check(self.activation)
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -56,22 +60,17 @@ class Config:
         return MLP(self, in_dim, embedding.embedding_dim)
 
 
-class MLP(nn.Module):
+class MLP(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         hidden = [config.hidden or out_dim] * (config.layers - 1)
         widths = [in_dim * config.stack, *hidden, out_dim]
         self.mlp = _mlp.perceptron(widths, config.activation, config.bias)
-        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+        self.norm = config.last(out_dim)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         stacks = _stack.stacked(states, lengths, self.config.stack, self.config.rest).flatten(2)
         return self.norm(self.mlp(stacks)), self.config.count(lengths)
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

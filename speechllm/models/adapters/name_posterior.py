@@ -17,6 +17,9 @@ from torch import nn
 from speechllm.models.adapters import _stack
 from speechllm.ranges import BelowOne, Size
 
+# Settings to try in tests, small enough for them.
+TINY = ({}, {"window": 4, "acoustic": True})
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -13,17 +13,20 @@ from torch import nn
 
 from speechllm.models.adapters import _norm
 from speechllm.models.masks import valid_mask, zero_beyond
-from speechllm.ranges import Layers, NotNegative, Size, Width
+from speechllm.ranges import Layers, Size, Width
+
+# Settings to try in tests, small enough for them.
+SMALL = {"heads": 4, "kv_heads": 2, "head_dim": 8}
+TINY = (SMALL, {**SMALL, "latents": 5, "hidden": 24, "layers": 1, "norm": "none"})
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the resampler.
 
     latents: soft tokens of an utterance. hidden: its width, 0 for the encoder's. layers: its depth.
     heads, kv_heads, head_dim: of its attention.
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     latents: Width = 64
@@ -32,8 +35,6 @@ class Config:
     heads: Size = 16
     kv_heads: Size = 4
     head_dim: Width = 96
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
@@ -48,7 +49,7 @@ class Config:
                 f"wanted heads a multiple of kv_heads, got heads {self.heads}, "
                 f"kv_heads {self.kv_heads}"
             )
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -59,14 +60,13 @@ class Config:
         return Perceiver(self, in_dim, embedding.embedding_dim)
 
 
-class Perceiver(nn.Module):
+class Perceiver(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
         from transformers.models.idefics2 import modeling_idefics2 as idefics2
 
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         hidden = config.hidden or in_dim
         self.linear1 = nn.Linear(in_dim, hidden)
         self.resampler = idefics2.Idefics2PerceiverResampler(
@@ -82,14 +82,10 @@ class Perceiver(nn.Module):
         with torch.no_grad():  # they start as ones there: latents that are alike stay alike
             self.resampler.latents.normal_()
         self.linear2 = nn.Linear(hidden, out_dim)
-        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+        self.norm = config.last(out_dim)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         valid = valid_mask(lengths, states.shape[1]).long()
         latents = self.resampler(self.linear1(zero_beyond(states, lengths)), valid)
         return self.norm(self.linear2(latents)), self.config.count(lengths)
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

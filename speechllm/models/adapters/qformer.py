@@ -10,18 +10,21 @@ from torch import nn
 
 from speechllm.models.adapters import _norm, _qformer
 from speechllm.models.masks import valid_mask, zero_beyond
-from speechllm.ranges import BelowOne, Layers, NotNegative, Size, Width
+from speechllm.ranges import BelowOne, Layers, Size, Width
+
+# Settings to try in tests, small enough for them.
+SMALL = {"hidden": 32, "heads": 4, "layers": 3}
+TINY = (SMALL, {**SMALL, "queries": 3, "cross_every": 1, "norm": "none"})
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the Q-Former.
 
     queries: soft tokens of an utterance. hidden, heads, layers: of the Q-Former; its inner width is
     4 * hidden. cross_every: every n-th layer, from the first, looks at the encoder.
     dropout: everywhere in it.
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     queries: Width = 32
@@ -30,15 +33,13 @@ class Config:
     layers: Layers = 12
     cross_every: Width = 2
     dropout: BelowOne = 0.1
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
         _qformer.check(self.queries, self.hidden, self.heads, self.layers)
         if self.cross_every < 1:
             raise ValueError(f"cross_every must be 1 or more, got {self.cross_every}")
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -49,23 +50,25 @@ class Config:
         return QFormer(self, in_dim, embedding.embedding_dim)
 
 
-class QFormer(nn.Module):
+class QFormer(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
-        super().__init__()
-        self.config = config
-        sizes = (config.queries, config.hidden, config.heads, config.layers, config.cross_every)
-        self.queries = _qformer.Queries(in_dim, *sizes, config.dropout)
+        super().__init__(config)
+        self.queries = _qformer.Queries(
+            in_dim,
+            queries=config.queries,
+            hidden=config.hidden,
+            heads=config.heads,
+            layers=config.layers,
+            every=config.cross_every,
+            dropout=config.dropout,
+        )
         self.linear = nn.Linear(config.hidden, out_dim)
-        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+        self.norm = config.last(out_dim)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         valid = valid_mask(lengths, states.shape[1])
         read = self.queries(zero_beyond(states, lengths), valid)
         return self.norm(self.linear(read)), self.config.count(lengths)
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

@@ -13,11 +13,17 @@ from torch import nn
 from torch.nn import functional
 
 from speechllm.models.adapters import _norm, _stack
-from speechllm.ranges import AboveZero, NotNegative, Size, Width
+from speechllm.ranges import AboveZero, Size, Width
+
+# Settings to try in tests, small enough for them.
+TINY = (
+    {},
+    {"stack": 3, "hidden": 24, "rest": "drop", "middle": False, "norm_scale": 0.4},
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the gated adapter.
 
     stack: encoder steps a soft token. hidden: width after the gate, where Ultravox's `hidden_size`
@@ -25,8 +31,7 @@ class Config:
     middle: the second norm stands between the gate and the last Linear.
     rest: what becomes of the last, incomplete stack: "drop" leaves it out, "pad" fills it with
     zeros.
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     stack: Width = 8
@@ -34,8 +39,6 @@ class Config:
     init: AboveZero = 0.4
     middle: bool = True
     rest: str = "pad"
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
@@ -44,7 +47,7 @@ class Config:
                 f"wanted hidden >= 1 and init > 0, got hidden {self.hidden}, init {self.init}"
             )
         _stack.check(self.stack, self.rest)
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -55,19 +58,18 @@ class Config:
         return SwiGLU(self, in_dim, embedding.embedding_dim)
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width = in_dim * config.stack
         self.norm1 = _norm.FinalNorm("rms", width, config.init)
         self.linear1 = nn.Linear(width, 2 * config.hidden, bias=False)
         middle = "rms" if config.middle else "none"
         self.norm2 = _norm.FinalNorm(middle, config.hidden, config.init)
         self.linear2 = nn.Linear(config.hidden, out_dim, bias=False)
-        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+        self.norm = config.last(out_dim)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
@@ -75,7 +77,3 @@ class SwiGLU(nn.Module):
         value, gate = self.linear1(self.norm1(stacks)).chunk(2, dim=-1)
         tokens = self.linear2(self.norm2(value * functional.silu(gate)))
         return self.norm(tokens), self.config.count(lengths)
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

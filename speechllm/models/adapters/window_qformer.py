@@ -11,19 +11,25 @@ import dataclasses
 from torch import nn
 
 from speechllm.models.adapters import _norm, _qformer, _stack
-from speechllm.ranges import BelowOne, Layers, NotNegative, Size, Width
+from speechllm.ranges import BelowOne, Layers, Size, Width
+
+# Settings to try in tests, small enough for them.
+SMALL = {"hidden": 32, "heads": 4}
+TINY = (SMALL, {**SMALL, "window": 15, "queries": 3, "rest": "pad", "norm": "none"})
+# Parameters that the LLM's loss may not reach: a single query looks at itself alone, with weight 1,
+# whatever its query and key are.
+UNREACHED = r".*\.attention\.attention\.(query|key)\."
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(_norm.Config):
     """Settings of the window-level Q-Former.
 
     window: encoder steps of each. queries: soft tokens of each. hidden, heads, layers: of the
     Q-Former; its inner width is 4 * hidden. dropout: everywhere in it.
     rest: what becomes of the last, incomplete window: "drop" leaves it out, "pad" fills it with
     zeros. An utterance shorter than one window is always padded, so that it has soft tokens.
-    norm: "rms", "layer" or "none", last. norm_scale: where its weight starts; 0 is the root mean
-    square of the LLM's embeddings (`match`).
+    norm, norm_scale: of the last norm (`_norm.Config`).
     """
 
     window: Size = 17
@@ -33,14 +39,12 @@ class Config:
     layers: Layers = 2
     dropout: BelowOne = 0.1
     rest: str = "drop"
-    norm: str = "rms"
-    norm_scale: NotNegative = 0.0
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
         _stack.check(self.window, self.rest)
         _qformer.check(self.queries, self.hidden, self.heads, self.layers)
-        _norm.check(self.norm, self.norm_scale)
+        super().__post_init__()
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -51,16 +55,22 @@ class Config:
         return WindowQFormer(self, in_dim, embedding.embedding_dim)
 
 
-class WindowQFormer(nn.Module):
+class WindowQFormer(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
-        super().__init__()
-        self.config = config
-        sizes = (config.queries, config.hidden, config.heads, config.layers, 1)
-        self.queries = _qformer.Queries(in_dim, *sizes, config.dropout)
+        super().__init__(config)
+        self.queries = _qformer.Queries(
+            in_dim,
+            queries=config.queries,
+            hidden=config.hidden,
+            heads=config.heads,
+            layers=config.layers,
+            every=1,
+            dropout=config.dropout,
+        )
         self.linear = nn.Linear(config.hidden, out_dim)
-        self.norm = _norm.FinalNorm(config.norm, out_dim, config.norm_scale)
+        self.norm = config.last(out_dim)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
@@ -68,7 +78,3 @@ class WindowQFormer(nn.Module):
         read = self.queries(windows.flatten(0, 1))
         read = read.reshape(len(states), -1, self.config.hidden)
         return self.norm(self.linear(read)), self.config.count(lengths)
-
-    def match(self, embeddings) -> None:
-        """Let soft tokens start at the scale of the LLM's embeddings (V, H)."""
-        self.norm.match(embeddings)

@@ -31,6 +31,26 @@ LEFT_OVER = (
     r"(\w+\.)?masked_spec_embed$",
     r"(quantizer|project_hid|project_q|lm_head|final_proj|label_embs_concat|mask_emb)\b",
 )
+# Sizes small enough for tests, of encoders whose first convolution has a norm over the utterance
+# (base) or whose convolutions have one over the channels (large).
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "conv_dim": [16, 16, 16],
+    "conv_kernel": [10, 3, 2],
+    "conv_stride": [5, 2, 2],
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+GROUP = {**SMALL, "num_feat_extract_layers": 3, "feat_extract_norm": "group"}
+LAYER = {
+    **GROUP,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+    "conv_bias": True,
+}
 OFF = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}
 
 

@@ -28,6 +28,25 @@ from speechllm.models.masks import valid_mask
 LEFT_OVER = (r"classifier\.",)
 
 
+# Small enough for tests: (width of the front end, settings) of each case.
+CONFIG = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "patch_size": 6,
+    "frequency_stride": 4,
+    "time_stride": 4,
+    "max_length": 90,
+    "num_mel_bins": 16,
+}
+TINY = (
+    (16, {"config": CONFIG}),
+    (16, {"config": CONFIG, "window": "variable", "patches": "mean"}),
+    (16, {"config": CONFIG, "layers": "weighted", "patches": "mean"}),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(_pretrained.Config):
     """Which AST, such as "MIT/ast-finetuned-audioset-10-10-0.4593"; see also `_pretrained.Config`.

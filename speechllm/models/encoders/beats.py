@@ -51,6 +51,26 @@ RENAME = {
 ORIGINAL = "encoder.layers.0.self_attn.relative_attention_bias.weight"
 
 
+# Small enough for tests: (width of the front end, settings) of each case.
+CONFIG = {
+    "input_patch_size": 4,
+    "embed_dim": 24,
+    "encoder_layers": 2,
+    "encoder_embed_dim": 32,
+    "encoder_ffn_embed_dim": 48,
+    "encoder_attention_heads": 4,
+    "conv_pos": 8,
+    "conv_pos_groups": 4,
+    "num_buckets": 16,
+    "max_distance": 30,
+    "num_mel_bins": 16,
+}
+TINY = (
+    (16, {"config": CONFIG}),
+    (16, {"config": CONFIG, "layers": "weighted", "patches": "mean"}),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Which BEATs.

@@ -18,6 +18,12 @@ from speechllm.models.encoders.conformer import NORMALIZE
 from speechllm.models.masks import zero_beyond
 from speechllm.ranges import BelowOne, Width
 
+# Small enough for tests: (width of the front end, settings) of each case.
+TINY = (
+    (16, {"channels": [8, 16]}),
+    (13, {"channels": [4, 8, 16], "kernel": 5, "stride": 1, "normalize": "utterance"}),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -39,6 +39,16 @@ RENAME = {r"^encoder\.": ""}
 LEFT_OVER = (r"(ctc_head|decoder|encoder_projector|joint)\.",)
 
 
+# Small enough for tests: (width of the front end, settings) of each case.
+SMALL = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8}
+TINY = (
+    (80, SMALL),
+    (24, {**SMALL, "normalize": "level"}),
+    (13, {**SMALL, "subsampling": 8, "normalize": "none", "conv_norm": "batch"}),
+    (40, {**SMALL, "subsampling": 2, "mix": "weighted", "normalize": "nemo"}),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Sizes of the encoder, or where it comes from.

@@ -14,6 +14,14 @@ import typing
 from speechllm.models.encoders import _waveform
 from speechllm.models.encoders._ends import UtteranceConv
 
+# Small enough for tests: (width of the front end, settings) of each case.
+CONFIG = {
+    **{k: v for k, v in _waveform.SMALL.items() if k != "num_conv_pos_embeddings"},
+    "num_conv_pos_embeddings": 3,
+    "conv_pos_kernel_size": 7,
+}
+TINY = ((1, {"config": CONFIG}), (1, {"config": CONFIG, "layers": "weighted"}))
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(_waveform.Config):

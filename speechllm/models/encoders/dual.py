@@ -39,8 +39,34 @@ from torch import nn
 import features
 from speechllm import config as settings
 from speechllm.media import audio
+from speechllm.models.encoders import _waveform, beats, conformer, data2vec_audio, whisper
 from speechllm.models.masks import zero_beyond
 
+# Small enough for tests: (width of the front end, settings) of each case, and samples in a unit of
+# length where the branches have front ends of their own. Each branch is 16 wide, so that both side
+# by side are as wide as the other tiny encoders.
+WHISPER = {"name": "whisper", "config": {**whisper.CONFIG, "d_model": 16}}
+BEATS = {"name": "beats", "config": {**beats.CONFIG, "encoder_embed_dim": 16}}
+CONFORMER = {"name": "conformer", **conformer.SMALL, "dim": 16, "repeat": 2}
+HUBERT = {"name": "hubert", "config": {**_waveform.GROUP, "hidden_size": 16}}
+DATA2VEC = {"name": "data2vec_audio", "config": {**data2vec_audio.CONFIG, "hidden_size": 16}}
+MEL20 = {"name": "whisper80", "num_mel_bins": 20, "pad_to_s": 0.8}
+MEL16 = {"name": "kaldi_fbank80", "num_mel_bins": 16, "offset": -10.0, "divisor": 8.0}
+TINY = (
+    (1, {"branch": [HUBERT, DATA2VEC]}),
+    (20, {"branch": [{**WHISPER, "window": "variable"}, CONFORMER]}),
+    (20, {"branch": [WHISPER, CONFORMER]}),
+    (
+        1,
+        {
+            "branch": [
+                {**WHISPER, "repeat": 2, "frontend": MEL20},
+                {**BEATS, "frontend": MEL16},
+            ]
+        },
+        160,
+    ),
+)
 APART = 1.05  # lengths of branches may differ by the edges of their windows, not by their rates
 
 

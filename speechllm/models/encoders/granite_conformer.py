@@ -31,6 +31,20 @@ RENAME = {r"^(model\.)?encoder\.": ""}
 LEFT_OVER = (r"(model\.)?(language_model|projector)\.", r"lm_head\.")
 
 
+# Small enough for tests: (width of the front end, settings) of each case.
+CONFIG = {
+    "input_dim": 32,
+    "num_layers": 2,
+    "hidden_dim": 32,
+    "num_heads": 4,
+    "context_size": 10,
+    "max_pos_emb": 16,
+    "output_dim": 12,
+    "conv_kernel_size": 5,
+}
+TINY = ((16, {"config": CONFIG}), (32, {"config": CONFIG, "layers": "weighted", "stack": 1}))
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(_pretrained.Config):
     """Which Granite conformer, such as "ibm-granite/granite-speech-3.3-2b".

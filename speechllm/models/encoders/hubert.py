@@ -12,6 +12,9 @@ from torch import nn
 from speechllm.models.encoders import _waveform
 from speechllm.models.masks import zero_beyond
 
+# Small enough for tests: (width of the front end, settings) of each case.
+TINY = ((1, {"config": _waveform.GROUP}), (1, {"config": _waveform.LAYER}))
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(_waveform.Config):

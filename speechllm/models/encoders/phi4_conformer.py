@@ -35,6 +35,21 @@ LEFT_OVER = (
 )
 
 
+# Small enough for tests: (width of the front end, settings) of each case.
+CONFIG = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_blocks": 2,
+    "num_attention_heads": 4,
+    "ext_pw_out_channel": 32,
+    "depthwise_separable_out_channel": 32,
+    "input_size": 16,
+    "nemo_conv_channels": 8,
+    "bias_max_distance": 20,
+}
+TINY = ((16, {"config": CONFIG}), (16, {"config": CONFIG, "layers": "weighted"}))
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(_pretrained.Config):
     """Which Phi-4 conformer, in transformers' own format; settings as in `_pretrained.Config`."""

@@ -26,6 +26,21 @@ RENAME = {r"^(model\.)?audio_tower\.": ""}
 LEFT_OVER = (r"(model\.)?(language_model|multi_modal_projector)\.", r"lm_head\.")
 
 
+# Small enough for tests: (width of the front end, settings) of each case.
+CONFIG = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "num_mel_bins": 16,
+    "downsample_hidden_size": 4,
+    "n_window": 8,
+    "n_window_infer": 48,
+    "max_position_embeddings": 2,
+}
+TINY = ((16, {"config": CONFIG}), (16, {"config": CONFIG, "layers": "weighted"}))
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(_pretrained.Config):
     """Which Qwen3-ASR encoder; settings as in `_pretrained.Config`.

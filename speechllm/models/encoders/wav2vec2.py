@@ -9,6 +9,12 @@ import typing
 
 from speechllm.models.encoders import _waveform
 
+# Small enough for tests: (width of the front end, settings) of each case.
+TINY = (
+    (1, {"config": _waveform.GROUP}),
+    (1, {"config": _waveform.LAYER, "layers": "weighted"}),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(_waveform.Config):

@@ -30,6 +30,23 @@ RENAME = {r"^(model\.)?encoder\.": ""}
 LEFT_OVER = (r"(model\.)?decoder\.", r"proj_out\.")
 
 
+# Small enough for tests: (width of the front end, settings) of each case.
+CONFIG = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "max_source_positions": 40,
+    "num_mel_bins": 20,
+}
+TINY = (
+    (20, {"config": CONFIG}),
+    (20, {"config": CONFIG, "window": "masked", "final_norm": False}),
+    (20, {"config": CONFIG, "window": "variable"}),
+    (20, {"config": CONFIG, "layers": "weighted", "window": "variable"}),
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config(_pretrained.Config):
     """Which Whisper; see also `_pretrained.Config`.

@@ -12,19 +12,7 @@ from speechllm.models.encoders import beats
 from speechllm.models.encoders._beats import Attention, Network, Sizes
 from speechllm.models.encoders.beats import Config
 
-TINY = {
-    "input_patch_size": 4,
-    "embed_dim": 24,
-    "encoder_layers": 3,
-    "encoder_embed_dim": 32,
-    "encoder_ffn_embed_dim": 48,
-    "encoder_attention_heads": 4,
-    "conv_pos": 8,
-    "conv_pos_groups": 4,
-    "num_buckets": 16,
-    "max_distance": 30,
-    "num_mel_bins": 16,
-}
+TINY = {**beats.CONFIG, "encoder_layers": 3}
 # What the released checkpoints hold besides the classifier; D = 768, 12 layers.
 RELEASED = {
     "patch_embedding.weight": (512, 1, 16, 16),
@@ -222,7 +210,7 @@ def test_errors(checkpoint):
         Config(pretrained=str(folder)).build(80)
     with pytest.raises(ValueError, match="no setting called 'embed_dims'; did you mean 'embed_dim"):
         Config(config={"embed_dims": 3}).count(20)
-    with pytest.raises(ValueError, match="conv_pos: wanted int"):
+    with pytest.raises(ValueError, match="conv_pos: wanted a whole number"):
         Config(config={"conv_pos": "wide"}).count(20)
     with pytest.raises(ValueError, match="num_mel_bins must be a multiple of input_patch_size=16"):
         Config(config={"num_mel_bins": 100}).count(20)

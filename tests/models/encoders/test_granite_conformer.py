@@ -4,18 +4,10 @@ import pytest
 import torch
 import transformers
 
+from speechllm.models.encoders import granite_conformer
 from speechllm.models.encoders.granite_conformer import Config
 
-TINY = {
-    "input_dim": 16,
-    "num_layers": 4,
-    "hidden_dim": 32,
-    "num_heads": 4,
-    "context_size": 10,
-    "max_pos_emb": 16,
-    "output_dim": 12,
-    "conv_kernel_size": 5,
-}
+TINY = {**granite_conformer.CONFIG, "input_dim": 16, "num_layers": 4}
 LLM = {
     "model_type": "granite",
     "hidden_size": 32,

@@ -5,19 +5,10 @@ import torch
 import transformers
 from transformers.models.phi4_multimodal import modeling_phi4_multimodal
 
+from speechllm.models.encoders import phi4_conformer
 from speechllm.models.encoders.phi4_conformer import Config
 
-TINY = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_blocks": 3,
-    "num_attention_heads": 4,
-    "ext_pw_out_channel": 32,
-    "depthwise_separable_out_channel": 32,
-    "input_size": 16,
-    "nemo_conv_channels": 8,
-    "bias_max_distance": 20,
-}
+TINY = {**phi4_conformer.CONFIG, "num_blocks": 3}
 
 
 @pytest.fixture(scope="module")
