@@ -34,6 +34,8 @@ def same(wanted: list, made: list | None) -> bool:
     """Whether what is wanted was made; a file that is gone is taken to be what it was."""
     if made is None:
         return True
+    # the file's name, then bytes and time of change, then where in it: of a file that is gone
+    # nobody knows bytes and time, so they are not compared
     gone = wanted[1] is None
     return [wanted[0], *wanted[3 if gone else 1 :]] == [made[0], *made[3 if gone else 1 :]]
 

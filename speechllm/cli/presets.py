@@ -119,17 +119,17 @@ def budget(args: argparse.Namespace, whole: tuple, small) -> None:
     """Print a line of memory a stage, and one for decoding."""
     from speechllm.train import memory
 
-    size, bf16, over = (args.rows, args.seconds), args.precision == "bf16", []
+    rows, seconds, bf16, over = args.rows, args.seconds, args.precision == "bf16", []
     tiny_model = small.build()
     pairs = zip(memory.each_stage(small, tiny_model), memory.each_stage(*whole), strict=True)
     for (stage, little), (_, large) in pairs:
-        batch = memory.batch_of(small, stage, *size)
+        batch = memory.batch_of(small, stage, rows, seconds)
         line = memory.training(little, large, stage, batch, bf16)
         learns = f"{learning(large) / 1e6:.2f} M at {stage.lr:g}: {', '.join(stage.train)}"
         print(f"  {stage.name:<10} {_gigabytes(line)}  {learns}", flush=True)
         if (wanted := line.weights + line.gradients + line.optimizer) > GPU_GB * 1e9:
             over.append(f"{stage.name} ({wanted / 1e9:.0f} GB)")
-    batch = memory.batch_of(small, replace(stage, task=None), *size)
+    batch = memory.batch_of(small, replace(stage, task=None), rows, seconds)
     line = memory.decoding(tiny_model, whole[1], batch, bf16)
     print(f"  {'decoding':<10} {_gigabytes(line)}")
     if over:

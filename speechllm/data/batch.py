@@ -112,14 +112,22 @@ class Batch:
         row, start, count = self.slots.unbind(1)
         if torch.equal(lengths, count):
             return self
-        kept = self.segments > 0
+        # A row (- padding, p prompt, M reserved for soft tokens, a answer) whose slot is (0, 2, 3)
+        # has 2 soft tokens, beside a longer row that keeps 6 positions:
+        #
+        #     row      - p M M M a a      stays 0 1 1 1 0 1 1: the third M goes
+        #     order    0 4 | 1 2 3 5 6    positions that go, then those that stay, both in order
+        #     new row    - p M M a a      the last 6 of `order`; what went is padding on the left
+        #     slot     the 4 positions from the slot on (M M a a) are the last 4: start 6 - 4 = 2
+        stays = self.segments > 0
         for r, begin, end in zip(row, start + lengths, start + count, strict=True):
-            kept[r, begin:end] = False
-        left = kept.sum(1)
+            stays[r, begin:end] = False
+        left = stays.sum(1)
         size = int(left.max())
-        order = torch.argsort(kept.byte(), dim=1, stable=True)[:, -size:]
-        padding = torch.arange(size, device=kept.device) < size - left[:, None]
-        after = pad(kept.flip(1).cumsum(1).flip(1), (0, 1))  # kept positions from each one on
+        order = torch.argsort(stays.byte(), dim=1, stable=True)[:, -size:]
+        padding = torch.arange(size, device=stays.device) < size - left[:, None]
+        # how many stay from each position on; one more column, as a slot may end its row empty
+        after = pad(stays.flip(1).cumsum(1).flip(1), (0, 1))
         take = {k: getattr(self, k).gather(1, order) for k in ("ids", "segments", "kinds")}
         segments = take["segments"].masked_fill(padding, 0)
         return replace(
@@ -138,6 +146,9 @@ def positions_of(segments: torch.Tensor) -> torch.Tensor:
 
     An example's positions stand side by side.
     """
+    # segments  0 0 1 1 1 2 2
+    # first     0 0 2 2 2 5 5    the column where each began: the last beginning so far
+    # column    0 1 2 3 4 5 6    their difference is the position, 0 in padding
     column = torch.arange(segments.shape[1], device=segments.device).expand_as(segments)
     begins = segments.diff(prepend=segments[:, :1] - 1) != 0
     first = column.masked_fill(~begins, 0).cummax(1).values

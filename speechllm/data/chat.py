@@ -133,6 +133,8 @@ class Builder:
         role, content = message["role"], message["content"]
         if role not in ("system", "user", "assistant"):
             raise ValueError(f"role: wanted system, user or assistant, got {role!r}")
+        # only what the model is to say carries loss; the words around it ("A: ") are prompt, but
+        # the close, which it must learn to say, has a kind of its own
         before, after = getattr(self.config, role).split("{}")
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         answers = role == "assistant"
@@ -150,6 +152,13 @@ class Builder:
 
     def _join(self, pieces: list[tuple], counts) -> Encoded:
         """Tokenise runs of one kind together, so that a prompt reads as one text."""
+        # system "<s>", user "U: {}\n", assistant "A: {}</s>", one sound of two soft tokens:
+        #
+        #     pieces    P"U: "  S<sound>  P" what?"  P"\n"  P"A: "  A"a dog"  C"</s>"
+        #     runs      U: | pad pad |  what?\nA:  | a dog | </s>
+        #
+        # The cut before the answer is there in decoding too, where nothing follows it; a tokenizer
+        # given "A: a dog" whole might merge over the cut, and the prompt would be another.
         encoded = Encoded([], [], [])
         for kind, run in itertools.groupby(pieces, key=lambda piece: piece[0]):
             values = [value for _, value in run]
@@ -164,8 +173,10 @@ class Builder:
 
     def _run(self, kind: Kind, values: list, counts) -> list[list[int]]:
         if kind is Kind.SLOT:
+            # any id would do: soft tokens take these places before the LLM sees them
             return [[self.tokenizer.pad_token_id] * next(counts) for _ in values]
         if kind is Kind.ANSWER:
+            # an answer that holds "</s>" as text must not end there
             return [self._encode("".join(values), special=False)]
         ids = [i for value in values if not isinstance(value, str) for i in value]
         ids += self._encode("".join(v for v in values if isinstance(v, str)))

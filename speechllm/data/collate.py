@@ -70,6 +70,8 @@ def fill(lengths: list[int], size: int) -> list[list[int]]:
     An example longer than `size` has a row alone, and without `size` each has one. Rows, and the
     examples in them, stand in the order of the examples.
     """
+    # lengths 5 3 4 2 in rows of 8: 5, then 4 (no room beside 5: 9), then 3 (beside 5), 2 (beside 4)
+    # make [0, 1] and [2, 3].
     if not size:
         return [[i] for i in range(len(lengths))]
     rows, room = [], []

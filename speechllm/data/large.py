@@ -52,6 +52,9 @@ class LargeSampler(Order):
 
     def batch(self, number: int) -> tuple[int, np.ndarray]:
         """Return (epoch, positions) of a batch, counted over the whole run."""
+        # 10 examples in the buckets [0, 5) and [5, 10), of three and of two rows a batch: 2 batches
+        # and 3, `_ends` (2, 5). Place 3 is the second batch of [5, 10), and gets what the bucket's
+        # own permutation makes of the positions 1 and 2 of its five.
         epoch, place = divmod(number, len(self))
         place = int(permuted(np.array([place]), len(self), (self.seed, epoch, 0))[0])
         bucket = int(np.searchsorted(self._ends, place, side="right"))
@@ -72,6 +75,8 @@ def permuted(positions: np.ndarray, n: int, key: Sequence[int]) -> np.ndarray:
     bits = max(n - 1, 1).bit_length()
     keys = np.random.SeedSequence(key).generate_state(ROUNDS, np.uint64)
     out = _feistel(positions.astype(np.uint64), bits, keys)
+    # the formula permutes 0 .. 2**bits - 1; a position that lands beyond n - 1 walks on along its
+    # cycle until it lands inside, which keeps it a permutation; half or more land at once
     while (outside := out >= n).any():
         out[outside] = _feistel(out[outside], bits, keys)
     return out.astype(np.int64)
@@ -83,6 +88,7 @@ def _feistel(x: np.ndarray, bits: int, keys: np.ndarray) -> np.ndarray:
     low_mask = (np.uint64(1) << low_bits) - np.uint64(1)
     high_mask = (np.uint64(1) << (np.uint64(bits) - low_bits)) - np.uint64(1)
     high, low = x >> low_bits, x & low_mask
+    # whatever the hash is, each line can be undone (x ^ h ^ h is x), so no two x come out alike
     for first, second in keys.reshape(-1, 2):
         high = high ^ (_hash(low + first) & high_mask)
         low = low ^ (_hash(high + second) & low_mask)

@@ -53,11 +53,10 @@ class Config:
 
     def sampler(self, manifest: Manifest, seed: int, shuffle: bool) -> Order:
         """Make the sampler of the batches of a manifest that `select` returned."""
+        limits = {"max_rows": self.max_rows, "n_buckets": self.n_buckets, "seed": seed}
         if shuffle and manifest.is_sorted:
-            parts = (len(manifest), manifest.length_s, self.max_batch_s, self.max_rows, seed)
-            return LargeSampler(*parts, self.n_buckets)
-        parts = (manifest.lengths_s, self.max_batch_s, self.max_rows, seed, shuffle)
-        return Sampler(*parts, self.n_buckets)
+            return LargeSampler(len(manifest), manifest.length_s, self.max_batch_s, **limits)
+        return Sampler(manifest.lengths_s, self.max_batch_s, shuffle=shuffle, **limits)
 
 
 class _Batches(torch.utils.data.Dataset):

@@ -60,12 +60,12 @@ def sources(table: str | dict, where: str) -> dict[str, Source]:
         name: {"weight": value} if isinstance(value, int | float) else value
         for name, value in table.items()
     }
-    made = {name: config.fill(Source, t, f"{where}.{name}") for name, t in entries.items()}
-    bare = [name for name, source in made.items() if not source.weight]
-    if not made or 0 < len(bare) < len(made):
+    named = {name: config.fill(Source, t, f"{where}.{name}") for name, t in entries.items()}
+    bare = [name for name, source in named.items() if not source.weight]
+    if not named or 0 < len(bare) < len(named):
         names = f"; {', '.join(bare)}: none" if bare else ", and at least one manifest"
         raise ValueError(f"{where}: wanted a weight above 0 for each manifest, or for none{names}")
-    return made
+    return named
 
 
 def shares(weights: Sequence[float], temperature: float = 1.0) -> list[Fraction]:
@@ -79,6 +79,7 @@ def shares(weights: Sequence[float], temperature: float = 1.0) -> list[Fraction]
     if not temperature > 0:
         raise ValueError(f"temperature: wanted a number above 0, got {temperature}")
     largest = max(weights)
+    # a whole number of parts in 10**9, so that the sums in `source` are exact
     raised = [
         Fraction((w / largest) ** (1 / temperature)).limit_denominator(10**9) for w in weights
     ]
@@ -109,12 +110,21 @@ class Mixture(Order):
         Of the numbers that reach a source, it takes n where floor(n x share) steps up; the others
         go on, counted anew, to the sources behind it.
         """
+        # With shares 1/2, 1/3, 1/6 the batches 0 to 5 go to
+        #
+        #     number          0 1 2 3 4 5
+        #     floor(n / 2)    0 0 1 1 2 2 3    steps up after 1, 3, 5: source 0
+        #     the others      0   1   2        counted anew, reach source 1 with (1/3) / (1/2) = 2/3
+        #     floor(2n / 3)   0   0   1   2    steps up after the counts 1, 2: numbers 2, 4
+        #     the last                         number 0: source 2
+        #
+        # so 2 0 1 0 1 0, and then the same again. Fractions: floats would drift over a long run.
         left = Fraction(1)
         for place, share in enumerate(self.shares[:-1]):
-            taken, then = (int(n * share / left) for n in (number, number + 1))
-            if then > taken:
-                return place, taken
-            number, left = number - taken, left - share
+            own, after = (int(n * share / left) for n in (number, number + 1))
+            if after > own:
+                return place, own
+            number, left = number - own, left - share
         return len(self.shares) - 1, number
 
     def batch(self, number: int) -> tuple[int, np.ndarray]:

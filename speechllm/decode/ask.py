@@ -81,9 +81,15 @@ class Answerer:
             # what a slot reserves may be more than its soft tokens: only the adapter knows
             lengths = (result.layout.segments > 0).sum(1).tolist()
             bounds = room.shortened(bounds, lengths, self.positions)
-            parts = self.stops, self.builder.tokenizer.pad_token_id, self.settings, self.filters
-            found = search.answers(result, bounds, *parts)
-        return [answer.read(self.text) for answer in found]
+            answers = search.answers(
+                result,
+                bounds,
+                stops=self.stops,
+                pad=self.builder.tokenizer.pad_token_id,
+                config=self.settings,
+                filters=self.filters,
+            )
+        return [answer.read(self.text) for answer in answers]
 
     def batch(self, asked: list[Example]) -> Batch:
         """Put examples side by side."""

@@ -37,15 +37,18 @@ def search(reading: Reading, ending: Ending, config, allow: Allow):
         totals = torch.tensor([row.totals for row in going], device=device)
         scores = allow(reading.scores, lines)
         parents, left = [], []
+        # Each beam can end in as many ways as there are stops. With W beams and one stop, at most W
+        # of the best 2 W continuations end, so W are left that go on.
         n = max(2, 1 + len(ending.stops)) * config.num_beams
         for number, (row, found) in enumerate(zip(going, _best(scores, totals, n), strict=True)):
-            first = number * len(row.beams)
+            first = number * len(row.beams)  # of the row's lines among all
             chosen = _extend(row, found, ending, config.num_beams)
             if not _over(row, config):
                 parents += [first + parent for parent in chosen]
                 left.append(row)
         yield []
         if left:
+            # as many rows as before: the cache is only put in another order, nothing is cut
             same = len(left) == len(going) and len(lines) == len(parents)
             reading.keep(torch.tensor(parents, device=device), same_rows=same)
             reading.step(torch.tensor([ids[-1] for r in left for ids in r.beams], device=device))
@@ -58,6 +61,7 @@ def _best(scores: torch.Tensor, totals: torch.Tensor, n: int) -> list[list[tuple
 
     n is so large that, if each beam's most probable ids end it, W are left to go on with.
     """
+    # A row is flattened, W beams of V ids after one another: with V = 3, place 4 is id 1 of beam 1.
     n_rows, width = totals.shape
     whole = (scores.view(n_rows, width, -1) + totals[:, :, None]).flatten(1)
     values, places = whole.topk(min(n, whole.shape[1]), dim=1)
@@ -78,6 +82,8 @@ def _extend(row: _Row, found: list[tuple], ending: Ending, num_beams: int) -> li
         why = ending.why(row.row, ids)
         if not why:
             going.append((total, parent, ids))
+        # an end that W others beat is no candidate: as in transformers, where the search would
+        # else go on until something short and poor had filled the list
         elif rank < num_beams:
             row.ended.append(ending.close(ids, why, total))
     row.ended = sorted(row.ended, key=lambda answer: -answer.score)[:num_beams]
@@ -95,6 +101,8 @@ def _over(row: _Row, config) -> bool:
     """Say whether nothing that a row could still say would be taken."""
     if not row.beams:
         return True
+    # At the length it has now: with a penalty above 0 a longer answer could still score better, but
+    # then a search would hardly ever be over.
     best = row.totals[0] / len(row.beams[0]) ** config.length_penalty
     return len(row.ended) == config.num_beams and best <= row.ended[-1].score
 

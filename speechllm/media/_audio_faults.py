@@ -156,10 +156,16 @@ def _levels(part: dict) -> tuple[np.ndarray, float, float]:
     Raises:
         ValueError: it cannot be read.
     """
-    start, channel = part.get("start") or 0.0, part.get("channel")
-    where = part["audio"], None, start, part.get("duration"), False, channel
     powers, heard, clipped = 0.0, 0.0, 0
-    with features.blocks(*where) as wave:
+    blocks = features.blocks(
+        part["audio"],
+        sampling_rate=None,  # its own
+        start_s=part.get("start") or 0.0,
+        duration_s=part.get("duration"),
+        mono=False,
+        channel=part.get("channel"),
+    )
+    with blocks as wave:
         for block in wave:
             block = np.atleast_2d(block).astype(np.float64)
             powers += np.square(block).sum(1)

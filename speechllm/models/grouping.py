@@ -12,15 +12,17 @@ WORTH = 0.1  # a further group saves at least this share of the frames of the wh
 
 def groups(lengths: list[int]) -> list[list[int]]:
     """Cut items, the longest first, where what the shorter ones save is worth another group."""
+    # lengths 100 98 40 38: a cut before 40 saves 2 x (100 - 40) = 120 frames of the 400 that the
+    # whole batch pads to, more than a tenth; a cut before 98 saves 3 x 2 = 6, not worth a group
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     least = WORTH * len(lengths) * lengths[order[0]]
-    made = [[order[0]]]
+    parts = [[order[0]]]
     for place, i in enumerate(order[1:], 1):
-        saved = (len(order) - place) * (lengths[made[-1][0]] - lengths[i])
+        saved = (len(order) - place) * (lengths[parts[-1][0]] - lengths[i])
         if saved > least:
-            made.append([])
-        made[-1].append(i)
-    return made
+            parts.append([])
+        parts[-1].append(i)
+    return parts
 
 
 def encode(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor):
@@ -38,6 +40,7 @@ def encode(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor):
         found.append(encoder(x[chosen, :size], lengths[chosen]))
     longest = max(states.shape[1] for states, _ in found)
     padded = [nn.functional.pad(s, (0, 0, 0, longest - s.shape[1])) for s, _ in found]
+    # the groups (0, 2), (1) stand as items 0 2 1; argsort of that puts them back into 0 1 2
     back = torch.tensor([i for part in parts for i in part], device=x.device).argsort()
     return torch.cat(padded)[back], torch.cat([n for _, n in found])[back]
 

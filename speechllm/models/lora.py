@@ -68,6 +68,8 @@ def read(table: dict, where: str = "lora") -> dict[str, Lora]:
 
 def owner(name: str) -> tuple[str, str] | None:
     """Say which LoRA a parameter belongs to, as (part of the model, name); None: to none."""
+    # llm.model.layers.0.self_attn.q_proj.lora_A.speech.weight -> ("llm", "speech")
+    # branch.image.encoder.layers.0.q_proj.lora_B.default.weight -> ("branch.image.encoder", ...)
     words = name.split(".")
     if not any(word.startswith("lora_") for word in words):
         return None
@@ -86,10 +88,18 @@ class Gate:
 
     def choose(self, batch: Batch) -> None:
         """Open at every position of the examples that hold one of `media`."""
+        # Two examples packed in a row, a sound in the second, at column 4:
+        #
+        #     segments   0 1 1 2 2 2    slot (row 0, start 4) lies in segment 2
+        #     inside     0 0 0 1 1 1    added up over the slots of the row: open where above 0
+        #
+        # A whole example is open, not its soft tokens alone: the text that speaks of a sound is
+        # read by the LoRA too, as in the papers.
         kinds = batch.modalities or ("audio",) * len(batch.slots)
         chosen = torch.tensor([k in self.media for k in kinds], dtype=torch.bool)
         row, start, _ = batch.slots[chosen.to(batch.slots.device)].unbind(1)
         segments = batch.segments
+        # an empty slot at the very end of a row would start one column behind it
         number = segments[row, start.clamp(max=segments.shape[1] - 1)]
         inside = (segments[row] == number[:, None]).long()
         self.open = torch.zeros_like(segments).index_add_(0, row, inside) > 0
@@ -113,6 +123,8 @@ class Gate:
                 f"LoRA was chosen for {rows} rows, but the LLM is given {len(x)}: choose it for "
                 "the batch that the LLM reads"
             )
+        # While an answer grows, the LLM gets one position at a time: it lies behind all that was
+        # chosen, and `clamp` gives it the gate of the row's last position, its own example's.
         after = 0 if x.shape[1] >= size else size
         columns = torch.arange(x.shape[1], device=x.device) + after
         mask = self.open.repeat_interleave(times, 0)[:, columns.clamp(max=size - 1)]
@@ -127,9 +139,9 @@ class Gated(nn.Linear):
     @classmethod
     def like(cls, linear: nn.Linear, gate: Gate) -> "Gated":
         """Make one with the very parameters of `linear`."""
-        made = cls(linear.in_features, linear.out_features, bias=False, device="meta")
-        made.weight, made.gate = linear.weight, gate
-        return made
+        gated = cls(linear.in_features, linear.out_features, bias=False, device="meta")
+        gated.weight, gated.gate = linear.weight, gate
+        return gated
 
     def forward(self, x):
         """Map x (B, S, r) to (B, S, W)."""
@@ -155,6 +167,7 @@ def switch(model: nn.Module, on: bool) -> None:
 @contextlib.contextmanager
 def untouched(model: nn.Module):
     """Let the LLM be for a while as it came: no LoRA, no dropout, no gradient."""
+    # `switch` and `eval` change modules and what learns, so all of it is written down first
     modes = [(module, module.training) for module in model.modules()]
     on = any(not m.disable_adapters for m in layers(model))
     learn = [(p, p.requires_grad) for name, p in model.named_parameters() if "lora_" in name]

@@ -81,6 +81,7 @@ class Preference(nn.Module):
 
     def margins(self, result: Pass) -> torch.Tensor:
         """How much more the chosen answer has gained on the reference than the rejected (B,)."""
+        # rows 0 .. B - 1 end in the chosen answers, B .. 2 B - 1 in the rejected ones (`collate`)
         gained = log_likelihoods(result) - self.reference(result)
         chosen, rejected = gained.chunk(2)
         return self.beta * (chosen - rejected)
@@ -105,7 +106,7 @@ class Preference(nn.Module):
         learns = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if other is not None:
             for name, parameter in other.named_parameters():
-                if name not in learns:
+                if name not in learns:  # frozen in both: one tensor is enough
                     parameter.data = model.get_parameter(name).data
         elif wrong := [n for n in learns if not (n.startswith("llm.") and "lora_" in n)]:
             raise ValueError(
@@ -138,5 +139,6 @@ class Preference(nn.Module):
 
 def log_likelihoods(result: Pass) -> torch.Tensor:
     """Log-likelihood (B,) of each row's answer, summed over its tokens."""
+    # logits are computed only where something is to be said; `places` has the row of each
     tokens = -F.cross_entropy(result.logits.float(), result.targets, reduction="none")
     return tokens.new_zeros(len(result.layout.ids)).index_add(0, result.places[0], tokens)

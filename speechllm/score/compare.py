@@ -6,6 +6,7 @@
 The two paired tests of `intervals.py` over the utterances that both files must hold.
 """
 
+import functools
 import re
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -53,9 +54,16 @@ def compare_files(
         ValueError: a bad line, or the files do not hold the same ids with the same references.
     """
     asked = counting.named(metric)
-    how = manifest, missing, asked.references, counting.compared(metric), lang
-    read = [hypotheses.read(path, *how) for path in (path_a, path_b)]
-    a, b = ({u.id: u for u in one.utterances} for one in read)
+    read = functools.partial(
+        hypotheses.read,
+        manifest=manifest,
+        missing=missing,
+        keys=asked.references,
+        fields=counting.compared(metric),
+        lang=lang,
+    )
+    first, second = read(path_a), read(path_b)
+    a, b = ({u.id: u for u in one.utterances} for one in (first, second))
     alone = [f"{name} (only in {path_a})" for name in a if name not in b]
     alone += [f"{name} (only in {path_b})" for name in b if name not in a]
     alone += [f"{n} (another reference)" for n in a if n in b and a[n].refs != b[n].refs]
@@ -64,7 +72,7 @@ def compare_files(
             f"a comparison wants the same utterances in both files; these differ: "
             f"{hypotheses.some(alone)}; decode both on the same manifest"
         )
-    normalisers = choice.choose(normaliser or asked.normaliser, read[0].utterances)
+    normalisers = choice.choose(normaliser or asked.normaliser, first.utterances)
     fitted = asked.over(counting.clean_texts(one, normalisers)[0][0] for one in a.values())
     langs = {name: one.lang for name, one in a.items()}  # b may not have said them
     stats = [
@@ -72,15 +80,15 @@ def compare_files(
         for system in (a, b)
     ]
     names = _names(Path(path_a), Path(path_b))
-    own = fitted.signature(len(read[0].utterances[0].refs))
+    own = fitted.signature(len(first.utterances[0].refs))
     return Comparison(
         *names,
         path_b=str(path_b),
         metric=metric,
         signature="|".join(filter(None, [own, f"norm={normalisers.signature}"])),
-        rows=read[0].shown(),
+        rows=first.shown(),
         paired=intervals.paired(*stats, fitted.score, resamples, seed),
-        warnings=read[0].warnings() + normalisers.warnings,
+        warnings=first.warnings() + normalisers.warnings,
     )
 
 

@@ -38,6 +38,8 @@ def counts(ref: Sequence, hyp: Sequence) -> tuple[int, int, int, int]:
     n, m = len(ref), len(hyp)
     if ref == hyp:
         return n, 0, 0, 0
+    # "a b c" -> "x b": W is 3, one substitution costs 4 and one deletion 3, so 7 = 2 errors x 3 + 1
+    # substitution. D - I is n - m whatever the path, which gives both from their sum.
     weight = min(n, m) + 1
     cost = Levenshtein.distance(ref, hyp, weights=(weight, weight, weight + 1))
     errors, substitutions = divmod(cost, weight)
@@ -74,6 +76,7 @@ def align(ref: Sequence, hyp: Sequence, weights: tuple[int, int] | None = None) 
     weights = weights or (min(n, m) + 1, min(n, m) + 2)
     steps = _walk_back(_moves(ref[:n], hyp[:m], weights), n, m)
     for k, (move, i, j) in enumerate(steps):
+        # the walk knows only diagonals: where both words are the same it was free
         if move == "S" and ref[i] == hyp[j]:
             steps[k] = ("=", i, j)
     return steps + [("=", n + k, m + k) for k in range(tail)]
@@ -124,6 +127,8 @@ def _moves(ref: Sequence, hyp: Sequence, weights: tuple[int, int]) -> list[tuple
         diagonal[start - low :] = before[start - 1 : high - 1]
         diagonal[start - low :] += (h[start - 1 : high - 1] != r[i - 1]) * substitution
         best = np.minimum(diagonal, delete)
+        # cost[j] = min over k <= j of best[k] + (j - k) x gap: with the slope taken off, a running
+        # minimum, and no loop over the columns
         cost = np.minimum.accumulate(best - slope[low:high]) + slope[low:high]
         insert = np.full(high - low, far)
         insert[1:] = cost[:-1] + gap

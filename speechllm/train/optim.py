@@ -63,6 +63,10 @@ class Optimizer:
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Do one step at learning rate `lr` and drop the gradients."""
+        # weight (16 bits) - gradient -> master (32 bits) - optimiser -> master - rounded -> weight
+        #
+        # Near 1, bfloat16 knows 1 and 1.0078. A step of 0.001 a time: the weight alone stays 1 for
+        # ever, the master is 1.004 after four steps, and its weight 1.0078 from then on.
         for weight, master in self.pairs:
             _hand_over(master, weight)
         for part in self.parts:
@@ -86,7 +90,7 @@ def _hand_over(master: nn.Parameter, weight: nn.Parameter) -> None:
     """Move the gradient of a weight to its master."""
     if weight.grad is None:
         return
-    if master.grad is None:
+    if master.grad is None:  # the first micro-step of an accumulation
         master.grad = weight.grad.float()
     else:
         master.grad += weight.grad
@@ -219,6 +223,8 @@ def _check(optimizer: Optimizer, tensors: dict[str, torch.Tensor], where: str) -
         entries.setdefault(name, set()).add(entry)
     for part in optimizer.parts:
         own = {id(p) for group in part.param_groups for p in group["params"]}
+        # AdamW keeps step, exp_avg and exp_avg_sq, Muon one buffer: whatever one parameter has, all
+        # of the same optimiser must have, or some were lost
         names = [name for name in entries if id(optimizer.stepped[name]) in own]
         everything = set().union(*(entries[name] for name in names)) - {MASTER}
         for name in names:
@@ -233,6 +239,7 @@ def _form(value: torch.Tensor) -> str:
 @torch.no_grad()
 def restore(optimizer: Optimizer, learning: dict[str, nn.Parameter], tensors: dict) -> None:
     """Put tensors of `state` back, to the bit; the weights have been loaded already."""
+    # a file of before masters existed has none: they begin at the weights then
     for weight, master in optimizer.pairs:
         master.copy_(weight)
     for key, value in tensors.items():

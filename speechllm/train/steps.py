@@ -246,5 +246,5 @@ class StageRun:
         if group.size == 1:  # several would wait for each other's sums
             batches = run.stop.guard(batches)
         silence = {k: media.of(k).nothing(b.front) for k, b in run.system.branches.items()}
-        where = run.accelerator.device, run.autocast
-        return validate(self.learner, self.stage, batches, silence, *where)
+        device, autocast = run.accelerator.device, run.autocast
+        return validate(self.learner, self.stage, batches, silence, device, autocast)

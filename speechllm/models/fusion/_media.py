@@ -58,18 +58,24 @@ class Media:
     @classmethod
     def of(cls, tokens, slots, segments, last: bool) -> "Media":
         """Bring tokens (M, K, H) into their rows, in the order in which they stand there."""
+        # Slots (row, start, count) say where each medium stands in the text. The order of a medium
+        # in its row is how many of the same row start before it:
+        #
+        #     slots (0, 3, 2), (1, 5, 4), (0, 9, 1)    rows 0 and 1 hold two media and one
+        #     order       0          0          1      so R is 2, and (1, 1) stays empty
         row, start, count = slots.unbind(1)
         order = ((row == row[:, None]) & (start < start[:, None])).sum(1)
-        shape, at = (len(segments), int(order.max()) + 1), (row, order)
-        valid = valid_mask(count, tokens.shape[1])
-        tokens = zero_beyond(tokens, count)
+        rows, media, size = len(segments), int(order.max()) + 1, tokens.shape[1]
+        place = (row, order)
+        tokens, valid = zero_beyond(tokens, count), valid_mask(count, size)
         return cls(
-            tokens.new_zeros(*shape, *tokens.shape[1:]).index_put(at, tokens),
-            valid.new_zeros(*shape, tokens.shape[1]).index_put(at, valid),
-            start.new_zeros(shape).index_put(at, start),
-            start.new_full(shape, -1).index_put(at, segments[row, start]),
-            segments,
-            last,
+            states=tokens.new_zeros(rows, media, *tokens.shape[1:]).index_put(place, tokens),
+            valid=valid.new_zeros(rows, media, size).index_put(place, valid),
+            starts=start.new_zeros(rows, media).index_put(place, start),
+            # -1 is no segment of the text, so nobody sees what is not there
+            inside=start.new_full((rows, media), -1).index_put(place, segments[row, start]),
+            segments=segments,
+            last=last,
         )
 
     def read(self, layer, hidden):
@@ -78,6 +84,8 @@ class Media:
         Beams stand side by side: n times B rows are n copies of each row. S as joined or more: all
         positions; fewer: those after, whose text comes from the cache.
         """
+        # A position before the first medium of its row sees nothing. Softmax over nothing is not a
+        # number, so it gets to see everything and its result is thrown away at the end.
         media = self._of(len(hidden))
         mask = media.mask(hidden.shape[1])
         seen = mask.any(-1, keepdim=True)
@@ -87,7 +95,7 @@ class Media:
         out = layer(
             hidden.to(dtype),
             cross_attention_states=None if known else media.states.flatten(1, 2).to(dtype),
-            cross_attention_mask=(mask | ~seen)[:, None],  # softmax over nothing is no number
+            cross_attention_mask=(mask | ~seen)[:, None],
             attention_mask=None,
             full_text_row_masked_out_mask=None,
             past_key_values=kept,
@@ -97,6 +105,12 @@ class Media:
     def mask(self, n: int):
         """Say which soft tokens each of n positions sees: (B, n, R * K)."""
         if n not in self._masks:
+            # starts 2, 5 (two media of one example), columns 0 to 6:
+            #
+            #     seen, medium 0    0 0 1 1 1 1 1     from its start on, in its own segment
+            #     seen, medium 1    0 0 0 0 0 1 1
+            #     with `last`       0 0 1 1 1 0 0     a medium until the next begins: the first that
+            #                       0 0 0 0 0 1 1     is seen, counted from the last one backwards
             size = self.segments.shape[1]
             columns = torch.arange(n, device=self.starts.device) + (0 if n >= size else size)
             segments = self.segments[:, columns.clamp(max=size - 1)]
@@ -105,7 +119,7 @@ class Media:
             )
             if self.last:
                 seen &= seen.flip(2).cumsum(2).flip(2) == 1
-            self._masks.clear()
+            self._masks.clear()  # all layers ask for the same n, one after the other
             self._masks[n] = (seen.unsqueeze(-1) & self.valid[:, None]).flatten(2)
         return self._masks[n]
 
