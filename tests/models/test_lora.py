@@ -262,7 +262,7 @@ def test_switched_off_and_on():
         ({"speech": {"targets": ["query"]}}, "no layer is called 'query'.*q_proj"),
         ({"a.b": {"r": 4}}, "one word of letters, got 'a.b'"),
         ({"speech": {"r": 4}, "r": 8}, "'speech'"),
-        ({"r": 0}, "r of 1 or more"),
+        ({"r": 0}, "r: wanted a number at least 1"),
     ],
 )
 def test_errors(table, message):
