@@ -58,7 +58,7 @@ FF = {
     "WAV s16 (ffmpeg)": ("wav", "-c:a pcm_s16le", "wav", STEP),
     "WAV s24 (ffmpeg)": ("wav", "-c:a pcm_s24le", "wav", STEP),
     "RF64 (ffmpeg)": ("wav", "-rf64 always", "wav", STEP),
-    "W64 (ffmpeg)": ("w64", "", "w64", STEP),
+    "W64 (ffmpeg)": ("w64", "", "", STEP),  # piped, its padding counts as up to 7 bytes of samples
     "AIFF (ffmpeg)": ("aiff", "", "aiff", STEP),
     "AU (ffmpeg)": ("au", "", "au", STEP),
     "CAF (ffmpeg)": ("caf", "", "", STEP),
