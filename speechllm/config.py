@@ -176,7 +176,7 @@ def load(name_or_path, changes: typing.Iterable[str] = ()) -> Preset:
         tables = tomllib.loads(path.read_text("utf-8"))
     except RecursionError:
         raise ValueError(f"{path}: not valid TOML: nested too deep to be meant") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of TOML, of UTF-8, of a number of thousands of digits
         raise ValueError(f"{path}: not valid TOML: {error}") from None
     for change in changes:
         _apply(tables, change)
@@ -205,7 +205,7 @@ def _apply(tables: dict, change: str) -> None:
         raise ValueError(f"--set wants table.key=value, got {change!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     *parents, key = address.strip().split(".")
     table = tables

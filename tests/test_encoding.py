@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from speechllm import config
+
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("features", "speechllm", "benchmarks")
 FILES = sorted(file for folder in FOLDERS for file in ROOT.glob(f"{folder}/**/*.py"))
@@ -78,6 +80,12 @@ for name in config.presets():
     words = [sys.executable, "-c", code, str(tmp_path / "own.toml")]
     done = subprocess.run(words, env={**os.environ, **ascii_only}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_number_of_thousands_of_digits_names_the_file(tmp_path):
+    (tmp_path / "own.toml").write_text(f"seed = {'1' * 5000}\n", "utf-8")
+    with pytest.raises(ValueError, match=r"own\.toml: not valid TOML: "):
+        config.load(tmp_path / "own.toml")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
