@@ -92,5 +92,5 @@ def test_the_setting_reaches_the_batches(make_run, tmp_path):
     assert data.pack == 80
     number, batch, _ = next(loader.batches(made, data, [(0, 0, range(6))]))
     assert batch.packed and len(batch.ids) < 6 == len(batch.names)
-    with pytest.raises(ValueError, match="pack: wanted a number of positions, or 0, got -1"):
+    with pytest.raises(ValueError, match="pack: wanted a number at least 0, got -1"):
         config.fill(loader.Config, {"pack": -1}, "test")
