@@ -17,7 +17,7 @@ CHOICES = {
     "mel_triangles": ("mel", "hz", "bins"),
     "mel_norm": ("", "slaney"),
     "log": ("ln", "log10", "db", "none"),
-    "cmvn": ("", "mean", "mean_var"),
+    "cmvn": ("", "mean", "mean_var", "global"),
     "dtype": ("float32", "float64"),
 }
 
@@ -52,6 +52,7 @@ def _framing(o) -> None:
     fits = o.snip_edges and not o.center
     _wanted(o, "pad_last", fits or not o.pad_last, "False with center or without snip_edges")
     _wanted(o, "drop_last", o.center or not o.drop_last, "False without center")
+    _wanted(o, "semicausal", o.center or not o.semicausal, "False without center")
     _wanted(o, "preemphasis", 0 <= o.preemphasis <= 1, "in [0, 1]")
     _wanted(o, "dither", o.dither >= 0, "at least 0")
     _wanted(o, "scale", o.scale > 0, "above 0")
@@ -75,6 +76,8 @@ def _bank(o) -> None:
 
 def _rest(o) -> None:
     _wanted(o, "floor", o.floor > 0 or o.log == "none", "above 0 under a logarithm")
+    _wanted(o, "energy_floor", o.energy_floor >= 0, "at least 0")
+    _wanted(o, "guard", o.guard >= 0, "at least 0")
     _wanted(o, "top_db", o.top_db >= 0, "at least 0")
     _wanted(o, "top_db", o.log != "none" or not o.top_db, "0 without a logarithm")
     _wanted(o, "num_ceps", 0 <= o.num_ceps <= o.num_mel_bins, f"in 0..{o.num_mel_bins}")
@@ -83,7 +86,27 @@ def _rest(o) -> None:
     _wanted(o, "cmvn_ddof", o.cmvn_ddof in (0, 1), "0 or 1")
     _wanted(o, "divisor", o.divisor != 0, "not 0")
     _wanted(o, "stack", o.stack >= 1, "at least 1")
+    _wanted(o, "deltas", 0 <= o.deltas <= 3, "in 0..3")
+    _wanted(o, "deltas_window", o.deltas_window >= 1, "at least 1")
+    _wanted(o, "lfr", 0 <= o.lfr <= o.stack, f"in 0..{o.stack}, the frames of a row")
+    _wanted(o, "lfr", not (o.lfr and o.pad_to_frames), "0 with pad_to_frames")
     _padding(o)
+    _statistics(o)
+
+
+def _statistics(o) -> None:
+    _wanted(o, "cmvn_guard", o.cmvn_guard >= 0, "at least 0")
+    if (o.cmvn == "global") != bool(o.stats):
+        raise ValueError(
+            f"cmvn={o.cmvn!r} with {'some' if o.stats else 'no'} stats: cmvn='global' and stats go "
+            "together; `features stats` makes the file that stats names"
+        )
+    sizes = [len(row) for row in o.stats]
+    if o.stats and sizes != [o.row_dim] * 2:
+        raise ValueError(
+            f"stats of {' and '.join(map(str, sizes))} columns: wanted mean and deviation of the "
+            f"{o.row_dim} columns of this front end; make them with its own options"
+        )
 
 
 def _padding(o) -> None:

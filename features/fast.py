@@ -29,9 +29,11 @@ KNOWN = frozenset(
     "mel_triangles mel_norm low_freq high_freq log floor top_db offset divisor num_ceps "
     "htk_dct cepstral_lifter lifter_start use_energy raw_energy global_preemphasis vtln_warp "
     "vtln_low vtln_high empty_filters cmvn cmvn_ddof pad_to_frames stack dtype "
-    "pad_longer pad_counts".split()
+    "pad_longer pad_counts pad_mode guard cmvn_guard semicausal lfr deltas energy_floor "
+    "deltas_window stats".split()
 )
-LOGS = {"none": 0, "ln": 1, "log10": 2}
+LOGS = {"none": 0, "ln": 1, "log10": 2, "db": 3}
+EDGES = {"reflect": 0, "mirror": 1, "constant": 2}
 GAP = 2  # vectors; without it the parts of a power of two would share their cache sets
 TINY = 1.17549435e-38  # the kernel's logarithm wants normal numbers
 _thread = threading.local()
@@ -100,7 +102,7 @@ def direct(o: Spectral, quiet: torch.Tensor | None, first: int | None = None) ->
     where the options have it; what comes before the frames is the caller's then.
     """
     before = first is None and (o.dither or o.global_preemphasis)
-    torchs = before or o.cmvn or o.dtype != "float32"
+    torchs = before or o.cmvn or o.deltas or o.lfr or o.dtype != "float32"
     several = o.stack > 1 and (o.top_db or o.pad_to_frames)
     plan = None if torchs or several or (o.pad_to_s and o.pad_to_frames) else _plan(o, first)
     return Direct(o, plan, quiet) if plan else None
@@ -163,14 +165,16 @@ def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
     return _Plan(
         native,
         length=o.frame_length, shift=o.frame_shift, columns=columns,
-        first=o.first_sample(0) if first is None else first, repeat_edge=int(not o.center),
+        first=o.first_sample(0) if first is None else first, edge=EDGES[o.edges],
         half=o.fft_length // 2, stages=len(radix), gap=GAP, live=(o.frame_length + 1) // 2,
         bins=o.fft_length // 2 + 1, rows=len(bank), ceps=o.num_ceps, dim=o.row_dim,
         center=int(o.remove_dc_offset), magnitude=int(o.power == 1), log=LOGS[o.log],
         energy=int(o.use_energy) * (1 if o.raw_energy else 2),
-        preemphasis=0.0 if o.global_preemphasis else o.preemphasis, floor=max(o.floor, TINY),
+        preemphasis=0.0 if o.global_preemphasis else o.preemphasis,
+        guard=o.guard, floor=max(o.floor, TINY),
         span=steps.span(o.top_db, o.log) if o.top_db else 0.0,
         offset=o.offset, divisor=o.divisor, factor=_factor(o.divisor),
+        energy_floor=max(steps.TINY, o.energy_floor),
         energy_scale=o.scale**2 if o.raw_energy else 4.0,  # the window is halved
         places=_places(o, columns), window=_window(o),
         radix=np.array(radix, np.int64), twiddle=_twiddles(radix), split=_split(o.fft_length),

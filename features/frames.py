@@ -1,12 +1,13 @@
 """Frame arithmetic: which samples make which frame. Plain integers, no tensors.
 
 These few functions are the only place that knows it; the offline extractor, the streaming one, the
-collate of a trainer (through `Extractor.count`) and the tests all ask here. Four ways to treat the
+collate of a trainer (through `Extractor.count`) and the tests all ask here. Five ways to treat the
 ends of a signal:
 
     snip_edges=True    Kaldi: only frames that fit                 1 + (n - length) // shift
     snip_edges=False   Kaldi: a frame a shift, edges mirrored      (n + shift // 2) // shift
     center=True (drop_last=True)    librosa, torch.stft (Whisper): frame t is centred on t * shift
+    semicausal=True    of these, those that end, with one sample more, in the wave (Gemma 4)
     pad_last=True      python_speech_features: the last frame is filled up with zeros
 
 Source: Kaldi feat/feature-window.cc (NumFrames, FirstSampleOfFrame); librosa.util.frame;
@@ -15,11 +16,14 @@ python_speech_features.sigproc.framesig.
 
 
 def num_frames(
-    n_samples, length, shift, snip_edges=True, center=False, drop_last=False, pad_last=False
-) -> int:
+    n_samples, length, shift, snip_edges=True, center=False, drop_last=False, pad_last=False,
+    semicausal=False,
+) -> int:  # fmt: skip
     """Number of frames that `n_samples` samples give; 0 when there are too few."""
     if n_samples <= 0:
         return 0
+    if semicausal:
+        return max(0, 1 + (n_samples + length // 2 - length - 1) // shift)
     if center:
         return n_samples // shift + (0 if drop_last else 1)
     if pad_last:

@@ -1,18 +1,18 @@
-"""Mean and variance normalisation of features: over an utterance, over a corpus, over a window.
+"""Mean and variance normalisation of features: over an utterance, over a corpus.
 
     utterance(x)                          each utterance by its own mean (and deviation)
     s = Statistics(dim); s.add(x); ...    over a corpus or a speaker: s.apply(x)
-    sliding(x, window=600)                by the frames around or before each one, as in streaming
 
 Statistics are summed in float64: variances from float32 sums of an hour are wrong in the third
-digit. Sources: Kaldi transform/cmvn.cc, feat/feature-functions.cc (SlidingWindowCmn).
+digit. Sources: Kaldi transform/cmvn.cc, feat/feature-functions.cc.
 """
 
 from __future__ import annotations
 
 import torch
 
-VARIANCE_FLOOR = 1e-10  # Kaldi's, of sliding windows
+TINY = 1e-30  # keeps the gradient of a root finite
+VARIANCE_FLOOR = 1e-10  # Kaldi's
 
 
 def utterance(
@@ -21,11 +21,13 @@ def utterance(
     variance: bool = True,
     ddof: int = 0,
     eps: float = 1e-7,
+    guard: float = 0.0,
 ) -> torch.Tensor:
     """Features (..., T, D) with zero mean over T, and with `variance` unit deviation, per column.
 
     `lengths` (...,) are the real frames of each item; the others do not count and come back as 0.
-    The deviation is sqrt(var + eps), `var` over n - `ddof` frames. Differentiable.
+    The deviation is sqrt(var + eps), or sqrt(var) + `guard` where that is given; `var` over n -
+    `ddof` frames. Differentiable.
     """
     wide = x.double()
     if lengths is None:
@@ -38,8 +40,8 @@ def utterance(
     if inside is not None:
         wide = wide.where(inside, 0.0)
     if variance:
-        squares = wide.square().sum(-2, keepdim=True)
-        wide = wide / (squares / _at_least_one(count - ddof) + eps).sqrt()
+        squares = wide.square().sum(-2, keepdim=True) / _at_least_one(count - ddof)
+        wide = wide / (squares.clamp(min=TINY).sqrt() + guard if guard else (squares + eps).sqrt())
     return wide.to(x.dtype)
 
 
@@ -88,55 +90,6 @@ class Statistics:
         """Features (..., T, D) minus the mean, and with `variance` over the deviation."""
         centred = x - self.mean.to(x)
         return centred / self.deviation.to(x) if variance else centred
-
-
-def sliding(
-    x: torch.Tensor,
-    window: int = 600,
-    min_window: int = 100,
-    center: bool = False,
-    variance: bool = False,
-) -> torch.Tensor:
-    """Features (T, D), each frame by the statistics of a window of frames (apply-cmvn-sliding).
-
-    The window ends with the frame, or lies around it with `center`; at the start it reaches ahead
-    until it holds `min_window` frames. Raises ValueError for windows that hold nothing.
-    """
-    if not 0 < min_window <= window:
-        raise ValueError(
-            f"wanted 0 < min_window <= window frames, got min_window={min_window} "
-            f"and window={window}; change one of them"
-        )
-    start, end = _spans(len(x), window, min_window, center, x.device)
-    wide = x.double() - x.double().mean(0)  # sums of small numbers: no digits lost
-    count = (end - start)[:, None]
-    mean = _between(wide, start, end) / count
-    if not variance:
-        return (wide - mean).to(x.dtype)
-    spread = _between(wide.square(), start, end) / count - mean.square()
-    scaled = (wide - mean) / spread.clamp(min=VARIANCE_FLOOR).sqrt()
-    return scaled.where(count > 1, 0.0).to(x.dtype)
-
-
-def _spans(n_frames: int, window: int, min_window: int, center: bool, device) -> tuple:
-    """First frame and end of the window of each frame, (T,) and (T,)."""
-    t = torch.arange(n_frames, device=device)
-    if center:
-        start, end = t - window // 2, t - window // 2 + window
-    else:
-        start, end = t - window, t + 1
-    before = (-start).clamp(min=0)
-    start, end = start + before, end + before
-    if not center:  # what was moved in from before the start is not taken from the future ...
-        end = torch.where(end > t, torch.maximum(t + 1, torch.full_like(t, min_window)), end)
-    beyond = (end - n_frames).clamp(min=0)
-    return (start - beyond).clamp(min=0), end - beyond
-
-
-def _between(x: torch.Tensor, start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-    """Sums (T, D) of the rows [start, end) of `x` (T, D), by differences of running sums."""
-    running = torch.cat((x.new_zeros(1, x.shape[1]), x.cumsum(0)))
-    return running[end] - running[start]
 
 
 def _at_least_one(count):

@@ -59,6 +59,7 @@ class Spectral:
     snip_edges: bool = True  # only frames that lie whole in the wave (Kaldi)
     center: bool = False  # frames centred on multiples of the shift (librosa, Whisper)
     drop_last: bool = False  # with center: leave out the last frame (Whisper)
+    semicausal: bool = False  # with center: no frame that reads beyond the end (Gemma 4)
     pad_last: bool = False  # fill the last frame with zeros (python_speech_features)
     pad_mode: str = "reflect"  # with center: "reflect" (torch.stft) or "constant", zeros (librosa)
     pad_to_s: float = 0.0  # zeros after the wave up to this many seconds (Whisper: 30)
@@ -84,6 +85,7 @@ class Spectral:
     vtln_low: float = 100.0  # Hz; up to there the warp is full
     vtln_high: float = -500.0  # negative: that much below the upper edge
     log: str = "ln"
+    guard: float = 0.0  # added to the power under the logarithm (NeMo: 2^-24, Gemma 4: 0.001)
     floor: float = EPSILON  # the smallest power under the logarithm
     top_db: float = 0.0  # >0: nothing lies further than this below the utterance's maximum
     num_ceps: int = 0  # 0: no cosine transform
@@ -91,14 +93,20 @@ class Spectral:
     cepstral_lifter: float = 0.0  # 0: none; Kaldi's and HTK's: 22
     lifter_start: int = 0  # number of the first cepstrum in the lifter's sine (librosa: 1)
     use_energy: bool = False  # mel: log energy as one more column, the first; else in place of it
+    energy_floor: float = 0.0  # least energy, in units of `scale` squared (Kaldi)
     raw_energy: bool = True  # energy before preemphasis and window
     spectral_energy: bool = False  # energy as the sum over the spectrum (python_speech_features)
     cmvn: str = ""  # over the utterance: "mean", or "mean_var" also divides by the deviation
+    stats: tuple = ()  # with cmvn="global": mean and deviation, or the file of `features stats`
     cmvn_ddof: int = 0  # 1: variance over n - 1 (SeamlessM4T)
+    cmvn_guard: float = 0.0  # added to the deviation (NeMo: 1e-5); 0: 1e-7 to the variance
+    deltas: int = 0  # slopes beside the features, up to this order (Kaldi add-deltas)
+    deltas_window: int = 2  # frames on either side that a slope is fitted to
     pad_to_frames: int = 0  # rows of zeros up to this many (AST: 1024), before offset and divisor
     offset: float = 0.0
     divisor: float = 1.0  # (x + offset) / divisor
     stack: int = 1  # so many frames side by side in one row; a rest is dropped (SeamlessM4T: 2)
+    lfr: int = 0  # a row of `stack` every so many frames, those at the ends repeated (FunASR)
     dtype: str = "float32"  # of computation and result; float64 for tests and gradients
 
     @cached_property
@@ -129,7 +137,7 @@ class Spectral:
         return {
             "low_freq": self.low_freq, "high_freq": self.top_freq, "scale": self.mel_scale,
             "low_knee": self.vtln_low, "high_knee": self.vtln_high,
-            "first": int(self.energy_first), "stack": self.stack,
+            "first": int(self.energy_first), "stack": self.stack * (1 + self.deltas),
         }  # fmt: skip
 
     @property
@@ -156,35 +164,37 @@ class Spectral:
 
     @property
     def row_dim(self) -> int:
-        """Width of one frame, before stacking."""
+        """Width of one frame, before deltas and stacking."""
         return self.num_ceps or self.log_dim
 
     @property
     def dim(self) -> int:
         """Width of the output."""
-        return self.row_dim * self.stack
+        return self.row_dim * (1 + self.deltas) * self.stack
 
     @property
     def frame_rate_hz(self) -> float:
         """Output rows a second."""
-        return self.sampling_rate / self.frame_shift / self.stack
+        return self.sampling_rate / self.frame_shift / (self.lfr or self.stack)
 
     @property
     def whole(self) -> str:
         """Why this needs the whole utterance and cannot stream; "" when it can."""
         if self.top_db:
             return f"top_db={self.top_db:g} takes the maximum over it; top_db=0.0 streams"
-        if self.cmvn:
+        if self.cmvn in ("mean", "mean_var"):
             return f"cmvn={self.cmvn!r} takes statistics over it; cmvn='' streams"
         if self.pad_to_s or self.pad_to_frames:
             return "padding to a fixed length needs its end; pad_to_s=0.0, pad_to_frames=0 stream"
+        if self.deltas or self.lfr:
+            return "deltas and lfr repeat its last frame; deltas=0, lfr=0 stream"
         return ""
 
     def num_frames(self, n_samples: int) -> int:
         """Number of frames for `n_samples` of wave, before stacking."""
         return frames.num_frames(
             int(n_samples), self.frame_length, self.frame_shift, self.snip_edges, self.center,
-            self.drop_last, self.pad_last,
+            self.drop_last, self.pad_last, self.semicausal,
         )  # fmt: skip
 
     def padded(self, n_samples: int) -> int:
@@ -196,11 +206,15 @@ class Spectral:
     def count(self, n_samples: int) -> int:
         """Number of output rows for `n_samples` of wave; of padding, those that `pad_counts`."""
         if self.pad_counts == "none" or n_samples <= 0:
-            return self.num_frames(n_samples) // self.stack
+            return self.rows(self.num_frames(n_samples))
         n_frames = self.num_frames(self.padded(n_samples))
         if self.pad_counts == "begun":
             n_frames = min(n_frames, -(-int(n_samples) // self.frame_shift))
-        return n_frames // self.stack
+        return self.rows(n_frames)
+
+    def rows(self, n_frames: int) -> int:
+        """Rows that so many frames give."""
+        return -(-n_frames // self.lfr) if self.lfr else n_frames // self.stack
 
     def first_sample(self, frame: int) -> int:
         """First sample of `frame`."""

@@ -12,7 +12,7 @@ import inspect
 import re
 from dataclasses import asdict, fields, replace
 
-from features import checks
+from features import checks, statistics
 from features.options import INT16, Spectral, Wave
 
 _KALDI = Spectral()
@@ -23,6 +23,11 @@ _STFT = Spectral(  # what torch.stft and librosa.stft have in common; 25 ms ever
 _WHISPER = replace(
     _STFT, drop_last=True, mel_scale="slaney", mel_norm="slaney", log="log10", top_db=80.0,
     offset=4.0, divisor=4.0,
+)  # fmt: skip
+_NEMO = replace(
+    _STFT, n_fft=512, drop_last=True, pad_mode="constant", periodic=False, preemphasis=0.97,
+    global_preemphasis=True, mel_scale="slaney", mel_norm="slaney", guard=2.0**-24,
+    cmvn="mean_var", cmvn_ddof=1, cmvn_guard=1e-5,
 )  # fmt: skip
 _LIBROSA = replace(  # its defaults of 2048 and 512 samples, at 16 kHz
     _STFT, n_fft=2048, frame_length_ms=128.0, frame_shift_ms=32.0, pad_mode="constant",
@@ -42,6 +47,13 @@ PRESETS = {
     "librosa_mfcc": replace(_LIBROSA, num_ceps=20),
     "whisper80": _WHISPER,
     "whisper128": replace(_WHISPER, num_mel_bins=128),
+    "nemo80": _NEMO,
+    "nemo128": replace(_NEMO, num_mel_bins=128),
+    "gemma4": replace(
+        _STFT, n_fft=512, frame_length_ms=20.0, semicausal=True, pad_mode="constant", power=1.0,
+        num_mel_bins=128, empty_filters=True, guard=1e-3,
+    ),
+    "sensevoice": replace(_KALDI, window="hamming", stack=7, lfr=6),
     "ast": replace(
         _KALDI, scale=1.0, window="hann", num_mel_bins=128, empty_filters=True, offset=4.2677393,
         divisor=2 * 4.5689974,
@@ -71,6 +83,10 @@ ABOUT = {  # what each follows; the tests hold it against that
     "librosa_mfcc": "librosa 0.11 feature.mfcc(sr=16000), 20 cepstra",
     "whisper80": "openai/whisper; transformers 5.23 WhisperFeatureExtractor",
     "whisper128": "the same for large-v3",
+    "nemo80": "NeMo (Parakeet, Canary); transformers 5.23 ParakeetFeatureExtractor",
+    "nemo128": "the same with 128 bins",
+    "gemma4": "transformers 5.23 Gemma4AudioFeatureExtractor, rows that its mask keeps",
+    "sensevoice": "FunASR WavFrontend before its CMVN (which is cmvn='global'); asrfront 0.2",
     "ast": "transformers 5.23 ASTFeatureExtractor; its window: pad_to_frames=1024",
     "seamless": "transformers 5.23 SeamlessM4TFeatureExtractor, rows that its mask keeps",
     "psf_mfcc": "python_speech_features 0.6 mfcc on 16-bit samples",
@@ -143,6 +159,8 @@ def about(row: Wave | Spectral) -> dict[str, str]:
 
 
 def _typed(name: str, key: str, value, kind: type):
+    if kind is tuple:
+        return statistics.read(value) if value else ()
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:

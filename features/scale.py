@@ -32,7 +32,7 @@ class Loud:
             return
         self._left -= 1
         if isinstance(wave, torch.Tensor):
-            wave = wave.detach().cpu().numpy() if wave.is_floating_point() else None
+            wave = wave.detach().cpu().float().numpy() if wave.is_floating_point() else None
         if not isinstance(wave, np.ndarray) or wave.dtype.kind != "f" or not wave.size:
             return
         loudest = max(float(wave.max()), -float(wave.min()))

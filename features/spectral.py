@@ -20,7 +20,7 @@ from itertools import pairwise
 
 import torch
 
-from features import fast, normalise, steps, tables
+from features import fast, steps, tables
 from features.options import Spectral
 from features.samples import Samples
 from features.tables import Tables
@@ -52,7 +52,7 @@ class Pipeline:
                 f"{n_samples} samples give {n_frames} frames, which do not fit into "
                 f"pad_to_frames={self.o.pad_to_frames}; cut the wave into shorter pieces"
             )
-        return (self.o.pad_to_frames or n_frames) // self.o.stack, self.o.dim
+        return self.o.rows(self.o.pad_to_frames or n_frames), self.o.dim
 
     def alone(self, wave) -> torch.Tensor | None:
         """Features of a plain wave, numpy or torch, by the kernel; None where it cannot.
@@ -111,7 +111,7 @@ class Pipeline:
 
     def room(self, x: torch.Tensor, n_frames: int) -> torch.Tensor:
         """Where frames go: into the output itself unless their rows are yet to change shape."""
-        direct = self.o.stack == 1 and not self.late
+        direct = self.o.stack == 1 and not (self.late or self.o.deltas or self.o.lfr)
         return x[:n_frames] if direct else x.new_empty(n_frames, self.width)
 
     def fill(self, source: Samples, first: int, rows: torch.Tensor) -> None:
@@ -139,8 +139,10 @@ class Pipeline:
         if self.late:
             rows = steps.cepstra(rows, o, self.tables)
         if o.cmvn:
-            rows.copy_(normalise.utterance(rows, None, o.cmvn == "mean_var", o.cmvn_ddof))
-        target = x.view(-1, o.row_dim)
+            rows.copy_(steps.normalised(rows, None, o, self.on(rows.device)))
+        if o.deltas or o.lfr:
+            rows = steps.widened(rows, o)
+        target = x.view(-1, rows.shape[1])
         n = min(len(rows), len(target))
         if target.data_ptr() != rows.data_ptr():
             target[:n] = rows[:n]
@@ -171,7 +173,9 @@ class Pipeline:
         plain, ready = work.plain[:n], work.ready[:n]
         if o.remove_dc_offset:
             framed = torch.sub(framed, framed.mean(1, keepdim=True), out=plain)
-        energy = _log_energy(framed, o.scale) if o.use_energy and o.raw_energy else None
+        energy = (
+            _log_energy(framed, o.scale, o.energy_floor) if o.use_energy and o.raw_energy else None
+        )
         inside = ready[:, : o.frame_length]
         if o.preemphasis and not o.global_preemphasis:
             # two steps: `alpha` of torch.sub rounds once, the references round twice
@@ -182,7 +186,7 @@ class Pipeline:
         else:
             torch.mul(framed, self.tables.window, out=inside)
         if o.use_energy and not o.raw_energy:
-            energy = _log_energy(inside, 1.0)
+            energy = _log_energy(inside, 1.0, o.energy_floor)
         self._spectrum(torch.fft.rfft(ready), energy, out)
 
     def _spectrum(
@@ -229,16 +233,18 @@ def _logarithm(x: torch.Tensor, o: Spectral) -> None:
     """In place what `steps.logarithm` is."""
     if o.log == "none":
         return
+    if o.guard:
+        x.add_(o.guard)
     x.clamp_(min=o.floor)
     x.log_() if o.log == "ln" else x.log10_()
     if o.log == "db":
         x.mul_(10.0)
 
 
-def _log_energy(framed: torch.Tensor, scale: float) -> torch.Tensor:
+def _log_energy(framed: torch.Tensor, scale: float, floor: float) -> torch.Tensor:
     """ln of the frame's energy in units of `scale`, floored like the spectrum."""
     energy = torch.linalg.vector_norm(framed, dim=1).square_() * scale**2
-    return energy.clamp_(min=steps.TINY).log_()
+    return energy.clamp_(min=max(steps.TINY, floor)).log_()
 
 
 def _bands(o: Spectral, bank: torch.Tensor) -> list[tuple[int, int, int, int, torch.Tensor]]:

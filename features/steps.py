@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional as F
 
-from features import normalise, samples
+from features import deltas, normalise, samples
 from features.options import Spectral
 from features.tables import Tables, gain
 
@@ -52,9 +52,9 @@ def preemphasise(frames: torch.Tensor, preemphasis: float) -> torch.Tensor:
     return frames - preemphasis * before
 
 
-def log_energy(frames: torch.Tensor, scale: float) -> torch.Tensor:
+def log_energy(frames: torch.Tensor, scale: float, floor: float = 0.0) -> torch.Tensor:
     """ln of the energy (...,) of frames (..., L) in units of `scale`, floored as Kaldi's."""
-    return (frames * scale).square().sum(-1).clamp(min=TINY).log()
+    return (frames * scale).square().sum(-1).clamp(min=max(TINY, floor)).log()
 
 
 def spectrum(frames: torch.Tensor, n_fft: int, power: float = 2.0) -> torch.Tensor:
@@ -65,11 +65,11 @@ def spectrum(frames: torch.Tensor, n_fft: int, power: float = 2.0) -> torch.Tens
     return torch.view_as_real(complex_).square().sum(-1)
 
 
-def logarithm(x: torch.Tensor, kind: str, floor: float) -> torch.Tensor:
-    """ "ln", "log10" or "db" (10 log10) of what is at least `floor`; "none": as it is."""
+def logarithm(x: torch.Tensor, kind: str, floor: float, guard: float = 0.0) -> torch.Tensor:
+    """ "ln", "log10" or "db" (10 log10) of x + `guard`, at least `floor`; "none": as it is."""
     if kind == "none":
         return x
-    x = x.clamp(min=floor)
+    x = (x + guard if guard else x).clamp(min=floor)
     return x.log() if kind == "ln" else x.log10() * (10.0 if kind == "db" else 1.0)
 
 
@@ -84,14 +84,14 @@ def trace(framed: torch.Tensor, o: Spectral, tables: Tables) -> Iterator[tuple[s
     if o.remove_dc_offset:
         framed = remove_dc(framed)
     yield "DC removal", framed
-    energy = log_energy(framed, o.scale)
+    energy = log_energy(framed, o.scale, o.energy_floor)
     if o.preemphasis and not o.global_preemphasis:
         framed = preemphasise(framed, o.preemphasis)
     yield "preemphasis", framed
     framed = framed * tables.window
     yield "window", framed
     if not o.raw_energy:
-        energy = log_energy(framed, 1.0)
+        energy = log_energy(framed, 1.0, o.energy_floor)
     x = spectrum(framed, o.fft_length, o.power)
     if o.spectral_energy:
         squares = x if o.power == 2 else x.square()
@@ -102,7 +102,7 @@ def trace(framed: torch.Tensor, o: Spectral, tables: Tables) -> Iterator[tuple[s
     else:
         x = x @ tables.bank
         yield "mel", x
-    x = logarithm(x, o.log, o.floor)
+    x = logarithm(x, o.log, o.floor, o.guard)
     if o.use_energy:
         x = torch.cat((energy[..., None], x if o.energy_first else x[..., 1:]), -1)
     yield "log", x
@@ -128,29 +128,54 @@ def features(
     waves: torch.Tensor, lengths: list[int], n_rows: int, o: Spectral, tables: Tables
 ) -> torch.Tensor:
     """Features (B, n_rows, dim) of waves (B, N) with `lengths`; zeros beyond an item's own rows."""
-    counts = [o.num_frames(o.pad_to or n) for n in lengths]
-    n_frames = max(counts)
+    numbers = [o.num_frames(o.pad_to or n) for n in lengths]
+    n_frames = max(numbers)
     if n_frames:
         x = _rows(waves, torch.tensor(lengths, device=waves.device), n_frames, o, tables)
     else:
         x = waves[:, :0, None].expand(-1, -1, o.log_dim)
-    counts = torch.tensor(counts, device=waves.device)
+    counts = torch.tensor(numbers, device=waves.device)
     inside = _inside(n_frames, counts)
     if o.top_db and n_frames:
         x = limit(x, inside, o)
     if o.num_ceps:
         x = cepstra(x, o, tables)
-    if o.cmvn:
-        x = normalise.utterance(x, counts, o.cmvn == "mean_var", o.cmvn_ddof)
-    return finish(x.where(inside, 0.0), counts, n_rows, o)
+    x = normalised(x, counts, o, tables).where(inside, 0.0)
+    if o.deltas or o.lfr:  # both repeat the last frame, each item its own
+        items = [widened(item[:n], o) for item, n in zip(x, numbers, strict=True)]
+        x = torch.nn.utils.rnn.pad_sequence(items, batch_first=True)
+        counts = counts if not o.lfr else -(-counts // o.lfr)
+    return finish(x, counts, n_rows, o)
+
+
+def normalised(x: torch.Tensor, counts: torch.Tensor | None, o: Spectral, tables: Tables):
+    """Rows (..., T, row_dim) less their mean, over their deviation, as `cmvn` wants it."""
+    if o.cmvn == "global":
+        return (x - tables.stats[0]) / tables.stats[1]
+    if not o.cmvn:
+        return x
+    return normalise.utterance(x, counts, o.cmvn == "mean_var", o.cmvn_ddof, guard=o.cmvn_guard)
+
+
+def widened(x: torch.Tensor, o: Spectral) -> torch.Tensor:
+    """Rows (T, row_dim) with their slopes beside them, and `stack` of them every `lfr` frames."""
+    x = deltas.kaldi(x, o.deltas, o.deltas_window)
+    if not o.lfr:
+        return x
+    # FunASR: so many copies of the first frame before it that the first row is centred on it, as
+    # many of the last one as its row wants
+    first = torch.arange(o.rows(len(x)), device=x.device) * o.lfr - (o.stack - 1) // 2
+    index = first[:, None] + torch.arange(o.stack, device=x.device)
+    return x[index.clamp(0, max(0, len(x) - 1))].flatten(1)
 
 
 def finish(x: torch.Tensor, counts: torch.Tensor, n_rows: int, o: Spectral) -> torch.Tensor:
-    """Frames (B, T, row_dim) with offset and divisor, padded and stacked to (B, n_rows, dim)."""
-    wanted = n_rows * o.stack
+    """Frames (B, T, D) with offset and divisor, padded and stacked to (B, n_rows, dim)."""
+    stack = 1 if o.lfr else o.stack
+    wanted = n_rows * stack
     x = F.pad(x[:, :wanted], (0, 0, 0, max(0, wanted - x.shape[1])))
     x = ((x + o.offset) / o.divisor).reshape(len(x), n_rows, o.dim)
-    return x if o.pad_to_frames else x.where(_inside(n_rows, counts // o.stack), 0.0)
+    return x if o.pad_to_frames else x.where(_inside(n_rows, counts // stack), 0.0)
 
 
 def _inside(n_rows: int, counts: torch.Tensor) -> torch.Tensor:

@@ -17,19 +17,21 @@ from features.options import Spectral
 
 @dataclass(frozen=True)
 class Tables:
-    """`window` (frame_length,), `bank` (FFT bins, mel bins) and `cosine` (mel bins, num_ceps).
+    """`window` (frame_length,), `bank` (FFT bins, mel bins), `cosine` (mel bins, num_ceps), stats.
 
     `window` contains the scale, `bank` the division by n_fft of a periodogram, `cosine` the lifter;
-    `bank` and `cosine` are None where the options want none.
+    `stats` (2, row_dim) are mean and deviation. All but `window` are None where the options want
+    none.
     """
 
     window: torch.Tensor
     bank: torch.Tensor | None
     cosine: torch.Tensor | None
+    stats: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Tables:
         """The same on another device."""
-        tensors = (self.window, self.bank, self.cosine)
+        tensors = (self.window, self.bank, self.cosine, self.stats)
         return Tables(*(t if t is None else t.to(device) for t in tensors))
 
 
@@ -47,7 +49,9 @@ def make(o: Spectral) -> Tables:
         rows = cepstra.dct_matrix(o.num_ceps, o.num_mel_bins, o.htk_dct)
         weights = cepstra.lifter(o.num_ceps, o.cepstral_lifter, o.lifter_start)
         cosine = (rows * weights[:, None]).T
-    return Tables(*(None if t is None else tensor(t, o.dtype) for t in (window, bank, cosine)))
+    stats = np.array(o.stats) if o.stats else None
+    arrays = (window, bank, cosine, stats)
+    return Tables(*(None if t is None else tensor(t, o.dtype) for t in arrays))
 
 
 def gain(o: Spectral) -> float:

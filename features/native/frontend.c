@@ -323,14 +323,14 @@ static V log_energy(const Plan *p, const float *table, V mean)
             samples(p, p->preemphasis != 0.0f, table, mean, i, &x, &y);
         even += x * x, odd += y * y;
     }
-    return logarithm(larger((even + odd) * p->energy_scale, all(1.1920928955078125e-07f)));
+    return logarithm(larger((even + odd) * p->energy_scale, all(p->energy_floor)));
 }
 
 /* Spectrum to rows of features: mel, logarithm, cepstra, energy. `y` has room for dim + rows. */
 static void features(const Plan *p, const V *z, V energy, V *y)
 {
     V *mel = p->ceps ? y + p->dim : y + (p->energy != 0);
-    float unit = p->log == 2 ? 0.43429448190325183f : 1.0f;
+    const float units[] = {1.0f, 1.0f, 0.43429448190325183f, 4.3429448190325183f};
     for (int64_t b = 0; b < p->rows; b++) {
         V even = {0}, odd = {0}; /* two sums: one would wait for itself */
         int32_t e = p->row_start[b], end = p->row_start[b + 1];
@@ -342,7 +342,7 @@ static void features(const Plan *p, const V *z, V energy, V *y)
         mel[b] = even + odd;
     }
     for (int64_t b = 0; p->log && b < p->rows; b++)
-        mel[b] = logarithm(larger(mel[b], all(p->floor))) * unit;
+        mel[b] = logarithm(larger(mel[b] + p->guard, all(p->floor))) * units[p->log];
     for (int64_t c = 0; c < p->ceps; c++) {
         V sum = {0};
         for (int64_t b = 0; b < p->rows; b++) sum += mel[b] * p->dct[c * p->rows + b];
@@ -380,7 +380,7 @@ static void reach(const Plan *p, const float *wave, int64_t n, int64_t padded, i
                   int64_t count, float *to)
 {
     for (int64_t i = first; i < first + count; i++) {
-        int64_t at = i >= 0 && i < padded ? i : fold(i, padded, p->repeat_edge);
+        int64_t at = i >= 0 && i < padded ? i : p->edge == 2 ? n : fold(i, padded, p->edge);
         *to++ = at < n ? wave[at] : 0.0f;
     }
 }

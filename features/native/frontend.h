@@ -16,13 +16,14 @@
 
 typedef struct {
     int64_t length, shift, columns;      /* of a frame; columns of the transposed table */
-    int64_t first, repeat_edge;          /* first sample of frame 0; 1: 1 0 | 0 1 2, 0: 2 1 | 0 1 2 */
+    int64_t first, edge;                 /* first sample of frame 0; before the wave: 0: 2 1 | 0 1 2,
+                                            1: 1 0 | 0 1 2, 2: zeros */
     int64_t half, stages, live;          /* N / 2; passes; complex inputs that are not padding */
     int64_t gap;                         /* vectors between the parts of the first pass */
     int64_t bins, rows, ceps, dim;       /* rows: mel bins; dim: what is written a frame */
-    int64_t center, magnitude, log, energy; /* log: 0 none, 1 ln, 2 log10; energy: 0, 1 raw, 2 */
+    int64_t center, magnitude, log, energy; /* log: 0 none, 1 ln, 2 log10, 3 dB; energy: 0, 1 raw, 2 */
     double span;                         /* top_db in the unit of the logarithm; 0: none */
-    float preemphasis, floor, energy_scale;
+    float preemphasis, guard, floor, energy_scale, energy_floor; /* log of the larger of x + guard and floor */
     float offset, divisor, factor;       /* (x + offset) / divisor; factor 1 / divisor if exact */
     const int32_t *places;               /* of sample i in the table, from i = -1 (= sample 0) on */
     const float *window;                 /* half of it: the split adds two spectra */

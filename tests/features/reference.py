@@ -35,10 +35,17 @@ def after(x, o):
     if o["cmvn"] and len(x):
         x = x - x.mean(0)
     if o["cmvn"] == "mean_var" and len(x):
-        x = x / np.sqrt((x**2).sum(0) / max(1, len(x) - o["cmvn_ddof"]) + 1e-7)
+        variance = (x**2).sum(0) / max(1, len(x) - o["cmvn_ddof"])
+        guard = o["cmvn_guard"]
+        x = x / (np.sqrt(variance) + guard if guard else np.sqrt(variance + 1e-7))
     if o["pad_to_frames"]:
         x = np.concatenate([x, np.zeros((o["pad_to_frames"] - len(x), x.shape[1]))])
     x = (x + o["offset"]) / o["divisor"]
+    if o["lfr"]:
+        before = (o["stack"] - 1) // 2
+        rows = [[x[min(max(i - before + k, 0), len(x) - 1)] for k in range(o["stack"])]
+                for i in range(0, len(x), o["lfr"])]  # fmt: skip
+        return np.array(rows).reshape(len(rows), -1)
     groups = [x[i : i + o["stack"]] for i in range(0, len(x), o["stack"])]
     return np.array([g.reshape(-1) for g in groups if len(g) == o["stack"]])
 
@@ -50,6 +57,8 @@ def cut(wave, length, shift, o):
         return
     if o["center"]:
         starts = [t * shift - length // 2 for t in range(n // shift + (not o["drop_last"]))]
+        if o["semicausal"]:
+            starts = [start for start in starts if start + length < n]
     elif o["pad_last"]:
         starts = [0, *range(shift, n - length + shift, shift)]
     elif o["snip_edges"]:
@@ -88,7 +97,7 @@ def row(frame, n_fft, bank, o):
     if not o["raw_energy"]:
         energy = (windowed**2).sum()
     power = np.abs(np.fft.rfft(windowed, n_fft)) ** 2 / (n_fft if o["periodogram"] else 1)
-    floor = float(np.finfo(np.float32).eps)  # numpy would take a float32 logarithm of it
+    floor = max(float(np.finfo(np.float32).eps), o["energy_floor"])
     if o["spectral_energy"]:
         energy, floor = power.sum(), o["floor"]
     x = power ** (o["power"] / 2)
@@ -96,7 +105,7 @@ def row(frame, n_fft, bank, o):
         x = bank @ x
     if o["log"] != "none":
         log = {"ln": np.log, "log10": np.log10, "db": lambda x: 10 * np.log10(x)}[o["log"]]
-        x = log(np.maximum(x, o["floor"]))
+        x = log(np.maximum(x + o["guard"], o["floor"]))
     return x, np.log(max(energy, floor))
 
 

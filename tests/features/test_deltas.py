@@ -1,4 +1,4 @@
-"""Deltas against the three programs that define them."""
+"""Deltas against Kaldi's, inside also against three others'; as an option of a front end."""
 
 import kaldi_native_fbank as knf
 import librosa
@@ -7,6 +7,7 @@ import pytest
 import python_speech_features
 import torch
 
+import features
 from features import deltas
 
 X = np.random.default_rng(0).standard_normal((40, 5))
@@ -21,57 +22,46 @@ def test_kaldis(order, window, n):
     assert np.abs(ours.numpy() - theirs).max() < 1e-6
 
 
-@pytest.mark.parametrize("win_length", [3, 5, 9])
-@pytest.mark.parametrize("mode", ["replicate", "constant"])
-def test_torchaudios(win_length, mode):
+def test_inside_they_are_what_others_have():
+    """torchaudio, librosa and python_speech_features, which have other edges or other orders."""
     from torchaudio.functional import compute_deltas
 
-    theirs = compute_deltas(torch.from_numpy(X.T), win_length, mode).T
-    ours = deltas.torchaudio(torch.from_numpy(X), win_length, mode)
-    assert (ours - theirs).abs().max() < 1e-12
-    if mode == "replicate":
-        psf = python_speech_features.delta(X, win_length // 2)
-        assert np.abs(ours.numpy() - psf).max() < 1e-12
-
-
-@pytest.mark.parametrize("width", [3, 5, 9, 39])
-@pytest.mark.parametrize("order", [1, 2])
-def test_librosas(width, order):
-    theirs = librosa.feature.delta(X.T, width=width, order=order).T
-    ours = deltas.librosa(torch.from_numpy(X), width, order)
-    assert np.abs(ours.numpy() - theirs).max() < 1e-10
-
-
-def test_they_agree_inside_and_differ_at_the_edges():
-    x = torch.from_numpy(X)
-    kaldi, torchaudio, librosas = (
-        deltas.kaldi(x, 1)[:, 5:],
-        deltas.torchaudio(x),
-        deltas.librosa(x, 5),
+    ours = deltas.kaldi(torch.from_numpy(X), 1)[:, 5:].numpy()
+    others = (
+        compute_deltas(torch.from_numpy(X.T)).T.numpy(),
+        python_speech_features.delta(X, 2),
+        librosa.feature.delta(X.T, width=5).T,
     )
-    assert torch.allclose(kaldi, torchaudio) and torch.allclose(kaldi[2:-2], librosas[2:-2])
-    assert not torch.allclose(kaldi[:2], librosas[:2])
-    twice = deltas.torchaudio(torchaudio)
-    second = deltas.kaldi(x, 2)[:, 10:]
-    assert torch.allclose(second[4:-4], twice[4:-4]) and not torch.allclose(second[:2], twice[:2])
+    for theirs in others:
+        assert np.abs(ours - theirs)[2:-2].max() < 1e-10
+    assert np.abs(ours - others[2])[:2].max() > 1e-2
+
+
+def test_as_an_option():
+    """Beside the features, after cmvn, in a batch each item by its own end; it cannot stream."""
+    wave = np.random.default_rng(1).normal(0, 0.1, (2, 16000)).astype(np.float32)
+    for more in ({}, {"cmvn": "mean"}, {"num_mel_bins": 23, "num_ceps": 13}):
+        fe = features.get("kaldi_fbank80", deltas=2, **more)
+        x, n = fe(wave[0])
+        base = features.get("kaldi_fbank80", **more)(wave[0])[0]
+        theirs = knf.compute_deltas(knf.DeltaOptions(2, 2), base.numpy())
+        assert x.shape == (n, fe.dim) == theirs.shape and np.abs(x.numpy() - theirs).max() < 1e-4
+        both, lengths = fe(wave, [16000, 9000])
+        assert torch.equal(both[0], x) and torch.equal(both[1, : lengths[1]], fe(wave[1, :9000])[0])
+        plain, _ = fe(torch.from_numpy(wave).requires_grad_(), [16000, 9000])
+        assert (plain - both).abs().max() < 1e-2 and (plain - both).abs().mean() < 1e-4
+    with pytest.raises(ValueError, match="cannot stream: deltas"):
+        fe.stream()
+    assert features.get("kaldi_fbank80", deltas=1, stack=2).dim == 320
 
 
 def test_nothing_and_what_is_refused():
-    empty = torch.zeros(0, 5)
-    assert deltas.kaldi(empty).shape == (0, 15) and deltas.torchaudio(empty).shape == (0, 5)
-    for call, said in (
-        (lambda: deltas.librosa(torch.zeros(8, 5)), "at most the 8 frames"),
-        (lambda: deltas.librosa(torch.zeros(20, 5), 4), "width=4: it must be odd"),
-        (lambda: deltas.librosa(torch.zeros(20, 5), 5, 5), "order=5: it must be in 1..4"),
-        (lambda: deltas.torchaudio(torch.zeros(20, 5), 2), "win_length=2"),
-        (lambda: deltas.kaldi(torch.zeros(20, 5), -1), "order=-1"),
-        (lambda: deltas.kaldi(torch.zeros(20, 5), 1, 0), "window=0"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            call()
+    assert deltas.kaldi(torch.zeros(0, 5)).shape == (0, 15)
+    for options in ({"deltas": -1}, {"deltas": 4}, {"deltas": 1, "deltas_window": 0}):
+        with pytest.raises(ValueError, match="it must be"):
+            features.get("kaldi_fbank80", **options)
 
 
 def test_gradients():
     x = torch.from_numpy(X[:12]).requires_grad_()
-    for function in (deltas.kaldi, deltas.torchaudio, deltas.librosa):
-        assert torch.autograd.gradcheck(function, x)
+    assert torch.autograd.gradcheck(deltas.kaldi, x)

@@ -1,54 +1,16 @@
-"""Normalisation against Kaldi's, torchaudio's, and a loop over frames."""
+"""Normalisation against Kaldi's; a corpus's statistics as an option of a front end."""
+
+import json
 
 import kaldi_native_fbank as knf
 import numpy as np
 import pytest
 import torch
 
-from features import normalise
+import features
+from features import normalise, statistics
 
 X = torch.from_numpy(np.random.default_rng(0).standard_normal((700, 4)) * [1, 5, 0.1, 2] + 30)
-
-
-def slowly(x, window, min_window, center, variance):
-    """apply-cmvn-sliding, a frame at a time."""
-    out = np.zeros_like(x)
-    for t in range(len(x)):
-        start, end = (t - window // 2, t - window // 2 + window) if center else (t - window, t + 1)
-        if start < 0:
-            start, end = 0, end - start
-        if not center and end > t:
-            end = max(t + 1, min_window)
-        if end > len(x):
-            start, end = max(0, start - (end - len(x))), len(x)
-        part = x[start:end]
-        out[t] = x[t] - part.mean(0)
-        if variance:
-            out[t] = out[t] / part.std(0) if len(part) > 1 else 0.0
-    return out
-
-
-@pytest.mark.parametrize("center", [False, True])
-@pytest.mark.parametrize("variance", [False, True])
-@pytest.mark.parametrize(("window", "least"), [(600, 100), (50, 50), (51, 7), (3, 1)])
-@pytest.mark.parametrize("n", [700, 120, 60, 2, 1])
-def test_sliding(window, least, center, variance, n):
-    from torchaudio.functional import sliding_window_cmn
-
-    ours = normalise.sliding(X[:n], window, least, center, variance)
-    assert (
-        np.abs(ours.numpy() - slowly(X[:n].numpy(), window, least, center, variance)).max() < 1e-7
-    )
-    theirs = sliding_window_cmn(X[:n], window, least, center, variance)
-    if n > 1 and not (variance and window == 3):  # its variance of two frames loses all digits
-        assert (ours - theirs).abs().max() < 1e-6
-
-
-def test_sliding_of_nothing_and_of_nonsense():
-    assert normalise.sliding(torch.zeros(0, 3)).shape == (0, 3)
-    for window, least in ((600, 601), (10, 0)):
-        with pytest.raises(ValueError, match="min_window <= window"):
-            normalise.sliding(X, window, least)
 
 
 @pytest.mark.parametrize("norm_vars", [False, True])
@@ -90,4 +52,48 @@ def test_padding_does_not_count():
 def test_gradients():
     x = X[None, :6].clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: normalise.utterance(x, torch.tensor([5])), x)
-    assert torch.autograd.gradcheck(lambda x: normalise.sliding(x[0], 4, 2, variance=True), x)
+
+
+def test_global_statistics_are_an_option(tmp_path):
+    """From a file or as numbers; offline = in a stream = in a batch; back by options()."""
+    rng = np.random.default_rng(0)
+    waves = rng.normal(0, 0.1, (2, 16000)).astype(np.float32)
+    bare = features.get("kaldi_fbank80")
+    seen = normalise.Statistics(80).add(bare(waves[0])[0]).add(bare(waves[1])[0])
+    statistics.write(tmp_path / "stats.json", seen, preset="kaldi_fbank80")
+    fe = features.get("kaldi_fbank80", cmvn="global", stats=str(tmp_path / "stats.json"))
+    x, n = fe(waves[0])
+    assert torch.allclose(x, seen.apply(bare(waves[0])[0]), atol=1e-5)
+    again = features.get(fe.name, **json.loads(json.dumps(fe.options())))
+    assert torch.equal(again(waves[0])[0], x) and again._options == fe._options
+    stream = fe.stream()
+    parts = [stream(waves[0][:7000]), stream(waves[0][7000:]), stream.flush()]
+    assert torch.equal(torch.cat(parts), x)
+    plain, _ = fe(torch.from_numpy(waves).requires_grad_(), [16000, 9000])
+    assert (plain[0] - x).abs().mean() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "no statistics can be read"),
+        ("{", "no statistics can be read"),
+        ("[]", "no statistics can be read"),
+        ('{"mean": [0.0], "deviation": [1.0]}', "stats of 1 and 1 columns: wanted"),
+        ('{"mean": [0.0], "deviation": [0.0]}', "above 0"),
+        ('{"mean": 1, "deviation": "x"}', "wanted two rows"),
+    ],
+)
+def test_statistics_that_are_none(text, said, tmp_path):
+    path = tmp_path / "stats.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=said) as caught:
+        features.get("kaldi_fbank80", cmvn="global", stats=str(path))
+    assert "features stats" in str(caught.value) or "options" in str(caught.value)
+
+
+def test_global_and_stats_go_together():
+    for options in ({"cmvn": "global"}, {"stats": [[0.0] * 80, [1.0] * 80]}):
+        with pytest.raises(ValueError, match="go together"):
+            features.get("kaldi_fbank80", **options)

@@ -64,6 +64,10 @@ def test_specification(name, signal, reference, close, near):
     "options",
     [
         {"snip_edges": False},
+        {"use_energy": True, "energy_floor": 1e9},
+        {"use_energy": True, "energy_floor": 1e9, "num_ceps": 12},
+        {"guard": 0.5, "stack": 7, "lfr": 6, "center": True, "semicausal": True},
+        {"cmvn": "mean_var", "cmvn_guard": 0.1, "center": True, "pad_mode": "constant"},
         {"window": "hamming"},
         {"window": "rectangular", "preemphasis": 0.5, "remove_dc_offset": False},
         {"window": "blackman", "preemphasis": 0.0, "power": 1.0},

@@ -14,10 +14,12 @@ import python_speech_features
 import torch
 from transformers import (
     ASTFeatureExtractor,
+    ParakeetFeatureExtractor,
     SeamlessM4TFeatureExtractor,
     Wav2Vec2FeatureExtractor,
     WhisperFeatureExtractor,
 )
+from transformers.models.gemma4.feature_extraction_gemma4 import Gemma4AudioFeatureExtractor
 
 import features
 
@@ -244,6 +246,47 @@ def test_whisper_window_filled_to_the_brim(near):
             full = theirs(noise[:n], sampling_rate=16000, return_tensors="np").input_features[0].T
             near(fe, noise[:n], full)
         assert fe(noise[:n])[0].shape == (3000, 80)
+
+
+@pytest.mark.parametrize("bins", [80, 128])
+def test_nemo_is_parakeets(bins, signals, near):
+    """Rows that its mask keeps; in a batch, too."""
+    theirs = ParakeetFeatureExtractor(feature_size=bins)
+    fe = features.get(f"nemo{bins}")
+    for name in ("noise", "noise_on_dc", "tone", "slow_square", "speechlike"):
+        for n in (len(signals[name]), 2000, 1999, 1760, 640):
+            wave = signals[name][:n]
+            found = theirs(wave, sampling_rate=16000, return_tensors="pt")
+            rows = found.input_features[0][found.attention_mask[0].bool()]
+            assert fe.count(n) == len(rows) == fe(wave)[1]
+            near(fe, wave, rows.numpy())
+    waves = np.stack([signals["speechlike"], signals["speechlike"][::-1]])
+    found = theirs(list(waves), sampling_rate=16000, return_tensors="pt")
+    x, n = fe(waves, [16000, 16000])
+    assert (x - found.input_features[:, : x.shape[1]]).abs().mean() < 1e-4
+
+
+def test_gemma4_is_transformers(signal, near):
+    theirs = Gemma4AudioFeatureExtractor()
+    fe = features.get("gemma4")
+    for n in (len(signal), 1921, 1920, 1919, 1761, 1760, 321, 320, 162):
+        found = theirs([signal[:n]], return_tensors="np")
+        rows = found["input_features"][0][found["input_features_mask"][0].astype(bool)]
+        x, count = fe(signal[:n])
+        assert count == len(rows)
+        if rows.size and (np.diff(signal) != 0).mean() > 0.1:  # a constant leaves rounding alone
+            assert np.abs(x.numpy() - rows).max() < 1e-4
+        near(fe, signal[:n], rows)
+
+
+def test_sensevoice_is_funasrs(signals, near):
+    """Kaldi's fbank, then rows of seven frames every six, the first and last frames repeated."""
+    sensevoice = pytest.importorskip("asrfront.sensevoice")
+    fe = features.get("sensevoice")
+    for n in (16000, 15000, 7000, 1360, 1359, 560, 400):
+        wave = signals["speechlike"][:n]
+        near(fe, wave, sensevoice.fbank(wave))
+        assert fe.count(n) == len(sensevoice.fbank(wave))
 
 
 def test_wave_is_wav2vec2s(signal):

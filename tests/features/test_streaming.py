@@ -90,7 +90,7 @@ def test_dither_is_new_in_every_chunk():
 
 @pytest.mark.parametrize("name", REFUSING)
 def test_refused_with_the_reason(name):
-    with pytest.raises(ValueError, match=f"{name} cannot stream: .* over it"):
+    with pytest.raises(ValueError, match=f"{name} cannot stream: .*( over it|its last frame)"):
         features.get(name).stream()
     with pytest.raises(ValueError, match="cannot stream: normalize=True"):
         features.get("wave16k", normalize=True).stream()
