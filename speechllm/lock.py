@@ -27,13 +27,14 @@ _held: set[Path] = set()  # by this process: the system's locks are between proc
 
 @contextlib.contextmanager
 def hold(folder: str | Path, hint: str = "wait for its end, or give another folder"):
-    """Be the one process that writes into `folder`, which is made if absent.
+    """Be the one process that writes into `folder`: made if absent, and gone again if left empty.
 
     Raises:
         ValueError: another process, which is named, or this one writes there already.
         OSError: the folder cannot be made or written.
     """
     folder = Path(folder).absolute()
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder.resolve() / NAME
     if path in _held:
@@ -46,6 +47,8 @@ def hold(folder: str | Path, hint: str = "wait for its end, or give another fold
             _held.discard(path)
             with contextlib.suppress(OSError):
                 path.unlink()
+                if new:
+                    folder.rmdir()  # refused where something was written
 
 
 @contextlib.contextmanager

@@ -118,6 +118,8 @@ def test_an_import_ends_by_opening_what_it_wrote(published, tmp_path, capsys):
     assert re.search(r"opened again: a prompt of one second is \d+ tokens", capsys.readouterr().out)
     preset = tmp_path / "ours" / "preset.toml"
     preset.write_text(preset.read_text().replace("<|im_start|>user", "<|AUDIO|>"))
+    facts = tmp_path / "ours" / "checkpoint.json"
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "files": {}}))
     with pytest.raises(ValueError, match="was written, but cannot be used: a text holds"):
         prove(tmp_path / "ours")
     weights = tmp_path / "ours" / "model.safetensors"
