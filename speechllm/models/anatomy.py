@@ -40,8 +40,9 @@ def outline(preset: config.Preset, vocab_size: int = VOCAB) -> tuple[System, Spe
     """
     from transformers import AutoConfig
 
-    pretrained = preset.table("llm").get("pretrained")
-    system = System(tiny.bare(preset), Vocabulary(vocab_size))
+    llm = preset.table("llm")
+    pretrained, size = llm.get("pretrained"), llm.get("config", {}).get("vocab_size", vocab_size)
+    system = System(tiny.bare(preset), Vocabulary(size))
     if pretrained:
         family = AutoConfig.for_model(**system.llm.config)
         system = System(system.preset, Vocabulary(family.vocab_size))

@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from speechllm import cli
 from speechllm.data.batch import IGNORE
 from speechllm.data.chat import Builder
 from speechllm.data.collate import collate
@@ -289,6 +290,8 @@ def check_lora(pair: Pair, out: Path) -> None:
         if name != "plain":
             _learned(tuned, pair.ours, name)
     assert losses["plain"] == losses["llm"] == losses["all"] > 0.1
+    shown = ("presets", "show", str(pair.folder), "--set", "llm.lora.r=8", "--seconds", "2")
+    assert cli.main(shown) == 0, "what train takes is shown, with its own vocabulary"
 
 
 def _learned(tuned, imported, name: str) -> None:
