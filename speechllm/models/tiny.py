@@ -155,7 +155,23 @@ def _shrink_llm(table: dict) -> None:
     whole = AutoConfig.for_model(**settings).to_dict()
     table["config"] = {**settings, **small(whole)}
     table["config"].pop("vocab_size", None)
+    _shorten_rope(whole, table["config"])
     table.update(dtype="float32", attention="", pad_token=SPECIALS["pad_token"])
+
+
+def _shorten_rope(whole: dict, made: dict) -> None:
+    """Cut factors of rotary positions, one for each pair of a head's channels, to smaller heads."""
+    rope = whole.get("rope_parameters") or {}
+    sizes = [
+        fields.get("head_dim") or fields["hidden_size"] // fields["num_attention_heads"]
+        for fields in (whole, {**whole, **made})
+        if any(isinstance(value, list) for value in rope.values())
+    ]
+    if sizes:
+        keep = {k: v[: len(v) * sizes[1] // sizes[0]] if isinstance(v, list) else v
+                for k, v in rope.items()}  # fmt: skip
+        made.pop("rope_scaling", None)
+        made["rope_parameters"] = keep
 
 
 def _low_rank(table: dict) -> None:
