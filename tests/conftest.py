@@ -72,8 +72,8 @@ def make_run(tiny):
 
     from speechllm import config
     from speechllm.data.manifest import Manifest
-    from speechllm.models.llm import load_tokenizer
     from speechllm.models.system import System
+    from speechllm.models.tokens import load_tokenizer
     from speechllm.train.run import Run
 
     def make(out, *changes, **options) -> Run:

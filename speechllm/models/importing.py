@@ -18,17 +18,15 @@ config.json asks for (`families/_unread.py`).
 import dataclasses
 import importlib
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from speechllm import config, files, places
-from speechllm.models import filling, hub, peft_files, store
+from speechllm import config, places
+from speechllm.models import filling, hub, peft_files, store, tokens
 from speechllm.models.families._unread import unread
-from speechllm.models.llm import load_tokenizer
 from speechllm.models.shards import Shards, stream
 from speechllm.models.system import System
 
@@ -79,9 +77,9 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     if loras := getattr(module, "loras", lambda _: {})(published):
         tables["llm"]["lora"] = peft_files.table(folder, known, loras)
     tables["llm"]["dtype"] = dtype or llm_dtype(known, module.RENAME)
-    tokenizer = padded(folder, tables["llm"], hasattr(module, "read"))
+    tokenizer = tokens.padded(folder, tables["llm"], hasattr(module, "read"))
     preset = config.Preset(tables, f"{out.name}.toml")
-    tables["chat"]["stops"] = stops(folder, fields, tokenizer)
+    tables["chat"]["stops"] = tokens.stops(folder, fields, tokenizer)
     system = System(preset, tokenizer)
     wanted, tied = empty(system)
     places = match(known, module, wanted, tied)
@@ -147,37 +145,6 @@ def read(fields: dict, source):
         return kind.from_dict(fields)
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
         raise ValueError(f"{source}: config.json: {hub.one_line(error)}") from None
-
-
-def padded(folder: Path, llm: dict, alone: bool = False):
-    """Load the tokenizer with the pad token of `[llm]`; one that is given by its id gets its name.
-
-    alone: without config.json, which transformers asks for the tokenizer's class: it does not know
-    that family.
-
-    Raises:
-        ValueError: there is no tokenizer, or no such token in it.
-    """
-    pad = llm.get("pad_token", "")
-    with tempfile.TemporaryDirectory() as place:
-        for file in folder.iterdir() if alone else ():
-            if file.suffix != ".safetensors" and file.name != "config.json":
-                (Path(place) / file.name).symlink_to(file.resolve())
-        place = place if alone else folder
-        if isinstance(pad, int):
-            pad = load_tokenizer(place).convert_ids_to_tokens(pad) or f"id {pad}"
-            llm["pad_token"] = pad
-        return load_tokenizer(place, pad)
-
-
-def stops(folder: Path, fields: dict, tokenizer) -> list[str]:
-    """Tokens at which the published model ends an answer, as its generation settings name them."""
-    file = folder / "generation_config.json"
-    said = files.read_json(file) if file.is_file() else {}
-    text = fields.get("text_config", {})
-    found = next((f["eos_token_id"] for f in (said, fields, text) if f.get("eos_token_id")), [])
-    tokens = tokenizer.convert_ids_to_tokens([found] if isinstance(found, int) else found)
-    return [token for token in tokens if token]
 
 
 def renamed(name: str, rename: dict) -> str:

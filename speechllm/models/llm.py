@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from speechllm import places
 from speechllm.models.held import contexts
 from speechllm.models.hub import load_weights, one_line, read_config, read_fields
 from speechllm.models.inject import inject
@@ -122,35 +121,6 @@ class Config:
         else:
             options["quantization_config"] = _quantization(self.quantize, dtype)
         return options
-
-
-def load_tokenizer(place, pad_token: str = ""):
-    """Load a tokenizer from a folder or the Hub; `pad_token`, one of its tokens, is to pad with.
-
-    Raises:
-        ValueError: there is none; the pad token is not in its vocabulary.
-    """
-    from transformers import AutoTokenizer
-
-    there = places.find(place, "tokenizer")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(there or place), trust_remote_code=False)
-    except Exception as error:  # a damaged tokenizer.json ends in any, the bare one among them
-        raise ValueError(f"{place}: no tokenizer could be loaded: {one_line(error)}") from None
-    if tokenizer.bos_token is None and tokenizer.eos_token is None:
-        _name_ends(tokenizer)
-    if pad_token:
-        if pad_token not in tokenizer.get_vocab():
-            raise ValueError(f"{place}: pad_token {pad_token!r} is not in its vocabulary")
-        tokenizer.pad_token = pad_token
-    return tokenizer
-
-
-def _name_ends(tokenizer) -> None:
-    """Say which tokens begin and end a text, where only a tekken.json was there, which does not."""
-    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    if {"<s>", "</s>"} <= special:
-        tokenizer.bos_token, tokenizer.eos_token = "<s>", "</s>"
 
 
 def _check_quantize(kind: str, pretrained: str) -> None:

@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 
 from speechllm import config, files
 from speechllm.models import filling, heads, whole
-from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
+from speechllm.models.tokens import load_tokenizer
 
 STEP = re.compile(r"step-(\d{8})(-unvalidated)?$")
 _log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import torch
 from speechllm import config
 from speechllm.models.branch import Branch, branches
 from speechllm.models.llm import Config as LLMConfig
-from speechllm.models.llm import load_tokenizer
 from speechllm.models.model import SpeechLLM
+from speechllm.models.tokens import load_tokenizer
 
 
 @dataclass(frozen=True)

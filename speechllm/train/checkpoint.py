@@ -14,8 +14,8 @@ from torch import nn
 
 from speechllm import config, files
 from speechllm.models import filling, heads, store, whole
-from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System
+from speechllm.models.tokens import load_tokenizer
 from speechllm.ranges import Count, NotNegative
 from speechllm.train import optim
 from speechllm.train.stages import Learner, Stage

@@ -4,7 +4,7 @@ import pytest
 
 from speechllm.data import chat
 from speechllm.data.batch import IGNORE, Kind
-from speechllm.models.llm import load_tokenizer
+from speechllm.models.tokens import load_tokenizer
 
 AUDIO = {"type": "audio", "audio": "a.wav"}
 

@@ -13,8 +13,8 @@ from speechllm.decode.ask import Answerer
 from speechllm.decode.run import Options, decode
 from speechllm.decode.search import Config
 from speechllm.models.fingerprint import fingerprint
-from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System
+from speechllm.models.tokens import load_tokenizer
 
 OPTIONS = Options(workers=0, max_batch_s=2.0)
 

@@ -12,8 +12,8 @@ from speechllm.decode.ask import Answerer, Request, example
 from speechllm.decode.room import Room
 from speechllm.decode.run import Options, decode
 from speechllm.decode.speech import Speech
-from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System
+from speechllm.models.tokens import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from speechllm.decode.run import Options, decode
 @pytest.fixture(scope="module")
 def system_and_model(tiny):
     from speechllm import config
-    from speechllm.models.llm import load_tokenizer
     from speechllm.models.system import System
+    from speechllm.models.tokens import load_tokenizer
 
     system = System(config.load(tiny / "tiny.toml"), load_tokenizer(tiny / "bpe"))
     return system, system.build().eval()

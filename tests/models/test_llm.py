@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from speechllm import config
 from speechllm.models import kernels
-from speechllm.models.llm import Config, load_tokenizer
+from speechllm.models.llm import Config
+from speechllm.models.tokens import load_tokenizer
 
 LLAMA = {
     "model_type": "llama",

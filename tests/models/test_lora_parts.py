@@ -6,8 +6,8 @@ import torch
 from speechllm import config
 from speechllm.models import anatomy, filling, lora, store, tiny, whole
 from speechllm.models.inject import chosen, linear
-from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System
+from speechllm.models.tokens import load_tokenizer
 from speechllm.train import loop, memory, start
 from speechllm.train.stages import Learner, stages
 

@@ -102,7 +102,7 @@ def test_media_written_as_text_and_media_of_another_kind(tmp_path):
 def test_folders_of_the_wrong_kind(tmp_path):
     """One of ours for import, a published one for decoding, a tokenizer that is not there."""
     from speechllm.models import importing, store
-    from speechllm.models.llm import load_tokenizer
+    from speechllm.models.tokens import load_tokenizer
 
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="nor a checkpoint of speechllm; speechllm import makes"):

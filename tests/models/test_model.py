@@ -15,9 +15,9 @@ from speechllm.data.collate import collate
 from speechllm.decode import search
 from speechllm.models import filling, store
 from speechllm.models.grouping import encode
-from speechllm.models.llm import load_tokenizer
 from speechllm.models.system import System, has_learned, matches
 from speechllm.models.tiny import wake
+from speechllm.models.tokens import load_tokenizer
 from speechllm.train.stages import stages
 
 TRANSFORMER = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,

@@ -210,7 +210,7 @@ def test_the_newest_whole_one_is_taken_and_that_is_said(make_run, tmp_path, monk
 
 def test_another_tokenizer_is_refused(make_run, experiment, tmp_path):
     from speechllm.data import tokenizer
-    from speechllm.models.llm import load_tokenizer
+    from speechllm.models.tokens import load_tokenizer
 
     run = make_run(experiment)
     size = len(run.system.tokenizer)

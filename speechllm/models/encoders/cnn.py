@@ -14,7 +14,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from speechllm.models.encoders.conformer import NORMALIZE
+from speechllm.models.encoders._normalize import NORMALIZE
 from speechllm.models.masks import zero_beyond
 from speechllm.ranges import BelowOne, Width
 

@@ -8,12 +8,12 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from speechllm.models.encoders.conformer import (
-    Config,
+from speechllm.models.encoders._normalize import (
     normalize_level,
     normalize_nemo,
     normalize_utterance,
 )
+from speechllm.models.encoders.conformer import Config
 from speechllm.models.masks import zero_beyond
 
 SMALL = {"dim": 32, "layers": 2, "heads": 2, "subsampling_channels": 8, "dropout": 0.0}
