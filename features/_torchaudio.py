@@ -74,10 +74,10 @@ def _wrap(module) -> None:
         try:
             return load_lib(lib)
         except OSError as error:
-            found = CUDA_LIBRARY.search(f"{error} {error.__cause__}")
-            if not found:
+            library = CUDA_LIBRARY.search(f"{error} {error.__cause__}")
+            if not library:
                 raise
-            _absent.add(found.group())
+            _absent.add(library.group())
             return False
 
     tolerant.tolerant = True

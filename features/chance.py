@@ -34,13 +34,13 @@ def _batch(function, x, lengths, args: tuple, options: dict):
             zip(counts, _each(args, len(x)), _each(options.values(), len(x)), strict=True)
         )
     ]
-    made = [len(item) for item in items]
-    y = _zeros(x, x.shape[1] if made == counts else max(made))
+    sizes = [len(item) for item in items]
+    y = _zeros(x, x.shape[1] if sizes == counts else max(sizes))
     for row, item in zip(y, items, strict=True):
         row[: len(item)] = item
     if hasattr(lengths, "new_tensor"):
-        return y, lengths.new_tensor(made)
-    return y, np.array(made, dtype=np.int64)
+        return y, lengths.new_tensor(sizes)
+    return y, np.array(sizes, dtype=np.int64)
 
 
 def _each(values, n: int) -> list[tuple]:

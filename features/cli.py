@@ -210,8 +210,8 @@ def _options(preset: str, pairs: list[str]) -> dict:
     defaults = presets.plain(presets.options(preset))
     chosen = {}
     for pair in pairs:
-        name, given, text = pair.partition("=")
-        if not given:
+        name, equals, text = pair.partition("=")
+        if not equals:
             raise ValueError(f"--option {pair!r}: wanted NAME=VALUE, e.g. num_mel_bins=40")
         chosen[name] = _value(name, text, type(defaults.get(name, "")))
     presets.options(preset, **chosen)

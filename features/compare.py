@@ -66,10 +66,10 @@ def _slabs(fe: Extractor, wave: torch.Tensor) -> Iterator[dict[str, torch.Tensor
     wave = wave.to(tables.window.dtype)[None]
     framed = steps.cut(wave, torch.tensor([wave.shape[1]]), n_frames, o)[0]
     for slab in framed.split(SLAB):
-        found = dict(steps.trace(slab, o, tables))
+        spectra = dict(steps.trace(slab, o, tables))
         if o.num_ceps:
-            found["cepstra"] = steps.cepstra(found["log"], o, tables)
-        yield found
+            spectra["cepstra"] = steps.cepstra(spectra["log"], o, tables)
+        yield spectra
 
 
 def _add(rows: dict[str, Row], pair: tuple[dict, dict]) -> None:

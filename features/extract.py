@@ -142,8 +142,8 @@ def _workers(
     if server:
         resource_tracker.ensure_running()  # it would undo what `_map` does
     stop, failures = context.Event(), context.SimpleQueue()
-    given = preset, options, stop, failures
-    with ProcessPoolExecutor(jobs, context, initializer=worker.join, initargs=given) as pool:
+    settings = preset, options, stop, failures
+    with ProcessPoolExecutor(jobs, context, initializer=worker.join, initargs=settings) as pool:
         try:
             yield functools.partial(_map, pool)
         except BaseException:

@@ -156,9 +156,9 @@ def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
     native, _ = kernel.load()
     if native is None:
         return None
-    slot, made = _slots(radix), tables.make(o)
-    bank = np.eye(o.fft_length // 2 + 1) if made.bank is None else made.bank.T.numpy()
-    cosine = np.zeros((1, 1), np.float32) if made.cosine is None else made.cosine.T.numpy()
+    slot, built = _slots(radix), tables.make(o)
+    bank = np.eye(o.fft_length // 2 + 1) if built.bank is None else built.bank.T.numpy()
+    cosine = np.zeros((1, 1), np.float32) if built.cosine is None else built.cosine.T.numpy()
     row, column = np.nonzero(bank)
     hops = -(-o.frame_length // o.frame_shift)
     columns = native.width + hops - 1
@@ -190,16 +190,16 @@ def _factor(divisor: float) -> float:
 
 def _radices(half: int) -> list[int]:
     """Radices of the passes over `half` complex points, small ones first; [] if it has none."""
-    found, twos = [], 0
+    radices, twos = [], 0
     for prime in (5, 3):
         while half % prime == 0:
-            found, half = [*found, prime], half // prime
+            radices, half = [*radices, prime], half // prime
     while half % 2 == 0:
         twos, half = twos + 1, half // 2
     eights = twos // 3 - (twos % 3 == 1 and twos > 1)  # rather 4 x 4 than 8 x 2
     fours, two = divmod(twos - 3 * eights, 2)
-    found += [8] * eights + [4] * fours + [2] * two
-    return sorted(found) if half == 1 else []
+    radices += [8] * eights + [4] * fours + [2] * two
+    return sorted(radices) if half == 1 else []
 
 
 def _slots(radix: list[int]) -> np.ndarray:

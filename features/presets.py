@@ -149,8 +149,8 @@ def plain(row: Wave | Spectral) -> dict:
 def about(row: Wave | Spectral) -> dict[str, str]:
     """What stands beside the options of a row in `options`, and their choices, by their names."""
     lines = inspect.getsource(type(row)).splitlines()
-    found = (re.fullmatch(r" {4}(\w+): \w+ = .*?  # (.+)", line) for line in lines)
-    told = {match[1]: match[2] for match in found if match}
+    matches = (re.fullmatch(r" {4}(\w+): \w+ = .*?  # (.+)", line) for line in lines)
+    told = {match[1]: match[2] for match in matches if match}
     for name, choices in checks.CHOICES.items():
         text = told.get(name, "")
         if '"' not in text:  # it does not name them

@@ -30,14 +30,14 @@ def of(item: Item, out) -> list:
     return [file, size, changed, item.start_s, item.duration_s, item.channel]
 
 
-def same(wanted: list, made: list | None) -> bool:
+def same(wanted: list, stored: list | None) -> bool:
     """Whether what is wanted was made; a file that is gone is taken to be what it was."""
-    if made is None:
+    if stored is None:
         return True
     # the file's name, then bytes and time of change, then where in it: of a file that is gone
     # nobody knows bytes and time, so they are not compared
     gone = wanted[1] is None
-    return [wanted[0], *wanted[3 if gone else 1 :]] == [made[0], *made[3 if gone else 1 :]]
+    return [wanted[0], *wanted[3 if gone else 1 :]] == [stored[0], *stored[3 if gone else 1 :]]
 
 
 def refuse_others(out, wanted: dict[str, list], there: dict[str, list | None]) -> None:
@@ -55,10 +55,10 @@ def refuse_others(out, wanted: dict[str, list], there: dict[str, list | None]) -
 
 def made(out, kind: str) -> dict[str, list | None]:
     """Request of each utterance that a set holds, by id; None where the set does not say."""
-    found = {}
+    requests = {}
     for path in _indexes(Path(out), kind):
-        found |= _entries(path)
-    return found
+        requests |= _entries(path)
+    return requests
 
 
 def forget(out, kind: str, ids: set[str]) -> None:
@@ -87,7 +87,7 @@ def _entries(path: Path) -> dict[str, list | None]:
         index = read(path)
         ids = index["ids"]
         pairs = zip(ids, index.get("of") or [None] * len(ids), strict=True)
-        return {id: made for id, made in pairs if id is not None}
+        return {id: request for id, request in pairs if id is not None}
     from features.archive import read_scp
 
     beside = path.with_suffix(".of")

@@ -103,7 +103,7 @@ class Stored:
 
     def _index(self) -> None:
         """Read all indexes: sorted hashes of the ids, and shard, first row, rows, valid of each."""
-        hashes, places, made = [], [], []
+        hashes, places, requests = [], [], []
         for shard, name in enumerate(self._names):
             path = self.folder / f"{name}.json"
             index = read(path)
@@ -112,7 +112,7 @@ class Stored:
                 place = [np.full_like(rows, shard), np.cumsum(rows) - rows, rows, index["valid"]]
                 places.append(np.stack(place, axis=1).astype(np.int64))
                 hashes += [_hash(id) if id is not None else None for id in index["ids"]]
-                made += map(_made, index.get("of") or [None] * len(rows))
+                requests += map(_made, index.get("of") or [None] * len(rows))
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
             self._check(name, int(rows.sum()))
@@ -121,7 +121,7 @@ class Stored:
         order = np.argsort(hashed)
         self._hashes, order = hashed[order], there[order]
         self._places = np.concatenate(places)[order] if places else np.zeros((0, 4), np.int64)
-        self._made = np.array(made, np.float64).reshape(-1, 3)[order]
+        self._made = np.array(requests, np.float64).reshape(-1, 3)[order]
         if (self._hashes[1:] == self._hashes[:-1]).any():
             raise ValueError(f"{self.folder}: an id stands there twice; extract into a new folder")
 

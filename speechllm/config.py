@@ -238,4 +238,4 @@ def flat(tables, where: str = "") -> dict:
     if not isinstance(tables, dict) or not tables:
         return {where: tables}
     inside = (flat(value, f"{where}.{key}".lstrip(".")) for key, value in tables.items())
-    return {key: value for found in inside for key, value in found.items()}
+    return {key: value for settings in inside for key, value in settings.items()}

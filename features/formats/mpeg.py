@@ -89,12 +89,12 @@ def layout(data) -> Layout:
         return Layout((Part(n_samples=sum(run[2] for run in walk.runs) * one.samples),))
     tag = _tag(data, first, one)
     runs = _split(data, walk.runs, 1)[1] if tag is not None else walk.runs
-    found = sum(run[2] for run in runs)
-    if not tag or tag == found + 1:  # no count, or one that takes the tag itself for a frame
+    frames = sum(run[2] for run in runs)
+    if not tag or tag == frames + 1:  # no count, or one that takes the tag itself for a frame
         return Layout((_counted(walk.word, runs, one),)) if runs else PLAIN
-    if tag > found:
-        return Layout(cut=f"its Xing frame counts {tag} frames, {found} are there")
-    if tag == found:
+    if tag > frames:
+        return Layout(cut=f"its Xing frame counts {tag} frames, {frames} are there")
+    if tag == frames:
         return PLAIN
     head, rest = _split(data, walk.runs, tag + 1)
     return Layout((Part(tuple((a, b) for a, b, _ in head)), _counted(walk.word, rest, one)))

@@ -161,8 +161,8 @@ def _about(name: str) -> str:
 
 def _prepare(args: argparse.Namespace) -> None:
     fields = [field.name for field in dataclasses.fields(args.config)]
-    made = args.config(**{name: getattr(args, name) for name in fields}).prepare()
-    for name, path in made.items():
+    manifests = args.config(**{name: getattr(args, name) for name in fields}).prepare()
+    for name, path in manifests.items():
         print(f"{name}: {path}")
 
 

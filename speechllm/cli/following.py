@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> None:
         if not equals or not Path(path).exists():
             raise ValueError(f"wanted KIND=DECODE, an existing decode; got {pair!r}")
         paths[kind] = Path(path) / "hyp.jsonl" if Path(path).is_dir() else Path(path)
-    found = follow(paths, args.normaliser, args.seed)
-    for one in found:
+    results = follow(paths, args.normaliser, args.seed)
+    for one in results:
         print(one)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        files.write_json(args.out / "following.json", [vars(one) for one in found])
+        files.write_json(args.out / "following.json", [vars(one) for one in results])

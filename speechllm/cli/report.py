@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     declared = dict(pair.split("=", 1) for pair in args.declared)
     for absent in (folder for folder in args.experiments if not folder.is_dir()):
         print(f"speechllm report: {absent}: no such folder, left out", file=sys.stderr)
-    found = [folder for folder in args.experiments if folder.is_dir()]
+    folders = [folder for folder in args.experiments if folder.is_dir()]
     how = {"declared": declared, "title": args.title, "seeds": args.seeds}
-    text = report.results(found, args.out, args.page, **how)
+    text = report.results(folders, args.out, args.page, **how)
     print(text if args.out is None else f"{args.out}: written")

@@ -92,13 +92,13 @@ def manifests(pairs: list[str]) -> dict[str, Path]:
     Raises:
         ValueError: not of that form, or no such file.
     """
-    found = {}
+    paths = {}
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not equals or not Path(path).is_file():
             raise ValueError(f"--data wants NAME=MANIFEST, an existing file; got {pair!r}")
-        found[name] = Path(path)
-    return found
+        paths[name] = Path(path)
+    return paths
 
 
 def run(args: argparse.Namespace) -> int:

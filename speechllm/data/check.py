@@ -82,8 +82,10 @@ def references(examples: Examples) -> None:
     first: dict[int, int] = {}
     for line, row in examples.manifest.kinds():
         task = examples.task_of(row)
-        found = task.reference(row) if hasattr(task, "reference") else row.get("text")
-        first.setdefault(len(found) if isinstance(found, list) else int(found is not None), line)
+        reference = task.reference(row) if hasattr(task, "reference") else row.get("text")
+        first.setdefault(
+            len(reference) if isinstance(reference, list) else int(reference is not None), line
+        )
     if len(first) > 1:
         (fewest, at), *_, (most, other) = sorted(first.items())
         raise ValueError(

@@ -51,16 +51,16 @@ def collate(
 
 def _media(examples: list[Example]) -> dict[str, Media]:
     """Pad the media of each kind, in the order of the examples and of their texts."""
-    found: dict[str, list[tuple]] = {}
+    by_kind: dict[str, list[tuple]] = {}
     for e in examples:
         for kind, x, n in zip(e.encoded.modalities, e.media, e.lengths, strict=True):
-            found.setdefault(kind, []).append((x, n))
+            by_kind.setdefault(kind, []).append((x, n))
     return {
         kind: Media(
             torch.nn.utils.rnn.pad_sequence([x for x, _ in pairs], batch_first=True),
             torch.tensor([n for _, n in pairs], dtype=torch.long),
         )
-        for kind, pairs in found.items()
+        for kind, pairs in by_kind.items()
     }
 
 

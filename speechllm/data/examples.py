@@ -142,8 +142,8 @@ class Examples:
         messages = row.get("messages")
         if messages is None:
             # where no answer is wanted, a row may lack it
-            given = {"text": row.get("chosen")} if self.answer else {"text": "", "translation": ""}
-            values = [*given.items(), *((key, v) for key, v in row.items() if v is not None)]
+            blank = {"text": row.get("chosen")} if self.answer else {"text": "", "translation": ""}
+            values = [*blank.items(), *((key, v) for key, v in row.items() if v is not None)]
             there = {key: value for key, value in values if value is not None}
             messages = (task or self.task_of(row)).messages(there, rng)
         return _answered(messages, row["chosen"]) if "chosen" in row else messages
@@ -154,19 +154,19 @@ class Examples:
         Raises:
             ValueError: the row does not hold it.
         """
-        made = {}
+        encoded = {}
         if "pairs" in self.needs:
             if not row.get("chosen") or not row.get("rejected"):
                 raise ValueError("a preference wants 'chosen' and 'rejected' answers in each row")
             rejected = _answered(messages, row["rejected"])
-            made["rejected"] = self.builder.build(rejected, counts, self.answer)
+            encoded["rejected"] = self.builder.build(rejected, counts, self.answer)
         if "words" in self.needs:
-            made["words"] = self.builder.build(chat.spoken(messages, row), [], self.answer)
-        return made
+            encoded["words"] = self.builder.build(chat.spoken(messages, row), [], self.answer)
+        return encoded
 
     def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
         """Take the frames of one medium: its own or another's, kept or made, augmented."""
-        asked, kind = part, part["type"]
+        request, kind = part, part["type"]
         if kind not in self.fronts or kind not in part:
             raise ValueError(
                 f"a part of type {kind!r} has no {' or '.join(map(repr, self.fronts))}, which is "
@@ -182,7 +182,7 @@ class Examples:
             self._keep(key, x, n)
         if augment:
             x = augment.frames(x, front, rng)
-        return (heard.frames(asked, x) if heard else x), n
+        return (heard.frames(request, x) if heard else x), n
 
     def _keep(self, key: tuple, x: torch.Tensor, n: int) -> None:
         """Keep frames while there is room; they are never changed in place."""
@@ -194,8 +194,8 @@ class Examples:
 
 def _answered(messages: list[dict], answer: str) -> list[dict]:
     """End messages with this answer."""
-    asked = messages[:-1] if messages[-1]["role"] == "assistant" else messages
-    return [*asked, {"role": "assistant", "content": answer}]
+    prompt = messages[:-1] if messages[-1]["role"] == "assistant" else messages
+    return [*prompt, {"role": "assistant", "content": answer}]
 
 
 def asked(preset, name: str = "") -> dict:
@@ -219,9 +219,9 @@ def _tables(preset) -> tuple[dict, dict[str, dict]]:
 
 def _named(manifest: Manifest, tables: dict[str, dict]) -> dict:
     """Make the tasks that a manifest's rows name."""
-    made = {}
+    tasks = {}
     for line, row in manifest.kinds():
-        if (name := row.get("task")) and name not in made:
+        if (name := row.get("task")) and name not in tasks:
             where = f"{manifest.path}:{line}"
-            made[name] = config.part("tasks", tables.get(name, {"name": name}), where)
-    return made
+            tasks[name] = config.part("tasks", tables.get(name, {"name": name}), where)
+    return tasks

@@ -110,10 +110,10 @@ def stamp(path: Path) -> tuple[int, int]:
 
 def load(side: Path, wanted: tuple[int, int]) -> Index:
     """Open an index. Raises OSError if there is none, ValueError if it is not of this stamp."""
-    facts, found = columns.load(side, FORMAT)
+    facts, arrays = columns.load(side, FORMAT)
     if tuple(facts["stamp"]) != tuple(wanted):
         raise ValueError(f"{side} is the index of another state of its manifest")
-    return Index(**found, firsts=tuple(facts["firsts"]), stamp=tuple(wanted), side=side)
+    return Index(**arrays, firsts=tuple(facts["firsts"]), stamp=tuple(wanted), side=side)
 
 
 def _save(index: Index, side: Path) -> None:

@@ -44,22 +44,22 @@ class Summary:
 
 def summary(path: str | Path) -> Summary:
     """Count the rows of a manifest that can be read; problems are passed over."""
-    made, durations = Summary(), array("f")
+    total, durations = Summary(), array("f")
     with open(path, "rb") as file:
         for row in _usable(file):
-            made.n_rows += 1
+            total.n_rows += 1
             durations.append(seconds(row))
             text = row.get("text") or ""
-            made.words.update(text.split())
-            made.characters.update(text)
+            total.words.update(text.split())
+            total.characters.update(text)
             if row.get("speaker") is not None:
-                made.speakers[row["speaker"]] += 1
+                total.speakers[row["speaker"]] += 1
     heard = np.frombuffer(durations, np.float32)
     heard = heard[heard > 0]
     if len(heard):
-        made.hours = heard.sum(dtype=np.float64) / 3600
-        made.quantiles_s = tuple(np.quantile(heard, [0, 0.05, 0.5, 0.95, 1]).tolist())
-    return made
+        total.hours = heard.sum(dtype=np.float64) / 3600
+        total.quantiles_s = tuple(np.quantile(heard, [0, 0.05, 0.5, 0.95, 1]).tolist())
+    return total
 
 
 def _usable(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:

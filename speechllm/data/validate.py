@@ -48,8 +48,8 @@ def validate(path: str | Path, deep: bool = False, workers: int = 0) -> list[Pro
     if not path.is_file():
         raise ValueError(f"{path}: no such manifest")
     hashes = array("Q")
-    found = list(_problems(path, deep, workers or os.cpu_count() or 1, hashes))
-    return sorted([*found, *_duplicates(path, hashes)], key=lambda problem: problem.line)
+    problems = list(_problems(path, deep, workers or os.cpu_count() or 1, hashes))
+    return sorted([*problems, *_duplicates(path, hashes)], key=lambda problem: problem.line)
 
 
 def _problems(path: Path, deep: bool, workers: int, hashes: array) -> Iterator[Problem]:
@@ -67,11 +67,11 @@ def _problems(path: Path, deep: bool, workers: int, hashes: array) -> Iterator[P
         while window := list(islice(lines, WINDOW)):
             rows = [(number, *_row(line)) for number, line in window if number <= n_lines]
             hashes.extend(hash_of(_id(row, number)) for number, row, _ in rows)
-            jobs = [_media(row, found, path.parent) for _, row, found in rows]
+            jobs = [_media(row, findings, path.parent) for _, row, findings in rows]
             heard = pool.map(look, jobs, chunksize=16)
-            for (number, row, found), wanted, more in zip(rows, jobs, heard, strict=True):
+            for (number, row, findings), wanted, more in zip(rows, jobs, heard, strict=True):
                 named, id = [part[part["type"]] for part in wanted], _shown_id(row)
-                for message, hint, severity in [*found, *more]:
+                for message, hint, severity in [*findings, *more]:
                     kind = kind_of(message, named)
                     yield Problem(str(path), number, id, message, hint, severity, kind)
                 bar.update()
@@ -135,11 +135,11 @@ def _row(line: bytes) -> tuple[dict[str, Any], list[Finding]]:
     except ValueError as error:
         what, _, hint = str(error).partition("; ")
         return {}, [(what, hint or "wanted one JSON object a line, in UTF-8", "error")]
-    found = [(what, hint, "error") for what, hint in faults(row)]
+    findings = [(what, hint, "error") for what, hint in faults(row)]
     if not isinstance(row, dict):
-        return {}, found
-    found += [*_task_findings(row.get("task")), *_language_findings(row)]
-    return row, found + (list(_text_findings(row)) if not found else [])
+        return {}, findings
+    findings += [*_task_findings(row.get("task")), *_language_findings(row)]
+    return row, findings + (list(_text_findings(row)) if not findings else [])
 
 
 def _task_findings(task: Any) -> Iterator[Finding]:
@@ -181,9 +181,9 @@ def _text_findings(row: dict[str, Any]) -> Iterator[Finding]:
             yield f"{rate:.1f} characters a second ({duration:.2f} s)", hint, "warning"
 
 
-def _media(row: dict[str, Any], found: list[Finding], folder: Path) -> list[dict[str, Any]]:
+def _media(row: dict[str, Any], findings: list[Finding], folder: Path) -> list[dict[str, Any]]:
     """The media of a row and of its messages; none where the row itself is in error."""
-    if any(severity == "error" for _, _, severity in found):
+    if any(severity == "error" for _, _, severity in findings):
         return []
     row = map_paths(row, lambda path: os.path.normpath(folder / path))
     ours = [sound(row)] if row.get("audio") is not None and row.get("messages") else []

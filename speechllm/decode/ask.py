@@ -91,9 +91,9 @@ class Answerer:
             )
         return [answer.read(self.text) for answer in answers]
 
-    def batch(self, asked: list[Example]) -> Batch:
+    def batch(self, examples: list[Example]) -> Batch:
         """Put examples side by side."""
-        return collate(asked, self.builder.tokenizer.pad_token_id)
+        return collate(examples, self.builder.tokenizer.pad_token_id)
 
     def text(self, ids: list[int]) -> str:
         """What an answer's ids say."""

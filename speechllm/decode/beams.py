@@ -40,9 +40,11 @@ def search(reading: Reading, ending: Ending, config, allow: Allow):
         # Each beam can end in as many ways as there are stops. With W beams and one stop, at most W
         # of the best 2 W continuations end, so W are left that go on.
         n = max(2, 1 + len(ending.stops)) * config.num_beams
-        for number, (row, found) in enumerate(zip(going, _best(scores, totals, n), strict=True)):
+        for number, (row, candidates) in enumerate(
+            zip(going, _best(scores, totals, n), strict=True)
+        ):
             first = number * len(row.beams)  # of the row's lines among all
-            chosen = _extend(row, found, ending, config.num_beams)
+            chosen = _extend(row, candidates, ending, config.num_beams)
             if not _over(row, config):
                 parents += [first + parent for parent in chosen]
                 left.append(row)
@@ -72,10 +74,10 @@ def _best(scores: torch.Tensor, totals: torch.Tensor, n: int) -> list[list[tuple
     ]
 
 
-def _extend(row: _Row, found: list[tuple], ending: Ending, num_beams: int) -> list[int]:
+def _extend(row: _Row, candidates: list[tuple], ending: Ending, num_beams: int) -> list[int]:
     """Let a row grow by one id; returns which beams its new ones continue."""
     going = []
-    for rank, (total, parent, id) in enumerate(found):
+    for rank, (total, parent, id) in enumerate(candidates):
         if total <= DEAD:
             break
         ids = [*row.beams[parent], id]

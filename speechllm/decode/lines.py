@@ -50,9 +50,9 @@ def _cut_half_line(out: Path, piece: int = 1 << 16) -> None:
         while kept:
             start = max(kept - piece, 0)
             file.seek(start)
-            found = file.read(kept - start).rfind(b"\n")
-            kept = start + found + 1 if found >= 0 else start
-            if found >= 0:
+            newline = file.read(kept - start).rfind(b"\n")
+            kept = start + newline + 1 if newline >= 0 else start
+            if newline >= 0:
                 break
         if kept < end:
             file.truncate(kept)

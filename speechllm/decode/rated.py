@@ -20,6 +20,6 @@ def rated(
     """
     decode(system, model, manifest, folder, options, again=True)
     metric = record.task_metric(system, options.task)
-    found = score_file(folder / record.ANSWERS, metric, missing="leave")
-    value = {} if math.isnan(found.value) else {found.metric: found.value}
-    return {**value, "decoded": len(found.utterances)}
+    result = score_file(folder / record.ANSWERS, metric, missing="leave")
+    value = {} if math.isnan(result.value) else {result.metric: result.value}
+    return {**value, "decoded": len(result.utterances)}

@@ -196,7 +196,7 @@ def _one_by_one(answerer: Answerer, examples: Examples, indices, options: Option
     Raises:
         ValueError: it is refused, and `on_error` is "stop"; says where it stands.
     """
-    found = []
+    answers = []
     for i in indices:
         batch = answerer.batch([examples.make(0, i)])
         try:
@@ -210,8 +210,8 @@ def _one_by_one(answerer: Answerer, examples: Examples, indices, options: Option
                 raise ValueError(f"{where} (--on-error skip goes on without it)") from None
             tally.errors.append(where)
         else:
-            found.append((i, answer))
-    return found
+            answers.append((i, answer))
+    return answers
 
 
 def _batches(examples: Examples, options: Options, tally: Tally) -> Iterator:

@@ -32,12 +32,12 @@ def faults(part: dict, deep: bool = False) -> list[Finding]:
 
     deep: also decodes it, looks at the samples, and at all stored values.
     """
-    found = [*_header_findings(part)]
-    if deep and not found:
-        found += _wave_findings(part)
+    findings = [*_header_findings(part)]
+    if deep and not findings:
+        findings += _wave_findings(part)
     if not part.get("features"):
-        return found
-    weaker = [(message, hint, "warning") for message, hint, _ in found]
+        return findings
+    weaker = [(message, hint, "warning") for message, hint, _ in findings]
     return [*_feature_findings(part, deep), *weaker]
 
 
@@ -84,10 +84,10 @@ def _is_of_other_sound(part: dict, stored: Stored, id: str) -> bool:
 
 def _set(folder: str, deep: bool) -> tuple[Stored, object]:
     """A stored set, its checksums compared if `deep`, and the options that made it."""
-    found = _opened(folder, deep)
-    if isinstance(found, ValueError):
-        raise found
-    return found
+    stored = _opened(folder, deep)
+    if isinstance(stored, ValueError):
+        raise stored
+    return stored
 
 
 @functools.lru_cache(64)

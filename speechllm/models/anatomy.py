@@ -52,12 +52,12 @@ def outline(preset: config.Preset, vocab_size: int = VOCAB) -> tuple[System, Spe
 
 def count(model: SpeechLLM) -> dict[str, int]:
     """Count the parameters of each part; LoRA and each further branch stand by themselves."""
-    found = dict.fromkeys((*PARTS, "lora"), 0)
+    counts = dict.fromkeys((*PARTS, "lora"), 0)
     for name, parameter in model.named_parameters():
         place = name.split(".")[: 2 if name.startswith("branch.") else 1]
         part = "lora" if "lora_" in name else ".".join(place)
-        found[part] = found.get(part, 0) + parameter.numel()
-    return found
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    return counts
 
 
 @dataclass(frozen=True)

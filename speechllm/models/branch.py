@@ -124,7 +124,7 @@ def branches(preset: config.Preset) -> dict[str, Branch]:
     """
     long = preset.table("branch")
     short = any(noun in preset.tables for noun in NOUNS) or not long
-    found = {"audio": Branch("audio", preset.tables, preset.source)} if short else {}
+    by_kind = {"audio": Branch("audio", preset.tables, preset.source)} if short else {}
     for kind, tables in long.items():
         where = f"{preset.source} [branch.{kind}]"
         if not media.reads(kind):
@@ -135,5 +135,5 @@ def branches(preset: config.Preset) -> dict[str, Branch]:
         if not isinstance(tables, dict) or (more := tables.keys() - set(NOUNS)):
             wrong = sorted(more)[0] if isinstance(tables, dict) else tables
             raise ValueError(f"{where}: no table called {wrong!r}; {config.suggest(wrong, NOUNS)}")
-        found[kind] = Branch(kind, tables, preset.source, f"branch.{kind}.")
-    return found
+        by_kind[kind] = Branch(kind, tables, preset.source, f"branch.{kind}.")
+    return by_kind

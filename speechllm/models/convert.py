@@ -54,8 +54,8 @@ def _pickles(place: Path) -> list[Path]:
     if any(place.glob("*.safetensors")):
         raise ValueError(f"{place} has safetensors already: import or use it without --convert")
     for pattern in WEIGHTS:
-        if found := sorted(place.glob(pattern)):
-            return [path for path in found if path.name != "training_args.bin"]
+        if paths := sorted(place.glob(pattern)):
+            return [path for path in paths if path.name != "training_args.bin"]
     raise ValueError(f"{place}: no pickled weights there; wanted one of {', '.join(WEIGHTS)}")
 
 
@@ -121,19 +121,19 @@ def tensors(path: Path) -> dict:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # older files cannot be mapped; whatever else is wrong is said by the second
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise ValueError(
                 f"{path}: not a pickle of tensors alone: {hub.one_line(error, 160)}"
             ) from None
     for name in INSIDE:
-        if isinstance(found, dict) and isinstance(found.get(name), dict):
-            found = found[name]
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
             break
-    named = found.items() if isinstance(found, dict) else ()
+    named = content.items() if isinstance(content, dict) else ()
     kept = {name: value for name, value in named if isinstance(value, torch.Tensor)}
     if not kept:
         raise ValueError(f"{path}: no tensors by name in it")

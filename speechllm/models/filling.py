@@ -53,17 +53,18 @@ def fill(
         raise ValueError(f"{file}: cannot be read: {error}") from None
 
 
-def _beside_lora(wanted, found) -> dict[str, str]:
+def _beside_lora(ours, theirs) -> dict[str, str]:
     """Give {our name: the file's} where our parts may have LoRAs that the file's have not.
 
     A LoRA renames the weight that it stands beside.
     """
-    there = {lora.owner(name) for name in found}
+    # our "q.base_layer.weight" is "q.weight" in a file whose q has no LoRA
+    there = {lora.owner(name) for name in theirs}
     places = {}
-    for name in wanted:
+    for name in ours:
         if lora.owner(name) is None:
             bare = name.replace(".base_layer.", ".")
-            places[name] = bare if name not in found and bare in found else name
+            places[name] = bare if name not in theirs and bare in theirs else name
         elif lora.owner(name) in there:
             places[name] = name
     return places
@@ -76,25 +77,25 @@ def shapes(file: Path) -> dict[str, tuple]:
         ValueError: no safetensors, or none that can be read.
     """
     try:
-        with safe_open(file, "pt") as found:
-            return {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}
+        with safe_open(file, "pt") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
     except SafetensorError as error:
         raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
     except OSError as error:
         raise ValueError(f"{file}: cannot be read: {error}") from None
 
 
-def compare(wanted: dict[str, torch.Tensor], found: dict[str, tuple], file: Path) -> None:
+def compare(wanted: dict[str, torch.Tensor], shapes: dict[str, tuple], file: Path) -> None:
     """Hold a file's names and shapes against what it must hold.
 
     Raises:
         ValueError: lists missing and unexpected names, and tensors of another shape.
     """
-    missing, extra = wanted.keys() - found.keys(), found.keys() - wanted.keys()
+    missing, extra = wanted.keys() - shapes.keys(), shapes.keys() - wanted.keys()
     other = [
-        f"{name} {found[name]} for {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & found.keys()
-        if found[name] != tuple(wanted[name].shape)
+        f"{name} {shapes[name]} for {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & shapes.keys()
+        if shapes[name] != tuple(wanted[name].shape)
     ]
     parts = {"missing": missing, "unexpected": extra, "other shape": other}
     wrong = [f"{what}: {some(sorted(names), 8)}" for what, names in parts.items() if names]

@@ -33,16 +33,16 @@ def encode(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor):
     parts = groups(lengths.tolist())
     if len(parts) == 1 or _mixes(encoder):
         return encoder(x, lengths)
-    whole, found = getattr(encoder, "windowed", False), []
+    whole, results = getattr(encoder, "windowed", False), []
     for part in parts:
         chosen = torch.tensor(part, device=x.device)
         size = x.shape[1] if whole else int(lengths[chosen].max())
-        found.append(encoder(x[chosen, :size], lengths[chosen]))
-    longest = max(states.shape[1] for states, _ in found)
-    padded = [nn.functional.pad(s, (0, 0, 0, longest - s.shape[1])) for s, _ in found]
+        results.append(encoder(x[chosen, :size], lengths[chosen]))
+    longest = max(states.shape[1] for states, _ in results)
+    padded = [nn.functional.pad(s, (0, 0, 0, longest - s.shape[1])) for s, _ in results]
     # the groups (0, 2), (1) stand as items 0 2 1; argsort of that puts them back into 0 1 2
     back = torch.tensor([i for part in parts for i in part], device=x.device).argsort()
-    return torch.cat(padded)[back], torch.cat([n for _, n in found])[back]
+    return torch.cat(padded)[back], torch.cat([n for _, n in results])[back]
 
 
 def _mixes(encoder: nn.Module) -> bool:

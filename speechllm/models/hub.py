@@ -37,18 +37,18 @@ def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):
         if key not in known:
             raise ValueError(f"{config_class.__name__} has no field {key!r}; {suggest(key, known)}")
         _sane(key, value, config_class.__name__)
-    found = read_fields(pretrained) if pretrained else {}
-    found = found.get(inside, found)
-    family = found.get("model_type", config_class.model_type)
+    fields = read_fields(pretrained) if pretrained else {}
+    fields = fields.get(inside, fields)
+    family = fields.get("model_type", config_class.model_type)
     if family != config_class.model_type:
         wanted = config_class.model_type
         raise ValueError(
             f"{pretrained}: wanted a {wanted} checkpoint, its config.json says {family}"
         )
-    for key, value in found.items():
+    for key, value in fields.items():
         _sane(key, value, f"{pretrained}: config.json")
     try:
-        return config_class.from_dict({**found, **changes})
+        return config_class.from_dict({**fields, **changes})
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
         told = one_line(error).rsplit("ValueError: ", 1)[-1]
         raise ValueError(f"{pretrained or 'config'}: {told}") from None
@@ -99,12 +99,12 @@ def read_fields(pretrained: str) -> dict:
 
     place = places.find(pretrained, "checkpoint")
     try:
-        found, _ = PretrainedConfig.get_config_dict(str(place or pretrained))
+        fields, _ = PretrainedConfig.get_config_dict(str(place or pretrained))
     except (OSError, ValueError) as error:
         raise ValueError(f"{pretrained}: no checkpoint there: {one_line(error)}") from None
-    if "model_type" not in found:
+    if "model_type" not in fields:
         raise ValueError(f"{pretrained}: no checkpoint there: no config.json with a model_type")
-    return found
+    return fields
 
 
 def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, **options):

@@ -159,8 +159,8 @@ def renamed(name: str, rename: dict) -> str:
 def llm_dtype(shards: Shards, rename: dict) -> str:
     """Most common data type of the LLM's tensors, as [llm] dtype wants it."""
     ours = (name for name in shards.names() if renamed(name, rename).startswith("llm."))
-    found = Counter(shards.dtype(name) for name in ours).most_common(1)
-    return {"BF16": "bfloat16", "F16": "float16"}.get(found[0][0] if found else "", "float32")
+    common = Counter(shards.dtype(name) for name in ours).most_common(1)
+    return {"BF16": "bfloat16", "F16": "float16"}.get(common[0][0] if common else "", "float32")
 
 
 def empty(system: System) -> tuple[dict[str, torch.Tensor], set[str]]:
@@ -213,14 +213,14 @@ def match(shards: Shards, family, wanted: dict, tied: set[str]) -> dict[str, str
 
 def _parts(wanted: dict) -> dict[str, tuple[int, int, str]]:
     """Count tensors and parameters of each part, and name its dtypes."""
-    found: dict = {}
+    parts: dict = {}
     for name, tensor in wanted.items():
-        found.setdefault(name.split(".")[0], []).append(tensor)
+        parts.setdefault(name.split(".")[0], []).append(tensor)
     return {
         part: (
             len(tensors),
             sum(t.numel() for t in tensors),
             ", ".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors})),
         )
-        for part, tensors in found.items()
+        for part, tensors in parts.items()
     }

@@ -70,14 +70,14 @@ def chosen(model: nn.Module, targets: tuple[str, ...], where: str) -> list[str]:
     """
     names = linear(model)
     targets = targets or _usual(names)
-    found = {target: [n for n in names if _named(n, target)] for target in targets}
+    by_target = {target: [n for n in names if _named(n, target)] for target in targets}
     if ALL in targets:
-        found[ALL] = _without_output(model, names)
+        by_target[ALL] = _without_output(model, names)
     for target in targets:
-        if not found[target]:
+        if not by_target[target]:
             ends = {name.rsplit(".", 1)[-1] for name in names}
             raise ValueError(f"{where} no layer is called {target!r}; {suggest(target, ends)}")
-    return list(dict.fromkeys(name for some in found.values() for name in some))
+    return list(dict.fromkeys(name for some in by_target.values() for name in some))
 
 
 def _usual(names: list[str]) -> tuple[str, ...]:

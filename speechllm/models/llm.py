@@ -153,8 +153,8 @@ def _quantization(kind: str, dtype: str):
 
 def ends(model: nn.Module) -> frozenset[int]:
     """Ids at which an LLM ends an answer by its own settings (generation_config.json), if any."""
-    found = model.generation_config.eos_token_id
-    return frozenset([found] if isinstance(found, int) else found or ())
+    ids = model.generation_config.eos_token_id
+    return frozenset([ids] if isinstance(ids, int) else ids or ())
 
 
 def beside(model: nn.Module, ids: torch.Tensor) -> dict:

@@ -126,22 +126,22 @@ class Pass:
         They stand there over again for the second answers of pairs.
         """
         kinds = self.batch.media
-        found = [self._branch(kind).adapter(*self.states_of(kind)) for kind in kinds]
-        tokens, lengths = found[0] if len(found) == 1 else self._in_order(found)
+        results = [self._branch(kind).adapter(*self.states_of(kind)) for kind in kinds]
+        tokens, lengths = results[0] if len(results) == 1 else self._in_order(results)
         if (times := self.batch.answers) == 1:
             return tokens, lengths
         return tokens.repeat(times, 1, 1), lengths.repeat(times)
 
-    def _in_order(self, found: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _in_order(self, results: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
         """Bring the soft tokens of several media, one after another, into the slots' order.
 
         Of slots (audio, image, audio) come tokens (a1, a2), (i1): `back` is (0, 2, 1).
         """
-        size = max(tokens.shape[1] for tokens, _ in found)
+        size = max(tokens.shape[1] for tokens, _ in results)
         dtype = self.model.llm.get_input_embeddings().weight.dtype
-        padded = [nn.functional.pad(t.to(dtype), (0, 0, 0, size - t.shape[1])) for t, _ in found]
+        padded = [nn.functional.pad(t.to(dtype), (0, 0, 0, size - t.shape[1])) for t, _ in results]
         back = torch.cat([self.batch.which(kind) for kind in self.batch.media]).argsort()
-        return torch.cat(padded)[back], torch.cat([n for _, n in found])[back]
+        return torch.cat(padded)[back], torch.cat([n for _, n in results])[back]
 
     @cached_property
     def layout(self) -> Batch:

@@ -36,20 +36,20 @@ def table(folder: Path, shards: Shards, loras: dict[str, tuple]) -> dict:
     Raises:
         ValueError: files that are not there, a LoRA of a kind that we do not have.
     """
-    found = {}
+    tables = {}
     for name, (place, media) in loras.items():
         settings = _settings(folder / place / "adapter_config.json")
         shards.add(str(Path(place) / FILE), f"lora.{name}.")
         parts = [NAME.fullmatch(key) for key in shards.names() if key.startswith(f"lora.{name}.")]
         targets = sorted({part[2].rsplit(".", 1)[-1] for part in parts if part})
-        found[name] = {
+        tables[name] = {
             "r": settings["r"],
             "alpha": float(settings["lora_alpha"]),
             "dropout": float(settings.get("lora_dropout", 0.0)),
             "targets": targets,
             "media": list(media),
         }
-    return found
+    return tables
 
 
 def _settings(file: Path) -> dict:

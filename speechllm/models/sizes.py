@@ -22,17 +22,17 @@ def small(fields: dict) -> dict:
     Lists of channels, such as conv_dim, keep their length; one entry a layer is cut to the layers.
     """
     layers = fields.get("num_hidden_layers", 0)
-    found = {}
+    sizes = {}
     for name, value in fields.items():
         if name in SIZES and type(value) is int and value > SIZES[name]:
-            found[name] = SIZES[name]
+            sizes[name] = SIZES[name]
         if isinstance(value, list | tuple) and len(value) == layers > SIZES["num_hidden_layers"]:
-            found[name] = list(value)[: SIZES["num_hidden_layers"]]
+            sizes[name] = list(value)[: SIZES["num_hidden_layers"]]
         if name == "conv_dim":
-            found[name] = [16] * len(value)
+            sizes[name] = [16] * len(value)
     for name in KV_HEADS:
         heads = fields.get(name.replace("key_value", "attention").replace("kv_", ""))
         if fields.get(name) and heads:
             few = min(heads, SIZES["heads"])
-            found[name] = few if fields[name] == heads else max(few // 2, 1)
-    return found
+            sizes[name] = few if fields[name] == heads else max(few // 2, 1)
+    return sizes

@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 
 def checkpoints(stage_folder: Path) -> list[Path]:
     """List the checkpoints of a stage, oldest first; an unvalidated one before its successor."""
-    found = stage_folder.glob("step-*") if stage_folder.is_dir() else []
-    steps = {folder: STEP.match(folder.name) for folder in found}
+    folders = stage_folder.glob("step-*") if stage_folder.is_dir() else []
+    steps = {folder: STEP.match(folder.name) for folder in folders}
     return sorted(
         (folder for folder, match in steps.items() if match and folder.is_dir()),
         key=lambda folder: (steps[folder][1], not steps[folder][2]),
@@ -49,10 +49,10 @@ def chosen(stage_folder: Path, keep: str, strict: bool = False) -> Path:
     Raises:
         ValueError: the stage has no checkpoint, or none that is whole.
     """
-    found = checkpoints(stage_folder)
-    if not found:
+    candidates = checkpoints(stage_folder)
+    if not candidates:
         raise ValueError(f"{stage_folder}: no checkpoint yet; train first")
-    newest = whole.newest(found)
+    newest = whole.newest(candidates)
     where = f"{newest / whole.FACTS}: 'progress'"
     progress = files.expect(whole.facts(newest).get("progress"), dict, where)
     step = files.entry(progress, "best_step", int, where)

@@ -123,7 +123,7 @@ class System:
         """
         parts = {f"{one.place}encoder.": one.encoder for one in self.branches.values()}
         parts["llm."] = self.llm
-        borrowed = [part for part, found in parts.items() if getattr(found, "pretrained", "")]
+        borrowed = [part for part, config in parts.items() if getattr(config, "pretrained", "")]
         return [
             name
             for name in names

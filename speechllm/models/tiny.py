@@ -104,8 +104,8 @@ def _shape_of(folder: str, table: dict, noun: str) -> dict:
     if hasattr(part, "hf"):
         return _shared.fields(part.hf)
     sizes = {name: field.default for name, field in _settings(table["name"]).items()}
-    found = {name: getattr(part, name) for name in sizes if name != "pretrained"}
-    return {name: size for name, size in found.items() if size != sizes[name]}
+    built = {name: getattr(part, name) for name in sizes if name != "pretrained"}
+    return {name: size for name, size in built.items() if size != sizes[name]}
 
 
 def _settings(encoder: str) -> dict:
@@ -119,8 +119,8 @@ def shrink(preset: config.Preset) -> config.Preset:
     Raises:
         ValueError: as `bare`.
     """
-    made = bare(preset)
-    tables = made.tables
+    small = bare(preset)
+    tables = small.tables
     for table in _encoders(tables):
         own = {k: v for k, v in table.items() if k == "name" or k in _settings(table["name"])}
         _shrink_part(table, config.part("models.encoders", own, "tiny encoder"))
@@ -135,7 +135,7 @@ def shrink(preset: config.Preset) -> config.Preset:
     for stage in tables.get("stage", []):
         stage.update(steps=STEPS, warmup_steps=0, valid_every=STEPS, gradient_accumulation=1)
     _lay(tables, tables.pop("tiny", {}))
-    return made
+    return small
 
 
 def _shrink_part(table: dict, part) -> None:

@@ -62,6 +62,6 @@ def stops(folder: Path, fields: dict, tokenizer) -> list[str]:
     file = folder / "generation_config.json"
     said = files.read_json(file) if file.is_file() else {}
     text = fields.get("text_config", {})
-    found = next((f["eos_token_id"] for f in (said, fields, text) if f.get("eos_token_id")), [])
-    tokens = tokenizer.convert_ids_to_tokens([found] if isinstance(found, int) else found)
+    ids = next((f["eos_token_id"] for f in (said, fields, text) if f.get("eos_token_id")), [])
+    tokens = tokenizer.convert_ids_to_tokens([ids] if isinstance(ids, int) else ids)
     return [token for token in tokens if token]

@@ -131,10 +131,10 @@ class CTC(nn.Module):
         targets = [t.tolist() for t in self.targets(result.batch)]
         pairs = zip(targets, self.head.greedy(result), strict=True)
         errors = sum(Levenshtein.distance(target, path) for target, path in pairs)
-        found = {"token_errors": (torch.tensor(errors), torch.tensor(sum(map(len, targets))))}
+        sums = {"token_errors": (torch.tensor(errors), torch.tensor(sum(map(len, targets))))}
         if left := len(self.left_out(result.batch)):
-            found["left_out"] = torch.tensor(left), torch.tensor(0)  # a number, no mean
-        return found
+            sums["left_out"] = torch.tensor(left), torch.tensor(0)  # a number, no mean
+        return sums
 
 
 def _fits(target: torch.Tensor, steps: int) -> bool:

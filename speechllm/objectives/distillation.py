@@ -54,9 +54,9 @@ class Distillation(nn.Module):
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count)."""
         wanted = (self.teacher(result).float() / self.temperature).log_softmax(-1)
-        found = (result.answers[0].float() / self.temperature).log_softmax(-1)
-        loss = F.kl_div(found, wanted, reduction="sum", log_target=True)
-        return loss, torch.tensor(len(found), device=loss.device)
+        logs = (result.answers[0].float() / self.temperature).log_softmax(-1)
+        loss = F.kl_div(logs, wanted, reduction="sum", log_target=True)
+        return loss, torch.tensor(len(logs), device=loss.device)
 
     def count(self, batch: Batch) -> int:
         """Number of answer tokens in a batch, known before any pass."""

@@ -75,10 +75,10 @@ class Experiment:
 
     def stages(self) -> dict[str, list[dict]]:
         """Group the log's lines by stage, in the order in which the stages were trained."""
-        found: dict[str, list[dict]] = {}
+        by_stage: dict[str, list[dict]] = {}
         for line in self.log:
-            found.setdefault(str(line.get("stage", "")), []).append(line)
-        return found
+            by_stage.setdefault(str(line.get("stage", "")), []).append(line)
+        return by_stage
 
 
 def read(folder: str | Path) -> Experiment:
@@ -126,27 +126,27 @@ def metric_name(values: dict) -> str:
 def facts(experiment: Experiment) -> dict[str, str]:
     """Write what is known about how an experiment was run, for a table; nothing is guessed."""
     run = experiment.run
-    found = {"command": portable(run.get("command", ""))}
+    texts = {"command": portable(run.get("command", ""))}
     for key in ("preset", "commit", "seed", "hardware", "precision", "date"):
-        found[key] = str(run.get(key, ""))
+        texts[key] = str(run.get(key, ""))
     versions = run.get("versions") or {"torch": run.get("torch", "")}
-    found["versions"] = ", ".join(f"{k} {v}" for k, v in versions.items() if v)
-    found["training time"] = duration(run["seconds"]) if "seconds" in run else ""
-    found["peak memory"] = f"{run['peak_memory_mb']:,} MB" if "peak_memory_mb" in run else ""
+    texts["versions"] = ", ".join(f"{k} {v}" for k, v in versions.items() if v)
+    texts["training time"] = duration(run["seconds"]) if "seconds" in run else ""
+    texts["peak memory"] = f"{run['peak_memory_mb']:,} MB" if "peak_memory_mb" in run else ""
     notices = [portable(str(line)) for line in run.get("notices", [])]
-    found |= {f"noted{f' ({i})' if i else ''}": line for i, line in enumerate(notices)}
-    return {key: text for key, text in found.items() if text}
+    texts |= {f"noted{f' ({i})' if i else ''}": line for i, line in enumerate(notices)}
+    return {key: text for key, text in texts.items() if text}
 
 
 def decode_facts(score: Score) -> dict[str, str]:
     """Write what is known about a decode."""
     values = score.decode
-    found = {"decoded": score.rows, "decoded by": portable(values.get("command", ""))}
+    texts = {"decoded": score.rows, "decoded by": portable(values.get("command", ""))}
     if values.get("rtfx"):  # of text alone there is none
-        found["RTFx"] = f"{values['rtfx']:g} audio seconds a second"
+        texts["RTFx"] = f"{values['rtfx']:g} audio seconds a second"
     if "peak_memory_mb" in values:
-        found["peak memory, decoding"] = f"{values['peak_memory_mb']:,} MB"
-    return {key: text for key, text in found.items() if text}
+        texts["peak memory, decoding"] = f"{values['peak_memory_mb']:,} MB"
+    return {key: text for key, text in texts.items() if text}
 
 
 def portable(command: str) -> str:

@@ -32,12 +32,12 @@ def beside(experiment: Experiment) -> list[Score]:
 
 def _compared(experiment: Experiment) -> list[tuple[tuple[str, str], dict[str, Score]]]:
     """((set, metric), scores by way) of what was heard in several ways."""
-    found: dict[tuple[str, str], dict[str, Score]] = {}
+    by_set: dict[tuple[str, str], dict[str, Score]] = {}
     for score in experiment.scores:
         name, way = collect.set_name(score), score.heard
         name = name if way == "real" else name.removesuffix(f"_{way}")
-        found.setdefault((name, collect.metric_name(score.values)), {})[way] = score
-    return [(what, ways) for what, ways in found.items() if "real" in ways and len(ways) > 1]
+        by_set.setdefault((name, collect.metric_name(score.values)), {})[way] = score
+    return [(what, ways) for what, ways in by_set.items() if "real" in ways and len(ways) > 1]
 
 
 def _kinds(name: str, set_name: str, metric: str, ways: dict) -> Iterator[tuple[str, ...]]:

@@ -95,10 +95,10 @@ def _section(experiment: Experiment) -> str:
 
 def _decodes(experiment: Experiment) -> list[list[Score]]:
     """The scores of each decode, which one command made."""
-    found: dict[str, list[Score]] = {}
+    by_set: dict[str, list[Score]] = {}
     for score in experiment.scores:
-        found.setdefault(collect.set_name(score), []).append(score)
-    return list(found.values())
+        by_set.setdefault(collect.set_name(score), []).append(score)
+    return list(by_set.values())
 
 
 def _sentence(details: dict[str, str]) -> str:

@@ -53,12 +53,12 @@ def compare_files(
     Raises:
         ValueError: a bad line, or the files do not hold the same ids with the same references.
     """
-    asked = counting.named(metric)
+    chosen_metric = counting.named(metric)
     read = functools.partial(
         hypotheses.read,
         manifest=manifest,
         missing=missing,
-        keys=asked.references,
+        keys=chosen_metric.references,
         fields=counting.compared(metric),
         lang=lang,
     )
@@ -72,8 +72,8 @@ def compare_files(
             f"a comparison wants the same utterances in both files; these differ: "
             f"{hypotheses.some(alone)}; decode both on the same manifest"
         )
-    normalisers = choice.choose(normaliser or asked.normaliser, first.utterances)
-    fitted = asked.over(counting.clean_texts(one, normalisers)[0][0] for one in a.values())
+    normalisers = choice.choose(normaliser or chosen_metric.normaliser, first.utterances)
+    fitted = chosen_metric.over(counting.clean_texts(one, normalisers)[0][0] for one in a.values())
     langs = {name: one.lang for name, one in a.items()}  # b may not have said them
     stats = [
         counting.count([system[name].spoken(langs[name]) for name in a], fitted, normalisers)
@@ -104,25 +104,28 @@ def _names(path_a: Path, path_b: Path) -> list[str]:
     return ["/".join(own[min(common, len(own) - 1) :]) for own in parts]
 
 
-def write(found: Comparison, folder: str | Path) -> Path:
+def write(comparison: Comparison, folder: str | Path) -> Path:
     """Write a comparison beside the scores of system a, as `paired_METRIC_B.json`; its path.
 
     One of another system b never takes the place of it, however its folder is called.
     """
     folder = Path(folder)
-    name = re.sub(r"[^\w.-]+", "_", f"paired_{found.metric}_{found.b}")
+    name = re.sub(r"[^\w.-]+", "_", f"paired_{comparison.metric}_{comparison.b}")
     for number in count(1):
         path = folder / (f"{name}.json" if number == 1 else f"{name}_{number}.json")
-        if not path.is_file() or files.read_json(path).get("path_b", found.path_b) == found.path_b:
+        if (
+            not path.is_file()
+            or files.read_json(path).get("path_b", comparison.path_b) == comparison.path_b
+        ):
             break
     values = {
-        "metric": found.metric,
-        "against": found.b,
-        "line": str(found),
-        "of_name": found.a,
-        "path_b": found.path_b,
-        "signature": found.signature,
-        **{key: None if n != n else n for key, n in asdict(found.paired).items()},
+        "metric": comparison.metric,
+        "against": comparison.b,
+        "line": str(comparison),
+        "of_name": comparison.a,
+        "path_b": comparison.path_b,
+        "signature": comparison.signature,
+        **{key: None if n != n else n for key, n in asdict(comparison.paired).items()},
     }
     files.write_json(path, values)
     return path

@@ -47,9 +47,9 @@ class Following:
 
     def __str__(self) -> str:
         low, high = self.interval
-        given = ", ".join(f"{name} {n}" for name, n in self.given.items())
+        words = ", ".join(f"{name} {n}" for name, n in self.given.items())
         return (
-            f"%FOLLOWED {self.rate:.2f} [ {self.kind}: {given} ] ci95=[{low:.2f}, {high:.2f}] "
+            f"%FOLLOWED {self.rate:.2f} [ {self.kind}: {words} ] ci95=[{low:.2f}, {high:.2f}] "
             f"references told apart {self.own:.2f}"
         )
 
@@ -125,21 +125,23 @@ def follow(
     if len(files) < 2:
         raise ValueError(f"wanted decodes under two instructions or more, got {len(files)}")
     clean = normalise.get(normaliser)
-    asked = {kind: _answers(path, clean) for kind, path in files.items()}
-    kinds = Kinds({k: [ref for refs, _ in a.values() for ref in refs] for k, a in asked.items()})
-    made = []
-    for kind, answers in asked.items():
-        given = Counter(
-            kinds.of(hyp, {k: a[id][0] for k, a in asked.items() if id in a})
+    decodes = {kind: _answers(path, clean) for kind, path in files.items()}
+    kinds = Kinds({k: [ref for refs, _ in a.values() for ref in refs] for k, a in decodes.items()})
+    results = []
+    for kind, answers in decodes.items():
+        counts = Counter(
+            kinds.of(hyp, {k: a[id][0] for k, a in decodes.items() if id in a})
             for id, (_, hyp) in answers.items()
         )
         texts = [ref for refs, _ in answers.values() for ref in refs]
         own = sum(kinds.of_reference(text, kind) == kind for text in texts) / len(texts)
-        followed = np.repeat([[1, 0], [0, 1]], [given[kind], given.total() - given[kind]], axis=0)
+        followed = np.repeat(
+            [[1, 0], [0, 1]], [counts[kind], counts.total() - counts[kind]], axis=0
+        )
         interval = intervals.interval(followed, _percent, seed=seed)
         rate = float(_percent(followed.sum(0)))
-        made.append(Following(kind, rate, interval, dict(given.most_common()), 100 * own))
-    return made
+        results.append(Following(kind, rate, interval, dict(counts.most_common()), 100 * own))
+    return results
 
 
 def _answers(path: str | Path, clean) -> dict[str, tuple[list[str], str]]:

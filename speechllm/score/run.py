@@ -57,11 +57,11 @@ def score_file(
     Raises:
         ValueError: a wrong name, a bad line (with file and line), duplicate or missing ids.
     """
-    asked = counting.named(metric)
+    chosen_metric = counting.named(metric)
     fields = counting.compared(metric)
-    read = hypotheses.read(hyp_path, manifest, missing, asked.references, fields, lang)
-    normalisers = choice.choose(normaliser or asked.normaliser, read.utterances)
-    fitted, scored = score_utterances(read.utterances, asked, normalisers)
+    read = hypotheses.read(hyp_path, manifest, missing, chosen_metric.references, fields, lang)
+    normalisers = choice.choose(normaliser or chosen_metric.normaliser, read.utterances)
+    fitted, scored = score_utterances(read.utterances, chosen_metric, normalisers)
     result = Result(
         metric=metric,
         signature=_signature(metric, fitted, normalisers, context or {}, read),

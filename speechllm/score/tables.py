@@ -31,10 +31,10 @@ def make(scored: Sequence, metric) -> dict[str, list[dict]]:
         "task": lambda s: _natural(s.utterance.task),
         "kind": lambda s: _natural(s.utterance.kind),
     }
-    found = {name: _table(scored, key, metric) for name, key in keys.items()}
-    for one in found["kind"]:
+    tables = {name: _table(scored, key, metric) for name, key in keys.items()}
+    for one in tables["kind"]:
         one["constant"] = constant([s for s in scored if s.utterance.kind == one["name"]], metric)
-    return {n: rows for n, rows in found.items() if len(rows) > (n == "task")}
+    return {n: rows for n, rows in tables.items() if len(rows) > (n == "task")}
 
 
 def constant(scored: Sequence, metric) -> float | None:

@@ -52,8 +52,8 @@ class Config:
         for way in (self.way, *self.mix):
             if way not in WAYS:
                 raise ValueError(f"way: wanted one of {', '.join(WAYS)}, got {way!r}")
-        for given in filter(None, (self.source, self.target)):
-            languages.code(given)
+        for language in filter(None, (self.source, self.target)):
+            languages.code(language)
         if (
             self.source
             and self.target
@@ -114,14 +114,14 @@ class Config:
 
     def _names(self, row: dict) -> dict[str, str]:
         """Names of the two languages; a row must have those that are wanted, and not swapped."""
-        given = {"source": row.get("lang"), "target": row.get("translation_lang")}
-        wanted = {side: getattr(self, side) or given[side] for side in given}
+        of_row = {"source": row.get("lang"), "target": row.get("translation_lang")}
+        wanted = {side: getattr(self, side) or of_row[side] for side in of_row}
         for side, key in (("source", "lang"), ("target", "translation_lang")):
             if not wanted[side]:
                 raise ValueError(f"no {key!r} in its row; write it there or set [task] {side}")
         codes = {side: languages.code(code) for side, code in wanted.items()}
         there = {
-            side: languages.code(code) if code else codes[side] for side, code in given.items()
+            side: languages.code(code) if code else codes[side] for side, code in of_row.items()
         }
         if there != codes:
             swapped = there == {"source": codes["target"], "target": codes["source"]}
@@ -165,7 +165,7 @@ def translations(row: dict) -> list[str]:
     Raises:
         ValueError: there is none.
     """
-    found = row.get("translations") or [row.get("translation")]
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+    texts = row.get("translations") or [row.get("translation")]
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError("no 'translation' in its row; wanted a text, or 'translations', a list")
-    return found
+    return texts

@@ -136,10 +136,10 @@ def resume(job: Job, other_data: bool = False) -> Progress:
         ValueError: the checkpoint was made by another preset or from other manifests (they are
             named), a file of it does not fit, or there are checkpoints but none is whole.
     """
-    found = store.checkpoints(job.folder)
-    if not found:
+    folders = store.checkpoints(job.folder)
+    if not folders:
         return Progress()
-    newest = whole.newest(found)
+    newest = whole.newest(folders)
     facts = whole.facts(newest)
     progress = Progress.read(newest)
     same_preset(newest, job.system.preset, job.folder.name)

@@ -22,10 +22,10 @@ def some(manifest: Manifest, most: int) -> Manifest:
     return manifest.subset(np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)))
 
 
-def add(found: dict[str, dict], run: Run, stage: Stage, learner: Learner) -> None:
+def add(results: dict[str, dict], run: Run, stage: Stage, learner: Learner) -> None:
     """Add the scores of answers to the validation of each manifest, where the stage wants them."""
     if stage.valid_decode and run.accelerator.is_main_process:
-        for name, values in found.items():
+        for name, values in results.items():
             values["valid"] |= rates(run, stage, learner.model, name)
         learner.set_modes()
 

@@ -91,9 +91,9 @@ def batch_of(system: System, stage: Stage, rows: int, seconds: float) -> Batch:
         row |= {"chosen": answer, "rejected": answer}
         row |= {} if stage.task else {"messages": turns}
         manifest.write(Path(folder) / "x.jsonl", [row])
-        found = manifest.Manifest(Path(folder) / "x.jsonl")
+        rows_file = manifest.Manifest(Path(folder) / "x.jsonl")
         run = Run(system=system, manifests={}, out=Path(folder), accelerator=None)
-        example = run.examples(stage, found, learning=False).make(0, 0)
+        example = run.examples(stage, rows_file, learning=False).make(0, 0)
     return collate([example] * rows, system.tokenizer.pad_token_id)
 
 
@@ -151,13 +151,13 @@ def losses(learner: Learner, stage: Stage, batch: Batch) -> list[torch.Tensor]:
 
 def trace(root: nn.Module, run) -> dict[str, Leaf]:
     """Call `run` and note what goes through each layer of `root` that has a width."""
-    found, hooks = {}, []
+    leaves, hooks = {}, []
 
     def note(name: str, width: int):
         def hook(module, args, out):
-            earlier = found.get(name, Leaf(0, False))
+            earlier = leaves.get(name, Leaf(0, False))
             n = out.numel() // width
-            found[name] = Leaf(earlier.positions + n, earlier.waits or out.requires_grad)
+            leaves[name] = Leaf(earlier.positions + n, earlier.waits or out.requires_grad)
 
         return hook
 
@@ -169,7 +169,7 @@ def trace(root: nn.Module, run) -> dict[str, Leaf]:
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return leaves
 
 
 def width_of(module: nn.Module) -> int | None:

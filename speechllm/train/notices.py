@@ -27,8 +27,8 @@ def before(run: Run, plan: list[Stage], last: int, named: dict) -> list[str]:
         last: how many of them will run.
         named: the model's parameters by name.
     """
-    found = [line for stage in plan[:last] for line in _of_stage(run, stage)]
-    return list(dict.fromkeys([*found, *_untrained(plan, named)]))  # stages share manifests
+    lines = [line for stage in plan[:last] for line in _of_stage(run, stage)]
+    return list(dict.fromkeys([*lines, *_untrained(plan, named)]))  # stages share manifests
 
 
 def after(stage: Stage, optimizer: optim.Optimizer) -> list[str]:

@@ -166,14 +166,14 @@ def unmoved(optimizer: Optimizer, word: str) -> list[str]:
 
 def state(optimizer: Optimizer, learning: dict[str, nn.Parameter]) -> dict:
     """Return the optimiser's tensors by `parameter name:entry`, masters among them."""
-    found = {}
+    tensors = {}
     for name in learning:
         stepped = optimizer.stepped[name]
         entries = dict(optimizer.of(stepped).state.get(stepped, {}))
         if name in optimizer.masters:
             entries[MASTER] = stepped.detach()
-        found |= {f"{name}:{entry}": value for entry, value in entries.items()}
-    return found
+        tensors |= {f"{name}:{entry}": value for entry, value in entries.items()}
+    return tensors
 
 
 def load(optimizer: Optimizer, learning: dict, file: Path, complete: bool) -> None:

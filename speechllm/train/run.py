@@ -95,7 +95,7 @@ class Run:
         Raises:
             ValueError: a manifest that was not given, or of which nothing can be used.
         """
-        made = {}
+        examples = {}
         for number, (name, source) in enumerate(self.sources(stage, learning).items()):
             if name not in self.manifests:
                 hint = config.suggest(name, self.manifests)
@@ -103,8 +103,8 @@ class Run:
             manifest = self.data(stage).select(self.manifests[name])
             if not len(manifest):
                 raise ValueError(f"{manifest.path}: no example has a usable length")
-            made[name] = self.examples(stage, manifest, learning, source, number)
-        return made
+            examples[name] = self.examples(stage, manifest, learning, source, number)
+        return examples
 
     def digests(self, stage: Stage) -> dict[str, str]:
         """Return the digest of each manifest that a stage learns from or is validated on."""

@@ -234,10 +234,10 @@ class StageRun:
     def validation(self) -> dict:
         """Return the losses and metrics over all manifests of `valid`, together."""
         stage = self.stage
-        found = {name: self.validated(v) for name, v in self.held_out.items()}
-        decoded.add(found, self.run, stage, self.learner)
+        results = {name: self.validated(v) for name, v in self.held_out.items()}
+        decoded.add(results, self.run, stage, self.learner)
         table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
-        return together(found, [source.weight or 1.0 for source in table])
+        return together(results, [source.weight or 1.0 for source in table])
 
     def validated(self, examples) -> dict:
         """Return the losses and metrics over the examples of one manifest."""

@@ -30,13 +30,13 @@ class Tally:
         width = len(self.sums[0])
         flat = total([value for sums in self.sums for value in sums])
         rows = [flat[i : i + width] for i in range(0, len(flat), width)]
-        made = {}
+        sources = {}
         for name, (examples, seconds, *pairs) in zip(self.sources, rows, strict=True):
-            made[name] = {"examples": int(examples), "seconds": round(seconds, 2)}
+            sources[name] = {"examples": int(examples), "seconds": round(seconds, 2)}
             if examples:
                 means = zip(pairs[::2], pairs[1::2], self.weights.values(), strict=True)
-                made[name]["loss"] = sum(w * s / max(n, 1) for s, n, w in means)
-        return made
+                sources[name]["loss"] = sum(w * s / max(n, 1) for s, n, w in means)
+        return sources
 
 
 def count_left_out(batches: list[Batch], objectives, counts: dict[str, int], total, say) -> None:

@@ -67,17 +67,17 @@ def remarks(values: dict, objectives: dict) -> Iterator[str]:
             yield f"{name}: {left:g} targets are longer than their steps{none}"
 
 
-def together(found: dict[str, dict], weights: list[float]) -> dict:
+def together(results: dict[str, dict], weights: list[float]) -> dict:
     """Join the validations of several manifests: the loss is the weighted mean of theirs.
 
     Each one's own values stand under its name; the health is that of the first that has audio.
     """
-    if len(found) == 1:
-        return next(iter(found.values()))
-    valid = {name: values["valid"] for name, values in found.items()}
+    if len(results) == 1:
+        return next(iter(results.values()))
+    valid = {name: values["valid"] for name, values in results.items()}
     pairs = zip(weights, valid.values(), strict=True)
     loss = sum(weight * values["loss"] for weight, values in pairs) / sum(weights)
-    checked = [{"health": values["health"]} for values in found.values() if "health" in values]
+    checked = [{"health": values["health"]} for values in results.values() if "health" in values]
     return {"valid": {"loss": loss, **valid}, **(checked[0] if checked else {})}
 
 

@@ -91,7 +91,7 @@ def _place(fault: tuple[str, str]) -> list[tuple[int, int, str]]:
 def finish(
     out: str | Path,
     entries: dict[str, list[Entry]],
-    found: Faults,
+    faults: Faults,
     workers: int = 0,
     apart: bool = False,
 ) -> dict[str, Path]:
@@ -103,8 +103,8 @@ def finish(
     out = Path(out).absolute()
     paths = {e.row["audio"] for part in entries.values() for e in part if _must_measure(e.row)}
     lengths = measure(paths, workers)
-    good = {name: _good_rows(name, part, lengths, found, apart) for name, part in entries.items()}
-    found.settle(out)
+    good = {name: _good_rows(name, part, lengths, faults, apart) for name, part in entries.items()}
+    faults.settle(out)
     for name, rows in good.items():
         if not rows:
             raise ValueError(f"{name}: no utterance is left of {len(entries[name])}")
@@ -139,7 +139,7 @@ def _must_measure(row: dict[str, Any]) -> bool:
 
 
 def _good_rows(
-    name: str, entries: list[Entry], lengths: dict[str, Info | str], found: Faults, apart: bool
+    name: str, entries: list[Entry], lengths: dict[str, Info | str], faults: Faults, apart: bool
 ) -> list[dict[str, Any]]:
     rows, seen, ids, unknown = [], {}, Ids(), Counter()
     for entry in entries:
@@ -157,7 +157,7 @@ def _good_rows(
             seen[row["id"]] = entry.where
             rows.append(row)
         except ValueError as error:
-            found.add(entry.where, str(error))
+            faults.add(entry.where, str(error))
     report(name, ids, unknown)
     return rows
 
@@ -209,14 +209,15 @@ def manifests_in(path: Path, endings: tuple[str, ...]) -> dict[str, Path]:
     if not lists:
         raise ValueError(f"{path}: no {' or '.join(endings)} in it")
     longest = sorted(endings, key=len, reverse=True)
-    found = {}
+    manifests = {}
     for one in lists:
         name = next((one.name.removesuffix(end) for end in longest if one.name.endswith(end)), "")
         name = name or one.stem
-        if name in found:
-            raise ValueError(f"{one} and {found[name]} have one name; give the one that is meant")
-        found[name] = one
-    return found
+        if name in manifests:
+            other = manifests[name]
+            raise ValueError(f"{one} and {other} have one name; give the one that is meant")
+        manifests[name] = one
+    return manifests
 
 
 def folder_of(corpus: str, what: str) -> Path:

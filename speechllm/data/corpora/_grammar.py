@@ -99,11 +99,11 @@ def sentence(rng: np.random.Generator) -> str:
 
 def sentences(count: int, rng: np.random.Generator, taken: set[str]) -> list[str]:
     """`count` sentences, all different and none of them in `taken`, which is left as it is."""
-    found: dict[str, None] = {}
-    while len(found) < count:
+    texts: dict[str, None] = {}
+    while len(texts) < count:
         if (text := sentence(rng)) not in taken:
-            found[text] = None
-    return list(found)
+            texts[text] = None
+    return list(texts)
 
 
 def _expand(symbol: str, rng: np.random.Generator) -> list[str]:

@@ -91,12 +91,12 @@ class Ids:
         return wanted
 
 
-def language(given: str, unknown: Counter) -> str:
+def language(name: str, unknown: Counter) -> str:
     """Return the code of a language that a corpus names; one without stays, and is counted."""
-    code = languages.from_name(given)
+    code = languages.from_name(name)
     if code is None:
-        unknown[str(given)] += 1
-    return code or str(given)
+        unknown[str(name)] += 1
+    return code or str(name)
 
 
 def report(name: str, ids: Ids, unknown: Counter) -> None:

@@ -50,7 +50,7 @@ def _text(path: Path) -> str:
     return text if "\n" in text else text.replace("\r", "\n")
 
 
-def records(path: Path, found: Faults, quotes: bool = True) -> Iterator[tuple[str, list[str]]]:
+def records(path: Path, faults: Faults, quotes: bool = True) -> Iterator[tuple[str, list[str]]]:
     """Yield (place, values) of a table: first its header, then each row that has as many values.
 
     Rows that have not, and records that are none, are noted. `quotes`: of a TSV, those around a
@@ -59,7 +59,7 @@ def records(path: Path, found: Faults, quotes: bool = True) -> Iterator[tuple[st
     Raises:
         ValueError: not UTF-8, two columns of one name.
     """
-    rows = _csv(path, found) if path.suffix.lower() == ".csv" else _tsv(path, quotes)
+    rows = _csv(path, faults) if path.suffix.lower() == ".csv" else _tsv(path, quotes)
     header: list[str] | None = None
     for where, values in rows:
         if header is None:
@@ -69,9 +69,9 @@ def records(path: Path, found: Faults, quotes: bool = True) -> Iterator[tuple[st
                 raise ValueError(f"{where}: two columns called {twice[0]!r}; rename one of them")
             yield where, header
         elif len(values) != len(header):
-            found.add(where, f"{len(values)} columns, but the first line has {len(header)}")
+            faults.add(where, f"{len(values)} columns, but the first line has {len(header)}")
         elif any("\0" in value for value in values):
-            found.add(where, "a NUL byte; was the file cut off while it was written?")
+            faults.add(where, "a NUL byte; was the file cut off while it was written?")
         else:
             yield where, values
 
@@ -89,7 +89,7 @@ def _unquote(value: str) -> str:
     return value[1:-1].replace('""', '"') if quoted else value
 
 
-def _csv(path: Path, found: Faults) -> Iterator[tuple[str, list[str]]]:
+def _csv(path: Path, faults: Faults) -> Iterator[tuple[str, list[str]]]:
     lines = _text(path).split("\n")
     first = next((line for line in lines if line.strip()), "")
     delimiter = max(",;\t", key=first.count)
@@ -104,7 +104,7 @@ def _csv(path: Path, found: Faults) -> Iterator[tuple[str, list[str]]]:
         except ValueError as error:
             if not begun:  # without its header no row can be read
                 raise ValueError(f"{where}: {error}") from None
-            found.add(where, str(error))
+            faults.add(where, str(error))
             values, n_lines = None, 1
         if values is not None:
             begun = True
@@ -139,7 +139,7 @@ def _is_like(record: list[str], row: list[str]) -> bool:
     return bool(files) and all(row[k].strip().lower().endswith(endings[k]) for k in files)
 
 
-def json_lines(path: Path, found: Faults) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_lines(path: Path, faults: Faults) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (place, object) of each line of a JSON Lines file, `.gz` too; what is none is noted.
 
     Raises:
@@ -155,7 +155,7 @@ def json_lines(path: Path, found: Faults) -> Iterator[tuple[str, dict[str, Any]]
                 try:
                     value = files.expect(files.parse(line), dict, "this line")
                 except ValueError as error:
-                    found.add(f"{path}:{number}", str(error))
+                    faults.add(f"{path}:{number}", str(error))
                     continue
                 yield f"{path}:{number}", value
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -63,18 +63,18 @@ class Place:
         files = [file for file in files if file.suffix == ".parquet"]
         if subset:
             files = [file for file in files if subset in file.relative_to(self.root).parts]
-        found: dict[str, list[PurePosixPath]] = {}
+        splits: dict[str, list[PurePosixPath]] = {}
         for file in files:
-            found.setdefault(_split(file), []).append(file)
-        if not found:
+            splits.setdefault(_split(file), []).append(file)
+        if not splits:
             inside = f" of the subset {subset}" if subset else ""
             raise ValueError(f"{self.root}: no Parquet files{inside} (*.parquet) in it")
-        for split, parts in found.items():
+        for split, parts in splits.items():
             homes = {_home(part).relative_to(self.root).as_posix() for part in parts}
             if len(homes) > 1:
                 names = ", ".join(sorted(homes))
                 raise ValueError(f"{self.root}: {split} is in {names}; choose one with --subset")
-        return found
+        return splits
 
     def open(self, file: PurePosixPath):
         """Open a Parquet file; of one behind an address only what is asked for is read.
@@ -122,12 +122,12 @@ def labels(schema, file: PurePosixPath) -> dict[str, list[str]]:
     facts = files.expect(files.parse(noted, where), dict, where)
     for key in ("info", "features"):
         facts = files.expect(facts.get(key) or {}, dict, f"{where}: {key!r}")
-    found = {}
+    names_of = {}
     for name, about in facts.items():
         if isinstance(about, dict) and about.get("_type") == "ClassLabel" and about.get("names"):
             names = files.expect(about["names"], list, f"{where}: the names of {name!r}")
-            found[name] = [files.expect(one, str, f"{where}: {name!r}") for one in names]
-    return found
+            names_of[name] = [files.expect(one, str, f"{where}: {name!r}") for one in names]
+    return names_of
 
 
 def _split(file: PurePosixPath) -> str:

@@ -96,8 +96,8 @@ class Asker:
         return self._made("class", (name,), name, tuple(self.names))
 
     def _yes_no(self, name: str, number: int) -> Question:
-        asked = name if number % 2 == 0 else self._others(name, 1)[0]
-        return self._made("yes_no", (name,), YES_NO[number % 2], YES_NO, x=self.names[asked])
+        sound = name if number % 2 == 0 else self._others(name, 1)[0]
+        return self._made("yes_no", (name,), YES_NO[number % 2], YES_NO, x=self.names[sound])
 
     def _choice(self, name: str, number: int) -> Question:
         options = self._others(name, 3)

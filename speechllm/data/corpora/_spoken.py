@@ -18,18 +18,18 @@ SHARDS = {"train": 4, "dev": 1, "test": 1}  # a fresh process each; more would g
 
 def speak(names: dict[str, str], out: Path, seed: int) -> dict[str, list[dict]]:
     """Speak the questions of each split into `out`; rows with `asked`, the name asked for."""
-    rng, splits, asked = np.random.default_rng(seed), {}, {}
+    rng, splits, sounds = np.random.default_rng(seed), {}, {}
     for split, size in SIZES.items():
         names_asked = [list(names)[i % len(names)] for i in range(size)]
         forms = FORMS["yes_no"][split]
         drawn = rng.integers(len(forms), size=size)
         texts = [forms[i].format(x=names[name]) for i, name in zip(drawn, names_asked, strict=True)]
         splits[split] = cast(split, texts, rng)
-        asked |= {u.id: name for u, name in zip(splits[split], names_asked, strict=True)}
+        sounds |= {u.id: name for u, name in zip(splits[split], names_asked, strict=True)}
     settings = _speech.Settings(noise_share=0.3, seed=seed)
     rows = _speech.speak(settings, splits, SHARDS, out, _crowd)
     return {
-        split: [row | {"asked": asked[row["id"]]} for row in part] for split, part in rows.items()
+        split: [row | {"asked": sounds[row["id"]]} for row in part] for split, part in rows.items()
     }
 
 

@@ -8,7 +8,7 @@ from speechllm.data.corpora._lines import records
 
 
 def read_table(
-    path: Path, columns: tuple[str, ...], found: Faults
+    path: Path, columns: tuple[str, ...], faults: Faults
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield (place, row) of each line; a line that lacks one of `columns` is noted and left out.
 
@@ -17,7 +17,7 @@ def read_table(
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such table; is this the corpus as it is published?")
-    rows = records(path, found)
+    rows = records(path, faults)
     where, header = next(rows, (f"{path}:1", []))
     if lost := [name for name in columns if name not in header]:
         there = ", ".join(filter(None, header)) or "nothing"
@@ -25,6 +25,6 @@ def read_table(
     for where, values in rows:
         row = {name: value.strip() for name, value in zip(header, values, strict=True) if name}
         if empty := [name for name in columns if not row[name]]:
-            found.add(where, f"nothing in {', '.join(empty)}")
+            faults.add(where, f"nothing in {', '.join(empty)}")
         else:
             yield where, row

@@ -36,7 +36,7 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write train, dev and test; manifests by name. Raises ValueError."""
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         folder = folder_of(self.corpus, "the folder with dataset/train.csv")
         tables = folder / "dataset" if (folder / "dataset").is_dir() else folder
         sounds = folder_of(self.audio_dir or self.corpus, "the folder of the sounds")
@@ -44,22 +44,22 @@ class Config:
         for ours, theirs in SPLITS.items():
             clips: dict[tuple, list[dict]] = {}
             places: dict[tuple, str] = {}
-            for where, row in read_table(tables / f"{theirs}.csv", COLUMNS, found):
+            for where, row in read_table(tables / f"{theirs}.csv", COLUMNS, faults):
                 key = row["youtube_id"], row["start_time"]
                 clips.setdefault(key, []).append(row)
                 places.setdefault(key, where)
             entries[ours] = [
                 entry
                 for key, rows in clips.items()
-                if (entry := _entry(rows, sounds, theirs, places[key], found))
+                if (entry := _entry(rows, sounds, theirs, places[key], faults))
             ]
-        return finish(self.out, entries, found)
+        return finish(self.out, entries, faults)
 
 
-def _entry(rows: list[dict], sounds: Path, split: str, where: str, found: Faults) -> Entry | None:
+def _entry(rows: list[dict], sounds: Path, split: str, where: str, faults: Faults) -> Entry | None:
     audio = _locate(rows[0], sounds, split)
     if audio is None:
-        found.add(where, f"no sound of {rows[0]['youtube_id']} in {sounds}; skip it, or fetch it")
+        faults.add(where, f"no sound of {rows[0]['youtube_id']} in {sounds}; skip it, or fetch it")
         return None
     texts = [row["caption"] for row in rows]
     row = {"id": f"{rows[0]['youtube_id']}_{rows[0]['start_time']}", "audio": audio}

@@ -61,42 +61,42 @@ class Config:
         """Write the four manifests; by name. Raises ValueError."""
         if self.kind not in ("", "yes_no", "open"):
             raise ValueError(f"kind: wanted 'yes_no', 'open' or nothing, got {self.kind!r}")
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         folder = folder_of(self.corpus, "the folder with clotho_aqa_train.csv and audio_files/")
-        asked = {ours: self._asked(folder, theirs, found) for ours, theirs in SPLITS.items()}
-        entries = {"train": [e for one in asked["train"] for e in _each(one, folder)]}
+        questions = {ours: self._asked(folder, theirs, faults) for ours, theirs in SPLITS.items()}
+        entries = {"train": [e for one in questions["train"] for e in _each(one, folder)]}
         for split in ("dev", "test"):
-            entries[split] = [_entry(one, one.answer, folder) for one in asked[split]]
-        alike = [one for one in asked["test"] if len(set(one.answers)) == 1]
+            entries[split] = [_entry(one, one.answer, folder) for one in questions[split]]
+        alike = [one for one in questions["test"] if len(set(one.answers)) == 1]
         entries["test_unanimous"] = [_entry(one, one.answer, folder) for one in alike]
-        return finish(self.out, entries, found)
+        return finish(self.out, entries, faults)
 
-    def _asked(self, folder: Path, split: str, found: Faults) -> list[Asked]:
+    def _asked(self, folder: Path, split: str, faults: Faults) -> list[Asked]:
         answers: dict[tuple, list[str]] = {}
         places: dict[tuple, str] = {}
-        for where, row in read_table(folder / f"clotho_aqa_{split}.csv", COLUMNS, found):
+        for where, row in read_table(folder / f"clotho_aqa_{split}.csv", COLUMNS, faults):
             key = row["file_name"], row["QuestionText"]
             answers.setdefault(key, []).append(row["answer"].lower())
             places.setdefault(key, where)
-        asked = [Asked(*key, tuple(given), places[key]) for key, given in answers.items()]
-        return [one for one in asked if self.kind in ("", one.kind)]
+        questions = [Asked(*key, tuple(a), places[key]) for key, a in answers.items()]
+        return [one for one in questions if self.kind in ("", one.kind)]
 
 
-def _each(asked: Asked, folder: Path) -> Iterator[Entry]:
+def _each(question: Asked, folder: Path) -> Iterator[Entry]:
     """A row for each person's answer."""
-    for number, answer in enumerate(asked.answers):
-        yield _entry(asked, answer, folder, f"-{number}")
+    for number, answer in enumerate(question.answers):
+        yield _entry(question, answer, folder, f"-{number}")
 
 
-def _entry(asked: Asked, answer: str, folder: Path, ending: str = "") -> Entry:
-    line = asked.where.rpartition(":")[2]  # a name of a file says nothing about its question
+def _entry(question: Asked, answer: str, folder: Path, ending: str = "") -> Entry:
+    line = question.where.rpartition(":")[2]  # a name of a file says nothing about its question
     row = {
-        "id": f"{Path(asked.file).stem}-{line}{ending}",
-        "audio": str(folder / "audio_files" / asked.file),
-        "question": asked.question,
+        "id": f"{Path(question.file).stem}-{line}{ending}",
+        "audio": str(folder / "audio_files" / question.file),
+        "question": question.question,
         "text": answer,
-        "kind": asked.kind,
-        "answers": list(asked.answers),
+        "kind": question.kind,
+        "answers": list(question.answers),
     }
-    choices = {"choices": list(YES_NO)} if asked.kind == "yes_no" else {}
-    return Entry(row | choices, asked.where)
+    choices = {"choices": list(YES_NO)} if question.kind == "yes_no" else {}
+    return Entry(row | choices, question.where)

@@ -41,54 +41,56 @@ class Config:
         folder = folder_of(self.corpus, "a Common Voice language folder, with clips/")
         if not (folder / "clips").is_dir():
             raise ValueError(f"{folder}: no clips/ in it; give a Common Voice language folder")
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         splits = {
-            split: [entry for row in rows for entry in self._entry(*row, folder, found)]
-            for split, rows in self._splits(folder, found).items()
+            split: [entry for row in rows for entry in self._entry(*row, folder, faults)]
+            for split, rows in self._splits(folder, faults).items()
         }
-        return finish(self.out, splits, found)
+        return finish(self.out, splits, faults)
 
     def _check_languages(self) -> None:
         if languages.code(self.source) == languages.code(self.target):
             raise ValueError(f"source and target are one language, {self.source!r}")
 
-    def _splits(self, folder: Path, found: Faults) -> dict[str, list[Row]]:
+    def _splits(self, folder: Path, faults: Faults) -> dict[str, list[Row]]:
         tables = folder_of(self.tables or str(folder), "the folder with covost_v2.*.tsv")
         stem = f"covost_v2.{self.source}_{self.target}"
-        made = {split: tables / f"{stem}.{split}.tsv" for split in SPLITS}
-        there = {split: path for split, path in made.items() if path.is_file()}
+        tables_of = {split: tables / f"{stem}.{split}.tsv" for split in SPLITS}
+        there = {split: path for split, path in tables_of.items() if path.is_file()}
         if there:
             wanted = ("path", "sentence", "translation")
-            return {split: _table(path, wanted, found) for split, path in there.items()}
+            return {split: _table(path, wanted, faults) for split, path in there.items()}
         whole = tables / f"{stem}.tsv"
         if not whole.is_file():
             turned = tables / f"covost_v2.{self.target}_{self.source}.tsv"
             hint = "source and target are swapped" if turned.is_file() else "give --tables"
             raise ValueError(f"{tables}: neither {stem}.tsv nor {stem}.train.tsv in it; {hint}")
-        return self._joined(whole, folder / "validated.tsv", found)
+        return self._joined(whole, folder / "validated.tsv", faults)
 
-    def _joined(self, table: Path, validated: Path, found: Faults) -> dict[str, list[Row]]:
+    def _joined(self, table: Path, validated: Path, faults: Faults) -> dict[str, list[Row]]:
         """Split the authors' table, each row with its sentence and speaker of Common Voice."""
         if not validated.is_file():
             raise ValueError(f"{validated}: no such file; {table.name} has no sentences without it")
-        clips = {f["path"]: f for _, f in _table(validated, ("path", "sentence"), found)}
+        clips = {f["path"]: f for _, f in _table(validated, ("path", "sentence"), faults)}
         splits: dict[str, list[Row]] = {split: [] for split in SPLITS}
-        for where, fields in _table(table, ("path", "translation", "split"), found):
+        for where, fields in _table(table, ("path", "translation", "split"), faults):
             split, clip = fields["split"].removesuffix("_covost"), clips.get(fields["path"])
             if split not in splits:
-                found.add(where, f"split is {fields['split']!r}; wanted one of {', '.join(SPLITS)}")
+                faults.add(
+                    where, f"split is {fields['split']!r}; wanted one of {', '.join(SPLITS)}"
+                )
             elif clip is None:
-                found.add(where, f"{fields['path']} is not in {validated}; is it that release?")
+                faults.add(where, f"{fields['path']} is not in {validated}; is it that release?")
             else:
                 splits[split].append((where, clip | fields))
         return {split: rows for split, rows in splits.items() if rows}
 
     def _entry(
-        self, where: str, fields: dict[str, str], folder: Path, found: Faults
+        self, where: str, fields: dict[str, str], folder: Path, faults: Faults
     ) -> Iterator[Entry]:
         text, translation = fields["sentence"].strip(), fields["translation"].strip()
         if not text or not translation:
-            found.add(where, f"{fields['path']} has no {'translation' if text else 'sentence'}")
+            faults.add(where, f"{fields['path']} has no {'translation' if text else 'sentence'}")
             return
         row: dict[str, Any] = {"id": Path(fields["path"]).stem}
         row |= {"audio": str(folder / "clips" / fields["path"]), "text": text}
@@ -97,13 +99,13 @@ class Config:
         yield Entry(row, where)
 
 
-def _table(path: Path, wanted: tuple[str, ...], found: Faults) -> list[Row]:
+def _table(path: Path, wanted: tuple[str, ...], faults: Faults) -> list[Row]:
     """Rows of a TSV without quoting, its first line the names of its columns.
 
     Raises:
         ValueError: a column that is wanted is not there.
     """
-    rows = records(path, found, quotes=False)
+    rows = records(path, faults, quotes=False)
     where, header = next(rows, (f"{path}:1", []))
     if missing := [name for name in wanted if name not in header]:
         there = ", ".join(header) or "nothing"

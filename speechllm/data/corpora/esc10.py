@@ -79,9 +79,9 @@ class Config:
     def prepare(self) -> dict[str, Path]:
         """Write all manifests; by name ("fold1/train"). Raises ValueError."""
         _check(self)
-        found = Faults(self.on_error)
-        clips = _measured(list(_clips(self.corpus, found)), found)
-        found.settle(Path(self.out).absolute())
+        faults = Faults(self.on_error)
+        clips = _measured(list(_clips(self.corpus, faults)), faults)
+        faults.settle(Path(self.out).absolute())
         out = Path(self.out).absolute()
         spoken = _spoken.speak(CALLED, out / "spoken", self.seed) if self.spoken else {}
         entries = {}
@@ -93,18 +93,18 @@ class Config:
                 rng = self._rng(f"{fold} {split}")
                 entries[f"fold{fold}/questions_{split}"] = list(_questioned(part, split, self, rng))
                 if spoken:
-                    asked = _spoken.about(spoken[split], _by_name(part), rng)
+                    questions = _spoken.about(spoken[split], _by_name(part), rng)
                     place = f"fold {fold}, {split}"
                     entries[f"fold{fold}/words_{split}"] = _words(spoken[split])
-                    entries[f"fold{fold}/spoken_{split}"] = [Entry(row, place) for row in asked]
-        return finish(self.out, entries, found) | self._write_text()
+                    entries[f"fold{fold}/spoken_{split}"] = [Entry(row, place) for row in questions]
+        return finish(self.out, entries, faults) | self._write_text()
 
     def _write_text(self) -> dict[str, Path]:
-        made = {}
+        manifests = {}
         for name, split, n in (("text", "train", self.n_text), ("text_dev", "dev", 600)):
-            made[name] = Path(self.out).absolute() / f"{name}.jsonl"
-            manifest.write(made[name], _text_rows(name, split, n, self._rng(name)))
-        return made
+            manifests[name] = Path(self.out).absolute() / f"{name}.jsonl"
+            manifest.write(manifests[name], _text_rows(name, split, n, self._rng(name)))
+        return manifests
 
     def _rng(self, what: str) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32(f"{self.seed} {what}".encode()))
@@ -121,29 +121,29 @@ def _check(config: Config) -> None:
         raise ValueError(f"wanted per_clip and n_text of 1 or more, got {config}")
 
 
-def _clips(corpus: str, found: Faults) -> Iterator[Clip]:
+def _clips(corpus: str, faults: Faults) -> Iterator[Clip]:
     folder = folder_of(corpus, "the folder with esc10.csv and audio/ in it")
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
         raise ValueError(f"{folder}: no {' or '.join(TABLES)} in it")
-    for where, row in read_table(table, COLUMNS, found):
+    for where, row in read_table(table, COLUMNS, faults):
         if row.get("esc10", "True") != "True":
             continue  # ESC-50 has forty classes more
         if row["category"] not in NAMES:
-            found.add(where, f"category {row['category']!r}; wanted {', '.join(NAMES)}")
+            faults.add(where, f"category {row['category']!r}; wanted {', '.join(NAMES)}")
         elif row["fold"] not in map(str, FOLDS):
-            found.add(where, f"fold {row['fold']!r}; wanted {', '.join(map(str, FOLDS))}")
+            faults.add(where, f"fold {row['fold']!r}; wanted {', '.join(map(str, FOLDS))}")
         else:
             path = folder / "audio" / row["filename"]
             yield Clip(str(path), int(row["fold"]), NAMES[row["category"]][0])
 
 
-def _measured(clips: list[Clip], found: Faults) -> list[Clip]:
+def _measured(clips: list[Clip], faults: Faults) -> list[Clip]:
     """The clips with their seconds; what cannot be read is noted."""
     lengths = measure(clip.path for clip in clips)
     for path, length in lengths.items():
         if isinstance(length, str):
-            found.add(path, length)
+            faults.add(path, length)
     good = [(clip, lengths[clip.path]) for clip in clips]
     return [
         Clip(c.path, c.fold, c.name, round(info.duration_s, 6))

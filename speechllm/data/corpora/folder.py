@@ -39,7 +39,7 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write `<folder>.jsonl`, or one for each split; manifests by name. Raises ValueError."""
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         folder = folder_of(self.corpus, "a folder of sound files")
         if not folder.is_dir():
             raise ValueError(f"{folder}: a file; wanted the folder of the sound files")
@@ -48,13 +48,13 @@ class Config:
             there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
             raise ValueError(f"{folder}: no folder {', '.join(lost)} in it; there are {there}")
         names = self.splits or ("",)
-        made = {
-            name or folder.name: list(self._entries(folder / name, texts / name, found))
+        entries = {
+            name or folder.name: list(self._entries(folder / name, texts / name, faults))
             for name in names
         }
-        return finish(self.out, made, found, apart=True)
+        return finish(self.out, entries, faults, apart=True)
 
-    def _entries(self, folder: Path, texts: Path, found: Faults) -> Iterator[Entry]:
+    def _entries(self, folder: Path, texts: Path, faults: Faults) -> Iterator[Entry]:
         files = _files(folder)
         sounds = [path for path in files if path.suffix.lower() in SOUNDS]
         if not sounds:
@@ -66,20 +66,20 @@ class Config:
             beside = [stem.with_name(stem.name + ending) for ending in TEXTS]
             text = next((one for one in beside if one.is_file()), None)
             if text is None:
-                found.add(str(path), f"no text for it; wanted {beside[0]}")
+                faults.add(str(path), f"no text for it; wanted {beside[0]}")
                 continue
             used.add(text)
             try:
                 said = " ".join(line.strip() for _, line in read_lines(text))
             except ValueError as error:
-                found.add(str(path), str(error))
+                faults.add(str(path), str(error))
                 continue
             row = {"id": names.id(below), "audio": str(path), "text": said}
             row |= {"speaker": path.parent.name} if self.speakers else {}
             yield Entry(row | ({"lang": self.lang} if self.lang else {}), str(text))
         for path in _files(texts):
             if path.suffix.lower() in TEXTS and path not in used:
-                found.add(str(path), "a text without a sound; add it, or remove the text")
+                faults.add(str(path), "a text without a sound; add it, or remove the text")
 
 
 def _below(path: Path, folder: Path) -> str:
@@ -88,7 +88,7 @@ def _below(path: Path, folder: Path) -> str:
 
 def _files(folder: Path) -> list[Path]:
     """All files below a folder in order; a linked folder is walked once, whatever it links to."""
-    found, seen = [], set()
+    paths, seen = [], set()
     for place, inner, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
@@ -96,5 +96,5 @@ def _files(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        found += [Path(place) / name for name in names if not name.startswith(".")]
-    return sorted(found)
+        paths += [Path(place) / name for name in names if not name.startswith(".")]
+    return sorted(paths)

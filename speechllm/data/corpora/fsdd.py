@@ -59,9 +59,9 @@ class Config:
         """Write all manifests and the joined waves; manifests by name ("official/train")."""
         if not 1 <= self.min_digits <= self.max_digits or not 0 <= self.gap_min <= self.gap_max:
             raise ValueError(f"wanted 1 <= min_digits <= max_digits and gaps likewise, got {self}")
-        found = Faults(self.on_error)
-        recordings = _readable(_recordings(self.corpus, found), found)
-        found.settle(Path(self.out).absolute())
+        faults = Faults(self.on_error)
+        recordings = _readable(_recordings(self.corpus, faults), faults)
+        faults.settle(Path(self.out).absolute())
         single = {split: self._of(split, recordings) for split in SPLITS}
         folder = Path(self.out).absolute() / "strings"
         strings = {split: list(self._join(split, part, folder)) for split, part in single.items()}
@@ -72,7 +72,7 @@ class Config:
             for prefix, splits in (("", isolated), ("strings_", strings)):
                 left_out = _leave_out(speaker, splits)
                 manifests |= {f"loso_{speaker}/{prefix}{k}": v for k, v in left_out.items()}
-        return finish(self.out, {k: v for k, v in manifests.items() if v}, found)
+        return finish(self.out, {k: v for k, v in manifests.items() if v}, faults)
 
     def _of(self, split: str, recordings: list[Recording]) -> list[Recording]:
         first, after = {
@@ -103,7 +103,7 @@ class Config:
         return parts
 
 
-def _recordings(corpus: str, found: Faults) -> list[Recording]:
+def _recordings(corpus: str, faults: Faults) -> list[Recording]:
     folder = folder_of(corpus, "the folder with recordings/ in it")
     folder = folder / "recordings" if (folder / "recordings").is_dir() else folder
     recordings = []
@@ -113,19 +113,19 @@ def _recordings(corpus: str, found: Faults) -> list[Recording]:
         if digit in [*"0123456789"] and speaker and index.isascii() and index.isdigit():
             recordings.append(Recording(path, int(digit), speaker, int(index)))
         else:
-            found.add(str(path), "is not named <digit>_<speaker>_<index>.wav; rename or remove it")
+            faults.add(str(path), "is not named <digit>_<speaker>_<index>.wav; rename or remove it")
     if not recordings:
         raise ValueError(f"{folder}: no <digit>_<speaker>_<index>.wav in it")
     return recordings
 
 
-def _readable(recordings: list[Recording], found: Faults) -> list[Recording]:
+def _readable(recordings: list[Recording], faults: Faults) -> list[Recording]:
     """Without those whose header cannot be read, which are noted."""
     lengths = measure(str(recording.path) for recording in recordings)
-    faults = {path: fault for path, fault in lengths.items() if isinstance(fault, str)}
-    for path, fault in faults.items():
-        found.add(path, fault)
-    return [recording for recording in recordings if str(recording.path) not in faults]
+    unreadable = {path: fault for path, fault in lengths.items() if isinstance(fault, str)}
+    for path, fault in unreadable.items():
+        faults.add(path, fault)
+    return [recording for recording in recordings if str(recording.path) not in unreadable]
 
 
 def _entry(recording: Recording) -> Entry:

@@ -75,16 +75,16 @@ class Config:
         """Write `<split>.jsonl` for each split; manifests by split. Raises ValueError, OSError."""
         self._check()
         place = Place.of(self.path, self.subset, self.revision)
-        found = place.shards(self.subset)
-        if missing := [name for name in self.splits if name not in found]:
-            there = ", ".join(found)
+        shards = place.shards(self.subset)
+        if missing := [name for name in self.splits if name not in shards]:
+            there = ", ".join(shards)
             raise ValueError(f"{self.path} has no split {', '.join(missing)}; it has {there}")
-        made = {}
-        for split in self.splits or tuple(found):
-            made[split] = Path(self.out).absolute() / f"{split}.jsonl"
-            if not manifest.write(made[split], self._rows(split, found[split], place)):
+        manifests = {}
+        for split in self.splits or tuple(shards):
+            manifests[split] = Path(self.out).absolute() / f"{split}.jsonl"
+            if not manifest.write(manifests[split], self._rows(split, shards[split], place)):
                 raise ValueError(f"{self.path}: the split {split} has no usable row")
-        return made
+        return manifests
 
     def _check(self) -> None:
         """Refuse a task and languages that there are not. Raises ValueError."""
@@ -142,15 +142,15 @@ class Config:
         """Meaning to column; audio, text or both must be there."""
         lower = {name.lower(): name for name in there}
         named = {"audio": self.audio_column, "text": self.text_column, "id": self.id_column}
-        found = {}
+        columns = {}
         for key in ("audio", "text", "id", "speaker", "lang"):
             usual = (named[key].lower(),) if named.get(key) else NAMES[key]
             match = next((lower[name] for name in usual if name in lower), None)
             if match:
-                found[key] = match
+                columns[key] = match
             elif named.get(key):
                 raise ValueError(f"{file} has no column {named[key]}; it has {', '.join(there)}")
-        if not found.keys() & {"audio", "text"}:
+        if not columns.keys() & {"audio", "text"}:
             raise ValueError(
                 f"{file}: no column for audio or text among {', '.join(there)}; "
                 "name them with --audio-column and --text-column"
@@ -159,7 +159,7 @@ class Config:
             raise ValueError(
                 f"{file} has no column {', '.join(unknown)}; it has {', '.join(there)}"
             )
-        return found
+        return columns
 
     def _row(self, values: dict, columns: dict, id: str, unknown: Counter) -> dict[str, Any]:
         """Make a row but for its sound; languages that have no code are counted in `unknown`."""

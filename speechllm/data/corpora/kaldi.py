@@ -35,32 +35,32 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write `<directory>.jsonl` for each; manifests by name. Raises ValueError."""
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         folder = folder_of(self.corpus, "a directory with wav.scp, or a folder of such")
         folders = [folder] if (folder / "wav.scp").exists() else sorted(folder.glob("*/"))
         folders = [one for one in folders if (one / "wav.scp").exists()]
         if not folders:
             raise ValueError(f"{folder}: neither wav.scp nor a directory with one in it")
-        return finish(self.out, {one.name: self._entries(one, found) for one in folders}, found)
+        return finish(self.out, {one.name: self._entries(one, faults) for one in folders}, faults)
 
-    def _entries(self, folder: Path, found: Faults) -> list[Entry]:
+    def _entries(self, folder: Path, faults: Faults) -> list[Entry]:
         root = Path(self.root).expanduser().absolute() if self.root else folder
-        audio = _audio(folder / "wav.scp", root, found)
-        tables = {name: _table(folder / name, found) for name in ("text", "utt2spk", "utt2dur")}
+        audio = _audio(folder / "wav.scp", root, faults)
+        tables = {name: _table(folder / name, faults) for name in ("text", "utt2spk", "utt2dur")}
         if (folder / "segments").exists():
-            spans = _segments(folder / "segments", audio, found)
+            spans = _segments(folder / "segments", audio, faults)
         else:
             spans = {id: ({"audio": path}, where) for id, (path, where) in audio.items()}
         entries = []
         for id, (span, where) in spans.items():
             row = {"id": id} | span
             if tables["text"] and id not in tables["text"]:
-                found.add(where, f"{id} has no line in {folder / 'text'}; add or remove it")
+                faults.add(where, f"{id} has no line in {folder / 'text'}; add or remove it")
                 continue
             entries.append(Entry(self._row(row, tables), where))
         for id, (_, where) in (tables["text"] or {}).items():
             if id not in spans:
-                found.add(where, f"{id} has no audio in wav.scp or segments; add or remove it")
+                faults.add(where, f"{id} has no audio in wav.scp or segments; add or remove it")
         return entries
 
     def _row(self, row: dict[str, Any], tables: dict[str, dict[str, tuple[str, str]]]) -> dict:
@@ -73,24 +73,24 @@ class Config:
         return row | ({"lang": self.lang} if self.lang else {})
 
 
-def _table(path: Path, found: Faults) -> dict[str, tuple[str, str]]:
+def _table(path: Path, faults: Faults) -> dict[str, tuple[str, str]]:
     """Key to (rest of the line, place); empty if there is no such file."""
     table: dict[str, tuple[str, str]] = {}
     for where, line in read_lines(path) if path.exists() else []:
         key, *rest = line.split(maxsplit=1)
         if key in table:
-            found.add(where, f"{key} stands at {table[key][1]} already; remove one of them")
+            faults.add(where, f"{key} stands at {table[key][1]} already; remove one of them")
         else:
             table[key] = (rest[0].strip() if rest else "", where)
     return table
 
 
-def _audio(path: Path, root: Path, found: Faults) -> dict[str, tuple[str, str]]:
+def _audio(path: Path, root: Path, faults: Faults) -> dict[str, tuple[str, str]]:
     """Recording to (absolute path, place)."""
     audio = {}
-    for id, (target, where) in _table(path, found).items():
+    for id, (target, where) in _table(path, faults).items():
         if fault := _refusal(target):
-            found.add(where, fault)
+            faults.add(where, fault)
         else:
             audio[id] = (os.path.normpath(root / target), where)
     return audio
@@ -119,22 +119,24 @@ def _refusal(target: str) -> str | None:
 
 
 def _segments(
-    path: Path, audio: dict[str, tuple[str, str]], found: Faults
+    path: Path, audio: dict[str, tuple[str, str]], faults: Faults
 ) -> dict[str, tuple[dict[str, Any], str]]:
     """Utterance to (its part of a recording, place); those of refused recordings are left out."""
     spans = {}
-    for id, (rest, where) in _table(path, found).items():
+    for id, (rest, where) in _table(path, faults).items():
         fields = rest.split()
         start, end = (_number(value) for value in fields[1:3]) if len(fields) >= 3 else (None, None)
         if start is None or end is None:
-            found.add(where, "wanted: <utterance> <recording> <start s> <end s> [<channel>]")
+            faults.add(where, "wanted: <utterance> <recording> <start s> <end s> [<channel>]")
         elif len(fields) > 4 or (len(fields) == 4 and fields[3] not in CHANNELS):
-            given = " ".join(fields[3:])
-            found.add(where, f"{id} has {given!r} behind its end; wanted a channel from 0, or none")
+            channel = " ".join(fields[3:])
+            faults.add(
+                where, f"{id} has {channel!r} behind its end; wanted a channel from 0, or none"
+            )
         elif start < 0 or (end != -1 and end <= start):
-            found.add(where, f"{id} goes from {start} to {end} s; wanted 0 <= start < end")
+            faults.add(where, f"{id} goes from {start} to {end} s; wanted 0 <= start < end")
         elif fields[0] not in audio:
-            found.add(where, f"{id} is cut from {fields[0]}, which wav.scp does not give")
+            faults.add(where, f"{id} is cut from {fields[0]}, which wav.scp does not give")
         else:
             span = {"audio": audio[fields[0]][0], "start": start}
             if end != -1:

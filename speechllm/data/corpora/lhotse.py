@@ -46,25 +46,25 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write `<file>.jsonl` for each; manifests by name. Raises ValueError."""
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         path = folder_of(self.corpus, "a .jsonl or .jsonl.gz file of cuts, or a folder of them")
         lists = manifests_in(path, SUFFIXES)
-        entries = {name: list(self._entries(one, found)) for name, one in lists.items()}
-        return finish(self.out, entries, found, apart=True)
+        entries = {name: list(self._entries(one, faults)) for name, one in lists.items()}
+        return finish(self.out, entries, faults, apart=True)
 
-    def _entries(self, path: Path, found: Faults) -> Iterator[Entry]:
+    def _entries(self, path: Path, faults: Faults) -> Iterator[Entry]:
         root = Path(self.root).expanduser().absolute() if self.root else path.parent
-        for where, cut in json_lines(path, found):
+        for where, cut in json_lines(path, faults):
             try:
                 spoken = _spoken(cut)
             except (ValueError, OSError) as error:
-                found.add(where, str(error))
+                faults.add(where, str(error))
                 continue
             for one in spoken:
                 try:
                     yield Entry(self._row(cut, one, len(spoken) == 1, root), where)
                 except ValueError as error:
-                    found.add(where, str(error))
+                    faults.add(where, str(error))
 
     def _row(self, cut: dict, spoken: dict, alone: bool, root: Path) -> dict[str, Any]:
         id = wanted(cut, "id", str) if alone else wanted(spoken, "id", str)

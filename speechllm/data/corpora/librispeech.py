@@ -49,15 +49,15 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write `<split>.jsonl` for each split; manifests by split. Raises ValueError, OSError."""
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         if self.download:
             download(self.corpus, self.splits or ("train-clean-5", "dev-clean-2"), self.mirror)
         folder = folder_of(self.corpus, "the folder with train-clean-100, dev-clean, ...")
         if (folder / "LibriSpeech").is_dir():
             folder = folder / "LibriSpeech"
         gender = _genders(folder / "SPEAKERS.TXT")
-        splits = {name: _entries(folder / name, gender, found) for name in self._splits(folder)}
-        return finish(self.out, splits, found)
+        splits = {name: _entries(folder / name, gender, faults) for name in self._splits(folder)}
+        return finish(self.out, splits, faults)
 
     def _splits(self, folder: Path) -> list[str]:
         there = sorted({path.parents[2].name for path in folder.glob("*/*/*/*.trans.txt")})
@@ -82,15 +82,15 @@ def download(folder: str, splits: tuple[str, ...], mirror: str = MIRROR) -> None
         fetch(ARCHIVES[name], mirror, Path(folder), holds=f"LibriSpeech/{name}")
 
 
-def _entries(split: Path, gender: dict[str, str], found: Faults) -> list[Entry]:
+def _entries(split: Path, gender: dict[str, str], faults: Faults) -> list[Entry]:
     return [
         entry
         for transcript in sorted(split.glob("*/*/*.trans.txt"))
-        for entry in _chapter(transcript, gender, found)
+        for entry in _chapter(transcript, gender, faults)
     ]
 
 
-def _chapter(transcript: Path, gender: dict[str, str], found: Faults) -> Iterator[Entry]:
+def _chapter(transcript: Path, gender: dict[str, str], faults: Faults) -> Iterator[Entry]:
     """The utterances of one chapter; notes lines without audio and audio without a line."""
     folder = transcript.parent
     audio = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
@@ -99,7 +99,7 @@ def _chapter(transcript: Path, gender: dict[str, str], found: Faults) -> Iterato
         id, _, text = line.partition(" ")
         path = audio.pop(id, None)
         if path is None:
-            found.add(
+            faults.add(
                 where, f"no audio for {id} ({'|'.join(SUFFIXES)}); fetch it, or remove the line"
             )
             continue
@@ -108,7 +108,9 @@ def _chapter(transcript: Path, gender: dict[str, str], found: Faults) -> Iterato
             row["gender"] = gender[speaker]
         yield Entry(row, where)
     for id, path in audio.items():
-        found.add(str(path), f"no line of {transcript.name} begins with {id}; add it, or remove it")
+        faults.add(
+            str(path), f"no line of {transcript.name} begins with {id}; add it, or remove it"
+        )
 
 
 def _genders(path: Path) -> dict[str, str]:

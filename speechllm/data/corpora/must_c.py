@@ -41,9 +41,9 @@ class Config:
         if languages.code(self.source) == languages.code(self.target):
             raise ValueError(f"source and target are one language, {self.source!r}")
         data = self._folder()
-        found = Faults(self.on_error)
-        splits = {name: self._entries(data / name, found) for name in self._splits(data)}
-        return finish(self.out, splits, found)
+        faults = Faults(self.on_error)
+        splits = {name: self._entries(data / name, faults) for name in self._splits(data)}
+        return finish(self.out, splits, faults)
 
     def _folder(self) -> Path:
         """Find the data/ of the pair."""
@@ -71,7 +71,7 @@ class Config:
             raise ValueError(f"{data}: no <split>/txt/<split>.yaml in it")
         return list(self.splits) or there
 
-    def _entries(self, split: Path, found: Faults) -> list[Entry]:
+    def _entries(self, split: Path, faults: Faults) -> list[Entry]:
         """The segments of one split, with the lines of both languages.
 
         Raises:
@@ -91,7 +91,7 @@ class Config:
         for number, (segment, text, translation) in enumerate(rows, start=1):
             where = f"{base}.yaml, segment {number}"
             if fault := _fault(segment, text, translation):
-                found.add(where, fault)
+                faults.add(where, fault)
                 continue
             seen[segment["wav"]] += 1
             id = f"{Path(segment['wav']).stem}_{seen[segment['wav']] - 1:04d}"

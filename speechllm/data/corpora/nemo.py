@@ -36,21 +36,21 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write `<file>.jsonl` for each; manifests by name. Raises ValueError."""
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         path = folder_of(self.corpus, "a manifest of NeMo, or a folder of them")
         lists = manifests_in(path, SUFFIXES)
-        entries = {name: list(self._entries(one, found)) for name, one in lists.items()}
-        return finish(self.out, entries, found, apart=True)
+        entries = {name: list(self._entries(one, faults)) for name, one in lists.items()}
+        return finish(self.out, entries, faults, apart=True)
 
-    def _entries(self, path: Path, found: Faults) -> Iterator[Entry]:
+    def _entries(self, path: Path, faults: Faults) -> Iterator[Entry]:
         root = Path(self.root).expanduser().absolute() if self.root else path.parent
-        lines = list(json_lines(path, found))
+        lines = list(json_lines(path, faults))
         names = Names(row[AUDIO] for _, row in lines if isinstance(row.get(AUDIO), str))
         for where, row in lines:
             try:
                 yield Entry(self._row(row, root, names), where)
             except (ValueError, OSError) as error:
-                found.add(where, str(error))
+                faults.add(where, str(error))
 
     def _row(self, row: dict[str, Any], root: Path, names: Names) -> dict[str, Any]:
         audio = wanted(row, AUDIO, str, "")
@@ -60,11 +60,11 @@ class Config:
         if not path.is_file() and "shard_id" in row:
             raise ValueError(f"{audio} lies in a tar file; unpack audio_*.tar beside the manifest")
         offset, channel = wanted(row, "offset", float), wanted(row, "channel", int)
-        made = {"id": wanted(row, "id", str) or names.id(audio, offset, channel)}
-        made |= {"audio": str(path), "start": offset or 0.0}
-        made |= {"duration": wanted(row, "duration", float), "channel": channel}
-        made |= {"speaker": _text(row.get("speaker")), **_said(row, self.lang)}
-        return {key: value for key, value in made.items() if value is not None}
+        fields = {"id": wanted(row, "id", str) or names.id(audio, offset, channel)}
+        fields |= {"audio": str(path), "start": offset or 0.0}
+        fields |= {"duration": wanted(row, "duration", float), "channel": channel}
+        fields |= {"speaker": _text(row.get("speaker")), **_said(row, self.lang)}
+        return {key: value for key, value in fields.items() if value is not None}
 
 
 def _text(value: Any) -> str | None:

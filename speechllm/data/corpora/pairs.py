@@ -39,24 +39,24 @@ class Config:
         if not self.decodes or (unknown := [kind for kind in self.kinds if kind not in KINDS]):
             wrong = f"no pairs called {', '.join(unknown)}" if self.decodes else "no --decodes"
             raise ValueError(f"{wrong}; wanted decodes' folders, and kinds among own, other")
-        asked = {Path(folder).name: _read(Path(folder)) for folder in self.decodes}
-        if len(asked) < len(self.decodes):
+        decodes = {Path(folder).name: _read(Path(folder)) for folder in self.decodes}
+        if len(decodes) < len(self.decodes):
             raise ValueError("two decodes of one name; their ids would be the same")
-        made = list(self._pairs(asked))
-        if not made:
+        pairs = list(self._pairs(decodes))
+        if not pairs:
             raise ValueError(
                 f"{', '.join(self.decodes)}: no pair: every answer is right, and no audio stands "
                 "in two of them"
             )
-        order = np.random.default_rng(self.seed).permutation(len(made))
+        order = np.random.default_rng(self.seed).permutation(len(pairs))
         path = Path(self.out).absolute() / "pairs.jsonl"
-        manifest.write(path, (made[i] for i in order[: self.limit or None]))
+        manifest.write(path, (pairs[i] for i in order[: self.limit or None]))
         return {"pairs": path}
 
-    def _pairs(self, asked: dict[str, list[dict]]) -> Iterator[dict[str, Any]]:
+    def _pairs(self, decodes: dict[str, list[dict]]) -> Iterator[dict[str, Any]]:
         """Make the pairs of all decodes, in their order."""
-        for name, rows in asked.items():
-            others = {k: {_audio(r): r for r in o} for k, o in asked.items() if k != name}
+        for name, rows in decodes.items():
+            others = {k: {_audio(r): r for r in o} for k, o in decodes.items() if k != name}
             for row in rows:
                 wrong = {"own": row["hyp"]}
                 for there in others.values():
@@ -82,7 +82,7 @@ def _read(folder: Path) -> list[dict]:
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: not a whole decode ({error}); decode again") from None
     task = facts.get("task") if facts.get("task_of_all") else None
-    asked = {"task": task["name"]} if isinstance(task, dict) and "name" in task else {}
+    task_field = {"task": task["name"]} if isinstance(task, dict) and "name" in task else {}
     rows = []
     for row in Manifest(decoded):
         entry = answers.get(row["id"])
@@ -92,7 +92,7 @@ def _read(folder: Path) -> list[dict]:
         ref = ref[0] if isinstance(ref, list) and ref else ref
         if not isinstance(ref, str) or not ref.strip():
             raise ValueError(f"{folder}: {row['id']} has no reference, so no answer is right")
-        rows.append({**row, **asked, "chosen": ref, "hyp": entry["hyp"]})
+        rows.append({**row, **task_field, "chosen": ref, "hyp": entry["hyp"]})
     return rows
 
 

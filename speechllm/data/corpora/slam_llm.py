@@ -35,19 +35,19 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write `<file>.jsonl` for each; manifests by name. Raises ValueError."""
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         path = folder_of(self.corpus, "a .jsonl file of SLAM-LLM, or a folder of them")
         lists = manifests_in(path, (".jsonl", ".jsonl.gz"))
-        entries = {name: list(self._entries(one, found)) for name, one in lists.items()}
-        return finish(self.out, entries, found, apart=True)
+        entries = {name: list(self._entries(one, faults)) for name, one in lists.items()}
+        return finish(self.out, entries, faults, apart=True)
 
-    def _entries(self, path: Path, found: Faults) -> Iterator[Entry]:
+    def _entries(self, path: Path, faults: Faults) -> Iterator[Entry]:
         root = Path(self.root).expanduser().absolute() if self.root else path.parent
-        for where, row in json_lines(path, found):
+        for where, row in json_lines(path, faults):
             try:
                 yield Entry(self._row(row, root), where)
             except (ValueError, OSError) as error:
-                found.add(where, str(error))
+                faults.add(where, str(error))
 
     def _row(self, row: dict[str, Any], root: Path) -> dict[str, Any]:
         if missing := [key for key in ("key", "source", "target") if row.get(key) is None]:
@@ -56,7 +56,7 @@ class Config:
         if ARCHIVE.fullmatch(source):
             raise ValueError(f"an archive ({source}); unpack it with wav-copy, and write the paths")
         key = row["key"] if isinstance(row["key"], int) else wanted(row, "key", str)
-        made = {"id": str(key), "audio": str(root / Path(source).expanduser())}
-        made |= {"text": wanted(row, "target", str), "question": wanted(row, "prompt", str)}
-        made |= {"lang": wanted(row, "lang", str) or self.lang or None}
-        return {key: value for key, value in made.items() if value is not None}
+        fields = {"id": str(key), "audio": str(root / Path(source).expanduser())}
+        fields |= {"text": wanted(row, "target", str), "question": wanted(row, "prompt", str)}
+        fields |= {"lang": wanted(row, "lang", str) or self.lang or None}
+        return {key: value for key, value in fields.items() if value is not None}

@@ -78,8 +78,8 @@ class Config(_speech.Settings):
         rows = _speech.speak(self, casts, SHARDS, out, _crowd)
         for name, path in manifests.items():
             there = rows.get(name) or [{"id": f"{name}-{k:06d}"} for k in range(len(sets[name]))]
-            made = zip(there, sets[name], strict=True)
-            manifest.write(path, [_row(row, pair, source, target) for row, pair in made])
+            spoken = zip(there, sets[name], strict=True)
+            manifest.write(path, [_row(row, pair, source, target) for row, pair in spoken])
         mark.write()
         return manifests
 
@@ -94,7 +94,7 @@ class Config(_speech.Settings):
         return sets
 
     def _codes(self) -> list[str]:
-        return [languages.code(given) for given in self.columns]
+        return [languages.code(column) for column in self.columns]
 
     def _languages(self) -> tuple[str, str]:
         """Codes of what is spoken and of what it is translated into."""

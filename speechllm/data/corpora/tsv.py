@@ -58,7 +58,7 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write `<table>.jsonl` for each table; manifests by name. Raises ValueError."""
-        found = Faults(self.on_error)
+        faults = Faults(self.on_error)
         path = folder_of(self.corpus, "a .tsv or .csv file, or a folder of them")
         tables = sorted([*path.glob("*.tsv"), *path.glob("*.csv")]) if path.is_dir() else [path]
         if not tables:
@@ -69,16 +69,16 @@ class Config:
         splits = {}
         for table in tables:
             try:
-                splits[table.stem] = list(self._entries(table, found))
+                splits[table.stem] = list(self._entries(table, faults))
             except ValueError as error:
                 # A folder of Common Voice holds reports and other tables beside its splits.
                 if table is tables[-1] and not splits:
                     raise
                 _log.warning("left out, as it is no list of recordings: %s", error)
-        return finish(self.out, splits, found, apart=True)
+        return finish(self.out, splits, faults, apart=True)
 
-    def _entries(self, table: Path, found: Faults) -> Iterator[Entry]:
-        (place, header), *rows = list(records(table, found)) or [(f"{table}:1", [])]
+    def _entries(self, table: Path, faults: Faults) -> Iterator[Entry]:
+        (place, header), *rows = list(records(table, faults)) or [(f"{table}:1", [])]
         columns = self._columns(header, place)
         folder = Path(self.audio_dir).expanduser() if self.audio_dir else table.parent
         names = Names(values[columns["audio"]] for _, values in rows)
@@ -87,7 +87,7 @@ class Config:
             try:
                 yield Entry(self._row(fields, folder.absolute(), names), where)
             except (ValueError, OSError) as error:
-                found.add(where, str(error))
+                faults.add(where, str(error))
 
     def _columns(self, header: list[str], where: str) -> dict[str, int]:
         """Meaning to column number."""

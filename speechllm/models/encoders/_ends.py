@@ -16,7 +16,7 @@ class UtteranceConv(nn.Conv1d):
     @classmethod
     def like(cls, conv: nn.Conv1d) -> "UtteranceConv":
         """Make one with the very parameters of `conv`."""
-        made = cls(
+        layer = cls(
             conv.in_channels,
             conv.out_channels,
             conv.kernel_size,
@@ -26,8 +26,8 @@ class UtteranceConv(nn.Conv1d):
             conv.groups,
             conv.bias is not None,
         )
-        made.weight, made.bias = conv.weight, conv.bias
-        return made
+        layer.weight, layer.bias = conv.weight, conv.bias
+        return layer
 
     def forward(self, x):
         """Map x (B, C, L)."""

@@ -68,13 +68,14 @@ def fields(pretrained: str) -> dict | None:
     if not isinstance(table, dict) or "d_model" not in table or "feat_in" not in table:
         return None
     _check(table, file)
-    made = {theirs: table[name] for name, theirs in FIELDS.items() if table.get(name) is not None}
-    made["intermediate_size"] = table["d_model"] * table.get("ff_expansion_factor", 4)
+    known = [name for name in FIELDS if table.get(name) is not None]
+    settings = {FIELDS[name]: table[name] for name in known}
+    settings["intermediate_size"] = table["d_model"] * table.get("ff_expansion_factor", 4)
     bias = table.get("use_bias", True)
-    made |= {"attention_bias": bias, "convolution_bias": bias, "layerdrop": 0.0}
-    if made.get("subsampling_conv_channels") == -1:
-        made["subsampling_conv_channels"] = table["d_model"]
-    return made
+    settings |= {"attention_bias": bias, "convolution_bias": bias, "layerdrop": 0.0}
+    if settings.get("subsampling_conv_channels") == -1:
+        settings["subsampling_conv_channels"] = table["d_model"]
+    return settings
 
 
 def _check(table: dict, file: Path) -> None:

@@ -90,11 +90,11 @@ class Config(_pretrained.Config):
 
     def counts(self, n) -> list:
         """Give the number of frames after each convolution for n samples, 0 if too short."""
-        hf, found = self.hf, []
+        hf, frames = self.hf, []
         for kernel, stride in zip(hf.conv_kernel, hf.conv_stride, strict=True):
             n = ((n - kernel) // stride + 1) * (n >= kernel)
-            found.append(n)
-        return found
+            frames.append(n)
+        return frames
 
     def mend(self, model) -> list:
         """Put layers that know the lengths in place of those that would see the padding.
@@ -174,9 +174,9 @@ class UtteranceNorm(nn.GroupNorm):
     def like(cls, norm: nn.GroupNorm) -> "UtteranceNorm":
         """Make one with the very parameters of `norm`, of which each channel is a group."""
         assert norm.num_groups == norm.num_channels, "wav2vec2 has one group a channel"
-        made = cls(norm.num_groups, norm.num_channels, norm.eps)
-        made.weight, made.bias = norm.weight, norm.bias
-        return made
+        layer = cls(norm.num_groups, norm.num_channels, norm.eps)
+        layer.weight, layer.bias = norm.weight, norm.bias
+        return layer
 
     def forward(self, x):
         """Normalise x (B, C, L), each channel over the utterance's own frames."""

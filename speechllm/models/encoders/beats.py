@@ -95,15 +95,15 @@ class Config:
     def sizes(self) -> Sizes:
         """The checkpoint's sizes with the changes of `config`."""
         known = {field.name for field in dataclasses.fields(Sizes)}
-        found = read_fields(self.pretrained) if self.pretrained else {}
+        fields = read_fields(self.pretrained) if self.pretrained else {}
         for key, value in SAME.items():
-            if found.get(key, value) != value:
+            if fields.get(key, value) != value:
                 raise ValueError(
-                    f"{self.pretrained}: {key} is {found[key]!r}; only {value!r}, as released, can "
-                    "be built"
+                    f"{self.pretrained}: {key} is {fields[key]!r}; only {value!r}, as released, "
+                    "can be built"
                 )
-        found = {key: value for key, value in found.items() if key in known}
-        return settings.fill(Sizes, {**found, **self.config}, "beats config")
+        fields = {key: value for key, value in fields.items() if key in known}
+        return settings.fill(Sizes, {**fields, **self.config}, "beats config")
 
     @property
     def dim(self) -> int:
@@ -157,12 +157,12 @@ def read_fields(folder: str) -> dict:
     """
     file = Path(folder).expanduser() / "config.json"
     try:
-        found = files.read_json(file)
+        fields = files.read_json(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder}: no checkpoint there: {one_line(error)}; {HINT}") from None
-    if found.get("model_type") != "beats":
+    if fields.get("model_type") != "beats":
         raise ValueError(f"{file}: wanted a beats checkpoint, with model_type = 'beats' in it")
-    return found
+    return fields
 
 
 def load_weights(network: Network, folder: str) -> None:
@@ -175,26 +175,26 @@ def load_weights(network: Network, folder: str) -> None:
     """
     file = Path(folder).expanduser() / "model.safetensors"
     try:
-        found = load_file(file)
+        weights = load_file(file)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{folder}: cannot be loaded: {one_line(error)}; {HINT}") from None
     for new, released in RENAME.items():
-        found = {name.replace(new, released): x for name, x in found.items()}
-    twins = {name: x for name, x in found.items() if re.fullmatch(TWINS, name)}
+        weights = {name.replace(new, released): x for name, x in weights.items()}
+    twins = {name: x for name, x in weights.items() if re.fullmatch(TWINS, name)}
     own = network.state_dict()
     lists = {
-        "unexpected": [n for n in found if n not in own | twins and not re.match(HEAD, n)],
-        "missing": [name for name in own if name not in found],
+        "unexpected": [n for n in weights if n not in own | twins and not re.match(HEAD, n)],
+        "missing": [name for name in own if name not in weights],
         "other shape": [
-            f"{n} {tuple(found[n].shape)} for {tuple(own[n].shape)}"
+            f"{n} {tuple(weights[n].shape)} for {tuple(own[n].shape)}"
             for n in own
-            if n in found and found[n].shape != own[n].shape
+            if n in weights and weights[n].shape != own[n].shape
         ],
         "not that of the first layer": [
-            n for n, x in twins.items() if ORIGINAL in found and not x.equal(found[ORIGINAL])
+            n for n, x in twins.items() if ORIGINAL in weights and not x.equal(weights[ORIGINAL])
         ],
     }
     wrong = "; ".join(f"{what}: {some(sorted(names))}" for what, names in lists.items() if names)
     if wrong:
         raise ValueError(f"{file} does not fit this BEATs ({wrong})")
-    network.load_state_dict({name: found[name] for name in own})
+    network.load_state_dict({name: weights[name] for name in own})

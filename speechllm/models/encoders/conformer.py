@@ -107,18 +107,18 @@ class Config:
             ValueError: another size was asked for; subsampling in a way that `count` does not know.
         """
         hf = self.published
-        found = {name: getattr(hf, theirs) for name, theirs in SIZES.items()}
-        found["conv_norm"] = "batch"
+        sizes = {name: getattr(hf, theirs) for name, theirs in SIZES.items()}
+        sizes["conv_norm"] = "batch"
         for field in dataclasses.fields(self):
-            asked = getattr(self, field.name)
-            if asked not in (field.default, found.get(field.name, asked)):
+            setting = getattr(self, field.name)
+            if setting not in (field.default, sizes.get(field.name, setting)):
                 raise ValueError(
-                    f"{field.name} is {found[field.name]} in {self.pretrained}, got {asked}: leave "
-                    "it out beside pretrained"
+                    f"{field.name} is {sizes[field.name]} in {self.pretrained}, got {setting}: "
+                    "leave it out beside pretrained"
                 )
         if (hf.subsampling_conv_kernel_size, hf.subsampling_conv_stride) != (3, 2):
             raise ValueError(f"{self.pretrained}: wanted subsampling by kernels of 3, strides of 2")
-        for name, value in found.items():
+        for name, value in sizes.items():
             object.__setattr__(self, name, value)
 
     @functools.cached_property

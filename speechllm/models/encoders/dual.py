@@ -160,8 +160,8 @@ class Config:
     @property
     def pretrained(self) -> str:
         """Where all weights come from; empty if those of any branch come from nowhere."""
-        found = [getattr(branch.encoder, "pretrained", "") for branch in self.branches]
-        return " + ".join(found) if all(found) else ""
+        names = [getattr(branch.encoder, "pretrained", "") for branch in self.branches]
+        return " + ".join(names) if all(names) else ""
 
     @property
     def dim(self) -> int:
@@ -216,16 +216,16 @@ class Dual(nn.Module):
 
     def forward(self, x, lengths):
         """Map x (B, N) or (B, T, F), lengths (B,) to states (B, L, D), lengths (B,)."""
-        found = []
+        sides = []
         for branch, encoder, norm in zip(
             self.config.branches, self.branches, self.norms, strict=True
         ):
             states, n = encoder(*branch.prepare(x, lengths))
             states, n = states.repeat_interleave(branch.repeat, 1), n * branch.repeat
-            found.append((zero_beyond(norm(states), n), n))
-        steps = functools.reduce(torch.maximum, [n for _, n in found])
+            sides.append((zero_beyond(norm(states), n), n))
+        steps = functools.reduce(torch.maximum, [n for _, n in sides])
         size = max(int(steps.max()), 1)
-        return torch.cat([_fit(states, size) for states, _ in found], -1), steps
+        return torch.cat([_fit(states, size) for states, _ in sides], -1), steps
 
 
 def _larger(a, b):

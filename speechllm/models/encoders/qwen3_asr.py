@@ -56,13 +56,13 @@ class Config(_pretrained.Config):
             ValueError: attention windows that are no whole number of chunks; an older transformers.
         """
         kind = newer("Qwen3ASREncoderConfig")
-        made = read_config(kind, self.pretrained, self.config, inside="audio_config")
-        if made.n_window_infer % (2 * made.n_window):
+        config = read_config(kind, self.pretrained, self.config, inside="audio_config")
+        if config.n_window_infer % (2 * config.n_window):
             raise ValueError(
-                f"n_window_infer must be a multiple of {2 * made.n_window} frames, a chunk; "
-                f"got {made.n_window_infer}"
+                f"n_window_infer must be a multiple of {2 * config.n_window} frames, a chunk; "
+                f"got {config.n_window_infer}"
             )
-        return made
+        return config
 
     @property
     def dim(self) -> int:

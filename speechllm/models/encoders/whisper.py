@@ -91,11 +91,11 @@ class Config(_pretrained.Config):
         """
         wanted = 2 * self.hf.max_source_positions
         with torch.device("cpu"):  # also where the model itself is made on the meta device
-            found = len(extractor(torch.zeros(extractor.sampling_rate))[0])
-        if self.window == "30s" and found != wanted and extractor.dim > 1:
+            frames = len(extractor(torch.zeros(extractor.sampling_rate))[0])
+        if self.window == "30s" and frames != wanted and extractor.dim > 1:
             raise ValueError(
                 f"whisper with window = '30s' wants {wanted} frames of each utterance, the front "
-                f"end gives {found} for one of 1 s: set its pad_to_s = {wanted / 100}, or the "
+                f"end gives {frames} for one of 1 s: set its pad_to_s = {wanted / 100}, or the "
                 "encoder's window = 'variable'"
             )
 

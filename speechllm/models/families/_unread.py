@@ -25,13 +25,13 @@ def unread(published, tables) -> list[str]:
         published: the family's configuration of transformers.
         tables: the family's function that makes the preset's tables of it.
     """
-    made = tables(published)
+    ours = tables(published)
     return [
         f"{'.'.join(path)} = {value!r}"
         for path, value, default in _changes(published)
         if not SILENT.fullmatch(path[-1])
         and path not in [(name,) for name in TWICE]
-        and not _read(published, path, default, tables, made)
+        and not _read(published, path, default, tables, ours)
     ]
 
 
@@ -48,7 +48,7 @@ def _changes(published, path=()):
             yield (*path, key), value, getattr(default, key)
 
 
-def _read(published, path, default, tables, made) -> bool:
+def _read(published, path, default, tables, ours) -> bool:
     """Say whether the tables are others, or refused, with the default in place of the value."""
     other = copy.deepcopy(published)
     inner = other
@@ -56,6 +56,6 @@ def _read(published, path, default, tables, made) -> bool:
         inner = getattr(inner, name)
     try:
         setattr(inner, path[-1], default)
-        return tables(other) != made
+        return tables(other) != ours
     except Exception:  # a default that does not go with the rest is looked at, too
         return True

@@ -48,8 +48,8 @@ class Config(_sacrebleu.Sacrebleu):
             smoothed = np.where(match > 0, match, 0.5 ** np.cumsum(match == 0, -1))
             mean = np.exp(np.log(smoothed / n).mean(-1))
             penalty = np.exp(np.minimum(0, 1 - ref_len / hyp_len))
-            found = np.where((match > 0).any(-1) & (n > 0).all(-1), 100 * penalty * mean, 0.0)
-        return np.where(ref_len > 0, found, np.nan)[()]
+            values = np.where((match > 0).any(-1) & (n > 0).all(-1), 100 * penalty * mean, 0.0)
+        return np.where(ref_len > 0, values, np.nan)[()]
 
     def describe(self, total: Sequence[int]) -> str:
         """Write a total as sacrebleu does: the precisions, the brevity penalty and the lengths."""

@@ -57,8 +57,8 @@ class Config(_sacrebleu.Sacrebleu):
             n = orders.sum(-1)
             precision = np.where(orders, match / hyp, 0).sum(-1) / n
             recall = np.where(orders, match / ref, 0).sum(-1) / n
-            found = 100 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
-        return np.where(ref[..., 0] > 0, np.nan_to_num(found), np.nan)[()]
+            values = 100 * (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
+        return np.where(ref[..., 0] > 0, np.nan_to_num(values), np.nan)[()]
 
     def describe(self, total: Sequence[int]) -> str:
         """Write a total: "9 / 11 characters", those of the reference that are matched."""

@@ -54,41 +54,41 @@ _ALSO = {
 @cache
 def table() -> dict[str, tuple[str, str]]:
     """Map every code, of two and three letters, to (code of two letters, name)."""
-    found = {}
+    languages = {}
     for line in re.split("[;\n]", _ISO_639.strip()):
         short, long, name = line.split(" ", 2)
-        found[short] = found[long] = (short, name)
-    return found
+        languages[short] = languages[long] = (short, name)
+    return languages
 
 
-def code(given: str) -> str:
+def code(language: str) -> str:
     """Return the code of two letters: "de" of "deu", "DE" and "de-AT".
 
     Raises:
         ValueError: there is no such language.
     """
-    return _find(given)[0]
+    return _find(language)[0]
 
 
-def name(given: str) -> str:
+def name(language: str) -> str:
     """Return the name in English: "German" of "de".
 
     Raises:
         ValueError: there is no such language.
     """
-    return _find(given)[1]
+    return _find(language)[1]
 
 
-def from_name(given: str) -> str | None:
+def from_name(language: str) -> str | None:
     """Return what a manifest says of a language that a data set calls "German" or "de_DE".
 
     A code stays as it is, a name in English becomes its code; None where it is neither.
     """
-    given = str(given).strip()
-    words = given.lower().replace("-", " ").replace("_", " ")
+    language = str(language).strip()
+    words = language.lower().replace("-", " ").replace("_", " ")
     if words in _names():
         return _names()[words]
-    return given if re.split("[-_]", given)[0].lower() in table() else None
+    return language if re.split("[-_]", language)[0].lower() in table() else None
 
 
 @cache
@@ -97,13 +97,15 @@ def _names() -> dict[str, str]:
     return {name.lower(): short for short, name in table().values()} | _ALSO
 
 
-def _find(given: str) -> tuple[str, str]:
-    main = re.split("[-_]", str(given))[0].lower()
+def _find(language: str) -> tuple[str, str]:
+    main = re.split("[-_]", str(language))[0].lower()
     if main in table():
         return table()[main]
     codes = _names()
     if main in codes:
-        raise ValueError(f"language {given!r}: wanted its code, {codes[main]!r}")
+        raise ValueError(f"language {language!r}: wanted its code, {codes[main]!r}")
     hint = suggest(main, codes).split("?")[0].replace("did you mean", "is it")
     near = f"; {hint}?" if hint.startswith("is it") else ""
-    raise ValueError(f"no language has the code {given!r}; wanted ISO 639, as 'en' or 'deu'{near}")
+    raise ValueError(
+        f"no language has the code {language!r}; wanted ISO 639, as 'en' or 'deu'{near}"
+    )
