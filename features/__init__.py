@@ -21,6 +21,8 @@ _HOME = {
     "blocks": "audio",
     "resample": "resampling",
     "get": "extractor",
+    "batch": "extractor",
+    "pitch": "kaldi_pitch",
     "Extractor": "extractor",
     "names": "presets",
     "plot": "picture",

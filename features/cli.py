@@ -11,41 +11,7 @@ import sys
 from pathlib import Path
 
 from features import presets
-
-ABOUT = "Audio front end: sound files to features, pictures, presets and how far apart they are."
-EXAMPLES = {
-    "presets": """\
-  features presets                                              what there is
-  features presets whisper80                                    all options of one preset""",
-    "extract": """\
-  features extract corpus/ --out fbank --jobs 4                 a folder, with its subfolders
-  features extract dev.jsonl --preset whisper80 --out mel       a manifest (JSON Lines)
-  features extract train.jsonl --out fbank --manifest train.fbank.jsonl   to train on
-  features extract dev.jsonl --out mfcc --format ark            Kaldi archives, with feats.scp
-  features extract a.flac --out fbank --option num_mel_bins=40  any option, as often as wanted""",
-    "plot": """\
-  features plot a.flac steps.png --start 1.5 --duration 2       waveform, spectrogram, mel, cepstra
-  features plot a.flac steps.pdf --preset kaldi_fbank80         another front end""",
-    "compare": """\
-  features compare kaldi_fbank80 torchaudio_mel a.flac          where two presets part, in numbers
-  features compare kaldi_fbank80 kaldi_fbank80:window=hann,low_freq=0 a.flac""",
-}
-NOTES = {
-    "presets": """\
-Hz is the sampling rate, ms the length of a frame, dim the width of a row, steps/s rows a second.
-Any option can be given another value: --option NAME=VALUE here, features.get(PRESET, NAME=VALUE) in
-Python.""",
-    "extract": """\
-A manifest has a line {"id", "audio", "start", "duration"} an utterance (in seconds); only id and
-audio must be. The folder gets shards that speechllm trains on (features.stored reads them), or with
---format ark Kaldi archives and feats.scp. Run the same line again to go on where it stopped. Exit
-status: 0 when all went well, 1 when some files failed, 2 when nothing could be done.""",
-    "plot": "The axes are in s, Hz and dB under the loudest spot.",
-    "compare": """\
-A row a step: shapes (frames x columns) of both, then mean and largest absolute difference, in the
-unit of that step. Where the frames differ in number the first ones are compared; "-" where the
-columns do, or where only one has the step. Each gets the sound at its own rate.""",
-}
+from features.cli_texts import ABOUT, EXAMPLES, NOTES
 
 
 def main(argv=None) -> int:
@@ -93,15 +59,22 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("--start", type=float, default=0.0, metavar="S", help="from this second on")
     plot.add_argument("--duration", type=float, default=None, metavar="S", help="that many seconds")
     plot.set_defaults(run=_plot)
+    stats = verb("stats", "mean and deviation of a corpus")
+    stats.add_argument("source", help="sound file, folder, or manifest (.jsonl)")
+    stats.add_argument("out", help="file to write: .json")
+    stats.set_defaults(run=_stats)
     compare = verb("compare", "how far two presets are apart on a file")
     compare.add_argument("a", metavar="A", help="preset, or preset:option=value,option=value")
     compare.add_argument("b", metavar="B", help="another one, or the same with other options")
     compare.add_argument("source", metavar="FILE", help="sound file")
     compare.set_defaults(run=_compare)
-    for command, default in ((extract, "kaldi_fbank80"), (plot, "mfcc_textbook")):
+    fbank = "kaldi_fbank80"
+    for command, default in ((extract, fbank), (stats, fbank), (plot, "mfcc_textbook")):
         command.add_argument(
             "--preset", default=default, help=f"one of `features presets` (default {default})"
         )
+        command.add_argument("--config", metavar="CONF",
+                             help="a Kaldi configuration file, in place of a preset")  # fmt: skip
         command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                              help="a preset's option, as num_mel_bins=40; repeatable")  # fmt: skip
     table = verb("presets", "table of presets, or all options of one")
@@ -115,11 +88,11 @@ def _extract(args) -> int:
 
     if args.manifest and (args.format != "shards" or not args.source.endswith((".jsonl", ".json"))):
         raise ValueError("--manifest wants a manifest as source, and shards; leave it out")
-    options = _options(args.preset, args.option)
+    preset, options = _chosen(args)
     tally = extract.extract(
         sources.find(args.source),
         args.out,
-        args.preset,
+        preset,
         options,
         args.jobs,
         _progress,
@@ -163,10 +136,40 @@ def _progress(tally) -> None:
 def _plot(args) -> int:
     from features.picture import plot
 
-    options = _options(args.preset, args.option)
-    plot(Path(args.source), args.out, args.preset, args.start, args.duration, **options)
+    preset, options = _chosen(args)
+    plot(Path(args.source), args.out, preset, args.start, args.duration, **options)
     print(args.out)
     return 0
+
+
+def _stats(args) -> int:
+    from features import audio, extractor, normalise, sources, statistics
+
+    preset, options = _chosen(args)
+    fe = extractor.get(preset, **options)
+    seen, failed = normalise.Statistics(fe.dim), 0
+    for item in sources.find(args.source):
+        try:
+            wave, _ = audio.load(
+                item.path, fe.sampling_rate, item.start_s, item.duration_s, channel=item.channel
+            )
+            seen.add(fe(wave)[0])
+        except (ValueError, OSError) as error:
+            failed += 1
+            print(f"features: {item.id}: {error}", file=sys.stderr)
+    statistics.write(args.out, seen, preset=preset, options=presets.plain(fe._options))
+    print(f"{args.out}: {seen.count} frames, {failed} sounds failed")
+    return 1 if failed else 0
+
+
+def _chosen(args) -> tuple[str, dict]:
+    """Preset and options of --preset or --config, and --option."""
+    preset, options = args.preset, {}
+    if args.config:
+        from features import kaldi_conf
+
+        preset, options = kaldi_conf.read(args.config)
+    return preset, _options(preset, args.option, options)
 
 
 def _presets(args) -> int:
@@ -205,10 +208,10 @@ def _spec(word: str) -> tuple[str, dict]:
     return name, _options(name, [pair for pair in pairs.split(",") if pair])
 
 
-def _options(preset: str, pairs: list[str]) -> dict:
-    """`name=value` words to typed options of the preset."""
+def _options(preset: str, pairs: list[str], base: dict | None = None) -> dict:
+    """`name=value` words to typed options of the preset, after those of `base`."""
     defaults = presets.plain(presets.options(preset))
-    chosen = {}
+    chosen = dict(base or {})
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
@@ -221,6 +224,8 @@ def _options(preset: str, pairs: list[str]) -> dict:
 def _value(name: str, text: str, kind: type):
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     try:
+        if kind is tuple:
+            return text  # the file that holds them
         return words[text.lower()] if kind is bool else kind(text)
     except (KeyError, ValueError):
         raise ValueError(

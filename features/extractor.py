@@ -14,13 +14,9 @@ bfloat16 has two digits.
 
 from __future__ import annotations
 
-import math
-import os
-
-import numpy as np
 import torch
 
-from features import normalise, presets, scale
+from features import inputs, normalise, presets, scale
 from features.options import Spectral, Wave
 from features.padded import Padded
 from features.resampling import Resampler
@@ -35,6 +31,21 @@ def get(name: str, **options) -> Extractor:
     ValueError for unknown names ("did you mean ...?") and senseless values.
     """
     return Extractor(name, presets.options(name, **options))
+
+
+def batch(waves) -> tuple[torch.Tensor, torch.Tensor]:
+    """Waves (N,) of any lengths as one tensor (B, N), zeros behind each, and lengths (B,).
+
+    A `collate_fn`, or the two first arguments of an extractor. Raises ValueError for no waves and
+    for what is no wave.
+    """
+    tensors = [inputs.tensor(wave, torch.float32) for wave in waves]
+    if not tensors:
+        raise ValueError("wanted waves to batch, got none; leave the empty batch out")
+    for wave in tensors:
+        inputs.refuse_channels(wave)
+    lengths = torch.tensor([len(wave) for wave in tensors])
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths
 
 
 class Extractor:
@@ -79,6 +90,16 @@ class Extractor:
         """All options as plain values; `get(fe.name, **fe.options())` is this extractor again."""
         return presets.plain(self._options)
 
+    def batch(self, waves) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features (B, T, dim), (B,) of waves of any lengths: what a DataLoader collates."""
+        return self(*batch(waves))
+
+    def module(self) -> torch.nn.Module:
+        """This extractor as a module that torch.export takes: waves (B, N) to (B, T, dim)."""
+        from features.module import Module
+
+        return Module(self._options)
+
     def count(self, n_samples: int) -> int:
         """Output steps for `n_samples` samples, exactly, without computing anything."""
         return self._options.count(n_samples)
@@ -112,17 +133,17 @@ class Extractor:
             x = self._pipeline.alone(wave)
             if x is not None:
                 return x, self.count(len(wave))
-        wave = _tensor(wave, self._dtype)
+        wave = inputs.tensor(wave, self._dtype)
         single = lengths is None
         if single:
-            _refuse_channels(wave)
-        lengths = [len(wave)] if single else _lengths(lengths, wave)
+            inputs.refuse_channels(wave)
+        lengths = [len(wave)] if single else inputs.lengths(lengths, wave)
         waves = wave[None] if single else wave
         shapes = [self._pipeline.shape(n) for n in lengths]
         with exact(wave.device.type):
             if _plain(wave):
                 if not torch.compiler.is_compiling():
-                    _refuse_nans(waves, lengths, single)
+                    inputs.refuse_nans(waves, lengths, single)
                 x = self._pipeline.plain(waves, lengths, max(shapes)[0])
             else:
                 x = self._fast(waves, lengths, shapes, single)
@@ -138,16 +159,16 @@ class Extractor:
         for i, (n, shape) in enumerate(zip(lengths, shapes, strict=True)):
             wave, rows = waves[i, :n], x[i, : shape[0]]
             if not self._pipeline.whole(wave, rows):
-                _refuse_nan(wave, _item(i, single))
+                inputs.refuse_nan(wave, inputs.item(i, single))
                 self._pipeline(wave, rows)
         return x
 
     def _checked(self, chunk) -> torch.Tensor:
         """One chunk of a stream as a tensor (N,)."""
-        chunk = _tensor(chunk, self._dtype).detach()
+        chunk = inputs.tensor(chunk, self._dtype).detach()
         self._loud(chunk)
-        _refuse_channels(chunk)
-        _refuse_nan(chunk, "the chunk")
+        inputs.refuse_channels(chunk)
+        inputs.refuse_nan(chunk, "the chunk")
         return chunk
 
     def _check_rate(self, sampling_rate: int | None) -> None:
@@ -200,83 +221,3 @@ def _plain(wave: torch.Tensor) -> bool:
     """Whether the plain functions have to run."""
     wants_gradient = torch.is_grad_enabled() and wave.requires_grad
     return wants_gradient or wave.device.type != "cpu" or torch.compiler.is_compiling()
-
-
-def _tensor(wave, dtype: torch.dtype) -> torch.Tensor:
-    """Float tensor of `dtype`; refuses what is not a float."""
-    if type(wave) is np.ndarray and wave.dtype == np.float32 and wave.flags.carray:
-        wave = torch.from_numpy(wave)
-    elif not isinstance(wave, torch.Tensor):
-        _refuse_others(wave)
-        try:
-            wave = np.asarray(wave)
-        except ValueError:  # numpy's word for rows of unequal length
-            wave = np.empty(0, dtype=object)
-        if wave.dtype == object:
-            raise ValueError(
-                "wanted floats (N,) or (B, N), got rows of unequal length; pad them, give lengths"
-            )
-        kind = str(dtype).removeprefix("torch.") if wave.dtype.kind == "f" else None
-        wave = torch.from_numpy(np.require(wave, kind, ("C", "W")))  # from any byte order
-    if not wave.is_floating_point():
-        raise ValueError(
-            f"wanted float samples in [-1, 1], got {wave.dtype}; "
-            "are they PCM? divide 16-bit ones by 32768"
-        )
-    return wave.to(dtype).contiguous()  # frames are cut by strides
-
-
-def _refuse_others(wave) -> None:
-    if isinstance(wave, (str, os.PathLike)):
-        raise ValueError(f"wanted a wave, got the path {str(wave)!r}; features.load reads files")
-    if isinstance(wave, tuple) and len(wave) == 2 and isinstance(wave[1], int):
-        raise ValueError("wanted a wave, got (wave, rate) as features.load gives; take the first")
-
-
-def _refuse_nans(waves: torch.Tensor, lengths: list[int], single: bool) -> None:
-    if waves.device.type != "cpu":  # one look at all of it: each answer has to be waited for
-        ends = torch.tensor(lengths, device=waves.device)[:, None]
-        inside = torch.arange(waves.shape[1], device=waves.device) < ends
-        if math.isfinite(waves.detach().where(inside, 0.0).sum().item()):
-            return
-    for i, n in enumerate(lengths):
-        _refuse_nan(waves[i, :n], _item(i, single))
-
-
-def _item(i: int, single: bool) -> str:
-    return "the wave" if single else f"item {i} of the batch"
-
-
-def _refuse_nan(wave: torch.Tensor, where: str) -> None:
-    # the sum is finite exactly when every sample is: one cheap pass
-    if not math.isfinite(wave.detach().sum().item()):
-        bad = (~torch.isfinite(wave)).nonzero()
-        if len(bad):
-            at = int(bad[0])
-            raise ValueError(
-                f"{where} holds {wave[at]} at sample {at} of {len(wave)}; drop or repair it"
-            )
-
-
-def _refuse_channels(wave: torch.Tensor) -> None:
-    if wave.ndim != 1:
-        shape = tuple(wave.shape)
-        raise ValueError(
-            f"wanted one wave (N,), got shape {shape}; "
-            "are the rows channels? take one or their mean; "
-            "are they a batch? give lengths as well"
-        )
-
-
-def _lengths(lengths, wave: torch.Tensor) -> list[int]:
-    lengths = lengths.tolist() if isinstance(lengths, torch.Tensor) else [int(n) for n in lengths]
-    if wave.ndim != 2 or len(lengths) != len(wave) or not lengths:
-        raise ValueError(
-            f"wanted waves (B, N) with B lengths, got shape {tuple(wave.shape)} "
-            f"and {len(lengths)} lengths"
-        )
-    if min(lengths) < 0 or max(lengths) > wave.shape[1]:
-        raise ValueError(
-            f"lengths must lie in 0..{wave.shape[1]} samples, got {min(lengths)} to {max(lengths)}"
-        )
-    return lengths
