@@ -1,6 +1,6 @@
 """speechllm: speech LLMs from their own audio front end to a word error rate.
 
-    speech = speechllm.load("exp/mini")          # an experiment, a stage, a model folder
+    speech = speechllm.load("exp/mini")          # an experiment, a phase, a model folder
     print(speech.ask("a.flac"))                  # what its task asks
     print(speech.transcribe(["a.flac", "b.flac"]))
 
@@ -19,7 +19,7 @@ def load(folder, device: str = "cpu"):
     """Load a trained or imported model, as a `Speech` (decode/speech.py) with `system` and `model`.
 
     Raises:
-        ValueError: the folder is no experiment, stage or model folder, or not a whole one.
+        ValueError: the folder is no experiment, phase or model folder, or not a whole one.
     """
     from speechllm.decode.speech import Speech
 

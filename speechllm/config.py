@@ -8,8 +8,11 @@ registered anywhere; a new part is a new file. Wrong words are answered with the
 import copy
 import dataclasses
 import difflib
+import functools
 import importlib
+import logging
 import math
+import re
 import tomllib
 import types
 import typing
@@ -21,7 +24,10 @@ from speechllm import files, ranges
 
 ROOT = Path(__file__).parent
 WORDS = {**files.NAMES, dict: "a table", tuple: "a list"}
-SECTIONS = "frontend encoder adapter branch fusion llm chat task data augment stage tiny".split()
+OLD = re.compile(r"\s*stage\s*(?=[.=])")  # before a key of --set: phases were called stages
+SECTIONS = "frontend encoder adapter branch fusion llm chat task data augment phase tiny".split()
+
+_log = logging.getLogger(__name__)
 
 
 def suggest(word: str, known) -> str:
@@ -121,7 +127,7 @@ def _plain(hint):
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """One system: the tables of its five nouns, of chat, task and data, and its list of stages.
+    """One system: the tables of its five nouns, of chat, task and data, and its list of phases.
 
     The tables stay plain; each room turns its own into a typed Config (`section`, `part`), so that
     this module knows none of them. `source` says where the preset came from, for messages.
@@ -178,12 +184,38 @@ def load(name_or_path, changes: typing.Iterable[str] = ()) -> Preset:
         raise ValueError(f"{path}: not valid TOML: nested too deep to be meant") from None
     except ValueError as error:  # of TOML, of UTF-8, of a number of thousands of digits
         raise ValueError(f"{path}: not valid TOML: {error}") from None
+    tables = _today(tables, path)
     for change in changes:
         _apply(tables, change)
     for key in tables:
         if key not in (*SECTIONS, "seed", "preset"):
             raise ValueError(f"{path}: no table called {key!r}; {suggest(key, SECTIONS)}")
     return Preset(tables, str(path))
+
+
+def _today(tables: dict, path: Path) -> dict:
+    """Read [[phase]] also where it has its old name, [[stage]], which is a recipe's word."""
+    if "stage" not in tables:
+        return tables
+    if "phase" in tables:
+        raise ValueError(f"{path}: [[stage]] is the old name of [[phase]]; wanted one of them")
+    if "preset" not in tables:  # else a checkpoint's own copy, which nobody is to edit
+        _advise(f"{path}: [[stage]] is called [[phase]] now; read as before, better renamed")
+    return {"phase" if key == "stage" else key: value for key, value in tables.items()}
+
+
+def today(change: str) -> str:
+    """Give a change of `--set` in the words of today: `stage.NAME.key=value` is of a phase."""
+    if not OLD.match(change):
+        return change
+    _advise("--set stage.NAME.key is called phase.NAME.key now; read as before")
+    return OLD.sub("phase", change, count=1)
+
+
+@functools.cache
+def _advise(text: str) -> None:
+    """Say something once a process."""
+    _log.warning(text)
 
 
 def changed(preset: Preset, changes: typing.Iterable[str]) -> Preset:
@@ -199,8 +231,8 @@ def changed(preset: Preset, changes: typing.Iterable[str]) -> Preset:
 
 
 def _apply(tables: dict, change: str) -> None:
-    """Apply one change, `table.key=value` or `stage.NAME.key=value`; the value is read as TOML."""
-    address, equals, text = change.partition("=")
+    """Apply one change, `table.key=value` or `phase.NAME.key=value`; the value is read as TOML."""
+    address, equals, text = today(change).partition("=")
     if not equals:
         raise ValueError(f"--set wants table.key=value, got {change!r}")
     try:
@@ -211,22 +243,21 @@ def _apply(tables: dict, change: str) -> None:
     table = tables
     for word in parents:
         if isinstance(table, list):
-            table = _stage(table, word, change)
+            table = _phase(table, word, change)
         else:
             table = table.setdefault(word, {})
         if not isinstance(table, dict | list):
             raise ValueError(f"--set {change}: {word!r} is a value, not a table")
     if isinstance(table, list):
-        raise ValueError(f"--set {change}: wanted stage.NAME.key=value")
+        raise ValueError(f"--set {change}: wanted phase.NAME.key=value")
     table[key] = value
 
 
-def _stage(stages: list, name: str, change: str) -> dict:
-    found = [stage for stage in stages if stage.get("name") == name]
-    if not found:
-        known = [stage.get("name", "?") for stage in stages]
-        raise ValueError(f"--set {change}: no stage called {name!r}; {suggest(name, known)}")
-    return found[0]
+def _phase(phases: list, name: str, change: str) -> dict:
+    by_name = {phase.get("name", "?"): phase for phase in reversed(phases)}
+    if name not in by_name:
+        raise ValueError(f"--set {change}: no phase called {name!r}; {suggest(name, by_name)}")
+    return by_name[name]
 
 
 def flat(tables, where: str = "") -> dict:

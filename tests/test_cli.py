@@ -91,7 +91,7 @@ def test_a_gpu_that_is_not_there(capsys, monkeypatch):
 
 def test_train_decode_score_report(tiny, tmp_path, capsys):
     data = [f"--data={name}={tiny / name}.jsonl" for name in ("train", "valid")]
-    short = ["--set", "stage.encoder.steps=2", "--set", "stage.tune.steps=2"]
+    short = ["--set", "phase.encoder.steps=2", "--set", "phase.tune.steps=2"]
     out = tmp_path / "exp"
     assert not call("train", tiny / "tiny.toml", "--tokenizer", tiny / "bpe", *data, *short,
                     "--out", out, "--workers", 0, "--device", "cpu")  # fmt: skip
@@ -114,7 +114,7 @@ def test_train_decode_score_report(tiny, tmp_path, capsys):
 
 def test_presets_and_doctor(capsys):
     assert not call("presets", "show", "mini", "--file")
-    assert "[[stage]]" in capsys.readouterr().out
+    assert "[[phase]]" in capsys.readouterr().out
     assert call("presets", "show") == 2
     assert "show wants a name" in capsys.readouterr().err
     assert not call("doctor")
@@ -147,7 +147,7 @@ def test_one_model_is_asked_in_several_ways(tiny, tmp_path, capsys):
         write(tmp_path / f"{name}.jsonl", (r | more | {"translation": r["text"]} for r in rows))
     data = [f"--data={name}={tmp_path / name}.jsonl" for name in ("train", "valid")]
     task = "task={name='translate', mix=['direct', 'chain'], marker=' say '}"
-    given = ["--set", task, "--set", "stage.encoder.steps=2", "--set", "stage.tune.steps=2"]
+    given = ["--set", task, "--set", "phase.encoder.steps=2", "--set", "phase.tune.steps=2"]
     train = ["train", tiny / "tiny.toml", "--tokenizer", tiny / "bpe", *data, "--workers", 0]
     out = tmp_path / "exp"
     for side, code in (("source", "de"), ("target", "en")):  # swapped: refused before any step
@@ -165,8 +165,8 @@ def test_one_model_is_asked_in_several_ways(tiny, tmp_path, capsys):
         assert not call("score", out / f"decode_{way}")
     printed = capsys.readouterr().out
     assert [printed.count(name) for name in ("%BLEU", "%chrF2++", "%WER")] == [2, 2, 2]
-    stage = ["decode", out / "encoder", tmp_path / "valid.jsonl", *options, "task.way=direct"]
-    assert not call(*stage, "--out", tmp_path / "early")
+    phase = ["decode", out / "encoder", tmp_path / "valid.jsonl", *options, "task.way=direct"]
+    assert not call(*phase, "--out", tmp_path / "early")
     assert call("decode", out, tmp_path / "valid.jsonl", *options, "llm.lora.r=3") == 2
     assert "a decode may only change its task" in capsys.readouterr().err
     both = ["score", out / "decode_direct", "--against", out / "decode_chain", "--metric", "chrf"]

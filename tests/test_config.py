@@ -1,6 +1,7 @@
 """The folder is the registry; wrong words are answered with the near ones."""
 
 import dataclasses
+import re
 import typing
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ from speechllm import config, ranges
 from speechllm.data import loader
 from speechllm.media._augment import Config as AudioConfig
 from speechllm.models.lora import Lora
-from speechllm.train.stages import Stage
+from speechllm.train.phases import Phase
 
 SIGNED = ("filling", "noise_snr_db", "blank_id")  # may be below zero
 
@@ -60,9 +61,9 @@ def test_unknown_part_names_the_near_ones():
 
 
 def test_load_dump_load_is_the_same(tmp_path):
-    preset = config.load("mini", ["encoder.layers=7", "stage.encoder.steps=5", "task.name=copy"])
+    preset = config.load("mini", ["encoder.layers=7", "phase.encoder.steps=5", "task.name=copy"])
     assert preset.table("encoder")["layers"] == 7
-    assert preset.tables["stage"][0]["steps"] == 5
+    assert preset.tables["phase"][0]["steps"] == 5
     (tmp_path / "p.toml").write_text(preset.dump())
     again = config.load(tmp_path / "p.toml")
     assert again.name == "mini"
@@ -73,7 +74,7 @@ def test_load_dump_load_is_the_same(tmp_path):
     ("change", "says"),
     [
         ("encoder.layers", "wants table.key=value"),
-        ("stage.encodr.steps=5", "did you mean 'encoder'"),
+        ("phase.encodr.steps=5", "did you mean 'encoder'"),
         ("encodr.layers=5", "did you mean 'encoder'"),
     ],
 )
@@ -96,7 +97,7 @@ def test_every_word_of_every_preset_is_known(name):
     from speechllm.media import _augment as augment
     from speechllm.models.llm import Config as LLMConfig
     from speechllm.models.system import System
-    from speechllm.train.stages import stages
+    from speechllm.train.phases import phases
 
     preset = config.load(name)
     system = System(preset, tokenizer=None)
@@ -111,11 +112,11 @@ def test_every_word_of_every_preset_is_known(name):
         config.part("tasks", {**table, "name": other}, "x")
     config.part("tasks", task, "x")
     preset.part("fusion", "models.fusion")
-    for stage in stages(preset):
-        for objective, table in stage.objectives.items():
+    for phase in phases(preset):
+        for objective, table in phase.objectives.items():
             config.part("objectives", {**table, "name": objective}, "x")
-        if isinstance(stage.task, dict):
-            config.part("tasks", stage.task, "x")
+        if isinstance(phase.task, dict):
+            config.part("tasks", phase.task, "x")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +158,7 @@ def configs():
     rooms = ("models.encoders", "models.adapters", "models.fusion", "objectives", "tasks")
     parts = [config.config_class(room, name) for room in rooms for name in config.names(room)]
     given = {"name": "a", "train": ["x"], "objectives": {"ctc": {}}, "steps": 1, "lr": 1e-3}
-    others = [(Stage, given), (loader.Config, {}), (AudioConfig, {}), (Lora, {"targets": ["a"]})]
+    others = [(Phase, given), (loader.Config, {}), (AudioConfig, {}), (Lora, {"targets": ["a"]})]
     return [(part, {}) for part in parts] + others
 
 
@@ -171,3 +172,30 @@ def test_no_config_takes_a_number_that_means_nothing(cls, given):
         for value in wild if setting.init and setting.name not in SIGNED else ():
             with pytest.raises(ValueError):
                 config.fill(cls, {**given, setting.name: value}, "x")
+
+
+def test_the_old_word_for_a_phase_is_read_with_a_line_of_advice(tmp_path, caplog):
+    """[[stage]] in a file of one's own and `--set stage.NAME.key`; silence in a checkpoint's."""
+    config._advise.cache_clear()
+    new = config.load("mini", ["phase.encoder.steps=5"])
+    text = (config.ROOT / "presets/mini.toml").read_text("utf-8")
+    assert not caplog.messages and text.count("[[phase]]") == 4
+    (tmp_path / "mini.toml").write_text(text.replace("[[phase]]", "[[stage]]"), "utf-8")
+    for _ in range(2):
+        old = config.load(tmp_path / "mini.toml", ["stage.encoder.steps=5"])
+    assert old.tables == new.tables and list(old.tables) == list(new.tables)
+    assert len(caplog.messages) == 2  # one for the file, one for the change, however often read
+    assert "[[stage]] is called [[phase]] now" in caplog.messages[0]
+    assert "stage.NAME.key is called phase.NAME.key now" in caplog.messages[1]
+
+    caplog.clear()
+    dumped = re.sub(r"^(\[+)phase\b", r"\1stage", new.dump(), flags=re.MULTILINE)
+    (tmp_path / "preset.toml").write_text(dumped, "utf-8")
+    assert config.load(tmp_path / "preset.toml").tables == {**new.tables, "preset": "mini"}
+    assert not caplog.messages
+    both = text.replace("[[phase]]", "[[stage]]", 1)
+    (tmp_path / "both.toml").write_text(both, "utf-8")
+    with pytest.raises(ValueError, match=r"\[\[stage\]\] is the old name of \[\[phase\]\]"):
+        config.load(tmp_path / "both.toml")
+    with pytest.raises(ValueError, match="no phase called 'encodr'; did you mean 'encoder'"):
+        config.load("mini", ["stage.encodr.steps=5"])

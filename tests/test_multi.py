@@ -14,9 +14,9 @@ SMALL = (
     *("llm.config.hidden_size=32", "llm.config.intermediate_size=64"),
     *("llm.config.num_hidden_layers=1", "llm.config.num_attention_heads=2"),
     *("llm.config.num_key_value_heads=2", "llm.lora.r=2"),
-    *(f"stage.{s}.{k}=2" for s in ("encoder", "text", "align", "tune") for k in ("steps",)),
-    *("stage.prefer.steps=24", "stage.prefer.lr=1e-2", "stage.prefer.warmup_steps=0"),
-    "stage.prefer.objectives.language_modelling.weight=0.1",  # 24 steps are for the preference
+    *(f"phase.{s}.{k}=2" for s in ("encoder", "text", "align", "tune") for k in ("steps",)),
+    *("phase.prefer.steps=24", "phase.prefer.lr=1e-2", "phase.prefer.warmup_steps=0"),
+    "phase.prefer.objectives.language_modelling.weight=0.1",  # 24 steps are for the preference
 )
 GERMAN = {"low": "tief", "mid": "mittel", "high": "hoch"}
 
@@ -63,7 +63,7 @@ def test_from_manifests_to_the_report(corpus, tmp_path, capsys):
 
     call("data", "tokenizer", corpus["text"], corpus["questions"], "--vocab-size", 60,
          "--out", bpe, "--also", "English: German:")  # fmt: skip
-    train("--until", "tune")  # the pairs of the stage after it are not there yet
+    train("--until", "tune")  # the pairs of the phase after it are not there yet
     assert (out / "tune").is_dir() and not (out / "prefer").exists()
     for split in ("", "_valid"):
         folders = []
@@ -84,7 +84,7 @@ def test_from_manifests_to_the_report(corpus, tmp_path, capsys):
 
     train()
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    first, *_, last = [v for v in log if v["stage"] == "prefer" and "valid" in v]
+    first, *_, last = [v for v in log if v["phase"] == "prefer" and "valid" in v]
     valid = first["valid"]
     assert "health" not in first
     assert first["step"] == 0 and valid["pairs_valid"]["preference"] == pytest.approx(
@@ -92,7 +92,7 @@ def test_from_manifests_to_the_report(corpus, tmp_path, capsys):
     )
     assert valid["text_valid"]["preference"] == 0 < valid["text_valid"]["language_modelling"]
     assert last["valid"]["pairs_valid"]["preference"] < valid["pairs_valid"]["preference"] - 1e-3
-    kept = [v for v in log if v["stage"] == "tune" and "valid" in v]
+    kept = [v for v in log if v["phase"] == "tune" and "valid" in v]
     assert [v["step"] for v in kept] == [0, 2]
 
     folders = [out / f"learned_valid_{task}" for task in TASKS]
@@ -107,4 +107,4 @@ def test_from_manifests_to_the_report(corpus, tmp_path, capsys):
     assert text.count("| exp | tune | ") == 3 + 4 and "## Does it do what is asked?" in text
     for set_name in ("speech", "transcripts", "questions", "text"):
         assert f"| exp | tune | {set_name}_valid | " in text
-    assert "What each stage changed" in (tmp_path / "p.html").read_text()
+    assert "What each phase changed" in (tmp_path / "p.html").read_text()

@@ -1,4 +1,4 @@
-"""Every preset of the folder: its tiny form trains a step of each stage, decodes and comes back."""
+"""Every preset of the folder: its tiny form trains a step of each phase, decodes and comes back."""
 
 import json
 import re
@@ -15,8 +15,8 @@ from speechllm.data.manifest import Manifest
 from speechllm.decode import run as decoding
 from speechllm.models import store, tiny
 from speechllm.train import loop
+from speechllm.train.phases import phases
 from speechllm.train.run import Run
-from speechllm.train.stages import stages
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +38,8 @@ def corpus(tmp_path_factory):
 @pytest.mark.parametrize("name", config.presets())
 def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
     system = tiny.system(config.load(name))
-    plan = stages(system.preset)
-    tables = [mixing.sources(t, stage.name) for stage in plan for t in (stage.data, stage.valid)]
+    plan = phases(system.preset)
+    tables = [mixing.sources(t, phase.name) for phase in plan for t in (phase.data, phase.valid)]
     wanted = {which for table in tables for which in table}
     run = Run(
         system=system,
@@ -49,7 +49,7 @@ def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
         workers=0,
     )
     summary = loop.train(run)
-    assert [s["steps"] for s in summary.stages.values()] == [tiny.STEPS] * len(plan)
+    assert [s["steps"] for s in summary.phases.values()] == [tiny.STEPS] * len(plan)
     losses = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(0 < v["loss"] < 1e4 for v in losses if "loss" in v)
     again, model = store.load(store.chosen(tmp_path / plan[-1].name, "last"))
@@ -75,5 +75,5 @@ def test_presets_are_readable():
     for name, path in config.presets().items():
         text = path.read_text(encoding="utf-8")
         assert max(map(len, text.splitlines())) <= 110, name
-        assert re.search(r"^\[\[stage\]\]", text, re.M), name
+        assert re.search(r"^\[\[phase\]\]", text, re.M), name
         assert set(tomllib.loads(text[: text.index("\n[")])) <= {"seed"}, name

@@ -5,7 +5,7 @@
 #          [--stop-stage M] [--speech-alone EXP] [--sounds-alone EXP] [--train-options "--set ..."]
 #
 # TABLE: two columns of sentences, as for egs/tatoeba/st; DIR: ESC-10, as for egs/esc10/aqa. The model
-# is asked each task after the adapter stage (align), after LoRA (tune) and after DPO (prefer), on
+# is asked each task after the adapter phase (align), after LoRA (tune) and after DPO (prefer), on
 # pairs of its own wrong and of right answers: is it right, and does it answer what was asked?
 # Those recipes' experiments to compare with: --speech-alone exp/tatoeba --sounds-alone exp/esc10/fold1.
 # --size tiny goes through all of it and learns nothing. Stages: 0 look, 1 manifests, 2 tokenizer,
@@ -34,7 +34,7 @@ if [ "$size" = tiny ]; then
   speech_options="--n-pairs 300 --hours 0.03 --n-dev 10 --n-test 20 --n-text 400"
   question_options="--per-clip 1 --n-text 600"
   nth=41
-  for s in encoder text align tune prefer; do train_options+=" --set stage.$s.steps=4"; done
+  for s in encoder text align tune prefer; do train_options+=" --set phase.$s.steps=4"; done
 fi
 # Speech stands here twice, as the preset asks for it under two tasks.
 sets="

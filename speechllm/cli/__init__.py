@@ -13,7 +13,7 @@ from speechllm.cli.options import Layout
 
 VERBS = {
     "data": "prepare, validate and show data; train a tokenizer",
-    "train": "train a preset's stages",
+    "train": "train a preset's phases",
     "decode": "decode a manifest with a trained model",
     "ask": "ask a trained or imported model about a sound file",
     "score": "score a decode: WER, CER, accuracy, with intervals and alignments",

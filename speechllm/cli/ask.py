@@ -17,7 +17,7 @@ examples:
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
-    parser.add_argument("model", type=Path, help="an experiment, one stage, or a model folder")
+    parser.add_argument("model", type=Path, help="an experiment, one phase, or a model folder")
     parser.add_argument("audio", type=Path, nargs="+", help="sound files, in one prompt")
     parser.add_argument("--question", default="", help="said after the sounds")
     parser.add_argument(

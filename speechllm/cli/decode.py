@@ -14,13 +14,13 @@ examples:
   speechllm decode exp/slam data/test-clean.jsonl --num-beams 4
   speechllm decode exp/slam data/test.jsonl --audio real shuffled silent   # does it listen?
   speechllm decode exp/multi data/test.jsonl --task translate --set task.way=chain
-  speechllm decode exp/slam/adapter data/dev.jsonl --out exp/dev_adapter   # after one stage"""
+  speechllm decode exp/slam/adapter data/dev.jsonl --out exp/dev_adapter   # after one phase"""
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
-    parser.add_argument("model", type=Path, help="an experiment, or one stage or checkpoint of it")
+    parser.add_argument("model", type=Path, help="an experiment, or one phase or checkpoint of it")
     parser.add_argument("manifest", type=Path, nargs="+", help="what to decode")
     parser.add_argument(
         "--out",

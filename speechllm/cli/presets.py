@@ -15,7 +15,7 @@ EPILOG = """examples:
   speechllm presets show IMPORTED --set llm.lora.r=8   # whatever speechllm train takes
   speechllm presets show mini --file      # its TOML"""
 ROW = "{:<18} {:<17} {:<16} {:<15} {:<24} {:>8}  {}"
-COLUMNS = "preset|encoder|adapter|fusion|LLM|tokens/s|learns, millions by stage".split("|")
+COLUMNS = "preset|encoder|adapter|fusion|LLM|tokens/s|learns, millions by phase".split("|")
 GPU_GB = 80  # of the largest that are common
 PURPOSES = ("weights", "gradients", "optimizer", "activations", "cache", "total")
 
@@ -85,7 +85,7 @@ def table() -> None:
         system, model = anatomy.outline(preset)
         parts = [anatomy.name_of(preset, p) for p in ("encoder", "adapter", "fusion", "llm")]
         rate = f"{anatomy.rate_hz(system):.1f}"
-        learns = [f"{s.name} {learning(x) / 1e6:.1f}" for s, x in memory.each_stage(system, model)]
+        learns = [f"{s.name} {learning(x) / 1e6:.1f}" for s, x in memory.each_phase(system, model)]
         print(ROW.format(name, *parts, rate, ", ".join(learns)), flush=True)
 
 
@@ -95,7 +95,7 @@ def learning(learner) -> int:
 
 
 def show(args: argparse.Namespace) -> None:
-    """Draw one preset: shapes, parameters, stages, memory."""
+    """Draw one preset: shapes, parameters, phases, memory."""
     from speechllm.models import anatomy, tiny
     from speechllm.train import start
 
@@ -116,20 +116,20 @@ def show(args: argparse.Namespace) -> None:
 
 
 def budget(args: argparse.Namespace, whole: tuple, small) -> None:
-    """Print a line of memory a stage, and one for decoding."""
+    """Print a line of memory a phase, and one for decoding."""
     from speechllm.train import memory
 
     rows, seconds, bf16, over = args.rows, args.seconds, args.precision == "bf16", []
     tiny_model = small.build()
-    pairs = zip(memory.each_stage(small, tiny_model), memory.each_stage(*whole), strict=True)
-    for (stage, little), (_, large) in pairs:
-        batch = memory.batch_of(small, stage, rows, seconds)
-        line = memory.training(little, large, stage, batch, bf16)
-        learns = f"{learning(large) / 1e6:.2f} M at {stage.lr:g}: {', '.join(stage.train)}"
-        print(f"  {stage.name:<10} {_gigabytes(line)}  {learns}", flush=True)
+    pairs = zip(memory.each_phase(small, tiny_model), memory.each_phase(*whole), strict=True)
+    for (phase, little), (_, large) in pairs:
+        batch = memory.batch_of(small, phase, rows, seconds)
+        line = memory.training(little, large, phase, batch, bf16)
+        learns = f"{learning(large) / 1e6:.2f} M at {phase.lr:g}: {', '.join(phase.train)}"
+        print(f"  {phase.name:<10} {_gigabytes(line)}  {learns}", flush=True)
         if (wanted := line.weights + line.gradients + line.optimizer) > GPU_GB * 1e9:
-            over.append(f"{stage.name} ({wanted / 1e9:.0f} GB)")
-    batch = memory.batch_of(small, replace(stage, task=None), rows, seconds)
+            over.append(f"{phase.name} ({wanted / 1e9:.0f} GB)")
+    batch = memory.batch_of(small, replace(phase, task=None), rows, seconds)
     line = memory.decoding(tiny_model, whole[1], batch, bf16)
     print(f"  {'decoding':<10} {_gigabytes(line)}")
     if over:

@@ -1,4 +1,4 @@
-"""`speechllm train`: run a preset's stages; the same command resumes."""
+"""`speechllm train`: run a preset's phases; the same command resumes."""
 
 import argparse
 import dataclasses
@@ -12,14 +12,14 @@ from speechllm.cli.options import add_reading, device, number
 from speechllm.ranges import NotNegative, Positive
 
 EPILOG = """A second call with the same --out goes on from the last checkpoint, to the bit; one is
-made at each validation (a stage's valid_every; each tenth of its steps if not given), each
+made at each validation (a phase's valid_every; each tenth of its steps if not given), each
 --save-minutes, and at SIGINT (Ctrl-C), SIGTERM and SIGUSR1, which end the training after its step.
 Several machines: torchrun (or accelerate launch) ... -m speechllm train ...
 
 examples:
   speechllm train mini --tokenizer data/bpe --data train=data/train.jsonl \\
       --data valid=data/dev.jsonl --data text=data/text.jsonl --out exp/mini
-  speechllm train slam_asr_wavlm --data ... --set stage.adapter.steps=2000 --out exp/slam
+  speechllm train slam_asr_wavlm --data ... --set phase.adapter.steps=2000 --out exp/slam
   speechllm train IMPORTED --data ... --out exp/tuned    # goes on from a model folder's weights
   speechllm train IMPORTED --set llm.lora.r=8 --data ... --out exp/lora   # LoRA in place of the LLM
   speechllm train IMPORTED --set encoder.lora.targets='["*.1?.*_proj"]' --data ... --out exp/both"""
@@ -37,7 +37,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         action="append",
         default=[],
         metavar="NAME=MANIFEST",
-        help="a manifest under the name that the stages use: train, valid, text; repeatable",
+        help="a manifest under the name that the phases use: train, valid, text; repeatable",
     )
     parser.add_argument("--out", required=True, type=Path, help="the experiment's folder")
     parser.add_argument(
@@ -50,9 +50,9 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         action="append",
         default=[],
         metavar="TABLE.KEY=VALUE",
-        help="change a setting of the preset, as often as wanted; stages: stage.NAME.key=value",
+        help="change a setting of the preset, as often as wanted; phases: phase.NAME.key=value",
     )
-    parser.add_argument("--until", metavar="STAGE", default="", help="stop after this stage")
+    parser.add_argument("--until", metavar="PHASE", default="", help="stop after this phase")
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16"),

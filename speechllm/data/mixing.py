@@ -1,6 +1,6 @@
 """Several manifests in one training: which of them batch number b is of, and which of its batches.
 
-A stage's `data` names one manifest, or several with shares:
+A phase's `data` names one manifest, or several with shares:
 
     data = { speech = 2, sounds = 1, text = { weight = 0.5, task = { name = "copy" } } }
 
@@ -10,7 +10,7 @@ run resumes anywhere at once, and after any number of batches each of K sources 
 within K batches. Each source has epochs of its own: a small one begins again while a large one is
 still in its first.
 
-A row's task is its source's `task`; else the stage's; else the row's own (its field `task`); else
+A row's task is its source's `task`; else the phase's; else the row's own (its field `task`); else
 the preset's. Named alone (by its row, or as task = "qa") it has the settings of [task.others.NAME].
 """
 
@@ -34,7 +34,7 @@ class Source:
 
     augment: settings that stand in its place of the preset's [augment]: sounds may be turned round,
     words not.
-    plain: of examples with one answer each, where the stage's objectives want more of the others:
+    plain: of examples with one answer each, where the phase's objectives want more of the others:
     text beside pairs of answers.
     """
 
@@ -49,7 +49,7 @@ class Source:
 
 
 def sources(table: str | dict, where: str) -> dict[str, Source]:
-    """Read a stage's `data` or `valid`: a manifest's name, or {name: weight or a Source}.
+    """Read a phase's `data` or `valid`: a manifest's name, or {name: weight or a Source}.
 
     Raises:
         ValueError: no manifest, a setting that is wrong, weights for some but not for all.

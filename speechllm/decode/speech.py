@@ -37,7 +37,7 @@ class Speech:
 
     @classmethod
     def load(cls, folder, device: str = "cpu") -> "Speech":
-        """Load a trained or imported model: an experiment, a stage, a checkpoint.
+        """Load a trained or imported model: an experiment, a phase, a checkpoint.
 
         Raises:
             ValueError: the folder is none of these, or not a whole one.

@@ -2,7 +2,7 @@
 
 The folder `families/` is the registry: a file's name is transformers' `model_type`. It holds
 
-    tables(config)  the preset's tables: five nouns, chat, task, stages; plain TOML values. `config`
+    tables(config)  the preset's tables: five nouns, chat, task, phases; plain TOML values. `config`
                     is the family's configuration of transformers, its defaults filled in.
     RENAME          {regular expression: replacement}, tried in this order at the start of each
                     published name; the first that matches makes our name.

@@ -2,8 +2,8 @@
 
     preset.toml  tokenizer/  model.safetensors  [objectives.safetensors]  checkpoint.json
 
-An experiment keeps such folders as `EXP/STAGE/step-00000120/`, the newest and the best of a stage;
-which that is stands in the newest. `stages.json` gives the order of the stages and what each hands
+An experiment keeps such folders as `EXP/PHASE/step-00000120/`, the newest and the best of a phase;
+which that is stands in the newest. `phases.json` gives the order of the phases and what each hands
 on. `find` says which one to use.
 
 Weights of pretrained parts that were never trained are not copied into the folder; they come from
@@ -26,13 +26,14 @@ from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 from speechllm.models.tokens import load_tokenizer
 
+ORDERS = ("phases.json", "stages.json")  # the second is of experiments of before
 STEP = re.compile(r"step-(\d{8})(-unvalidated)?$")
 _log = logging.getLogger(__name__)
 
 
-def checkpoints(stage_folder: Path) -> list[Path]:
-    """List the checkpoints of a stage, oldest first; an unvalidated one before its successor."""
-    folders = stage_folder.glob("step-*") if stage_folder.is_dir() else []
+def checkpoints(phase_folder: Path) -> list[Path]:
+    """List the checkpoints of a phase, oldest first; an unvalidated one before its successor."""
+    folders = phase_folder.glob("step-*") if phase_folder.is_dir() else []
     steps = {folder: STEP.match(folder.name) for folder in folders}
     return sorted(
         (folder for folder, match in steps.items() if match and folder.is_dir()),
@@ -40,31 +41,31 @@ def checkpoints(stage_folder: Path) -> list[Path]:
     )
 
 
-def chosen(stage_folder: Path, keep: str, strict: bool = False) -> Path:
-    """Return the checkpoint of a stage that goes on: its best or its last.
+def chosen(phase_folder: Path, keep: str, strict: bool = False) -> Path:
+    """Return the checkpoint of a phase that goes on: its best or its last.
 
     Which is the best stands in the newest, so that one rename decides on both. Where it is damaged
     the newest whole one is taken, and said; `strict` refuses that.
 
     Raises:
-        ValueError: the stage has no checkpoint, or none that is whole.
+        ValueError: the phase has no checkpoint, or none that is whole.
     """
-    candidates = checkpoints(stage_folder)
+    candidates = checkpoints(phase_folder)
     if not candidates:
-        raise ValueError(f"{stage_folder}: no checkpoint yet; train first")
+        raise ValueError(f"{phase_folder}: no checkpoint yet; train first")
     newest = whole.newest(candidates)
     where = f"{newest / whole.FACTS}: 'progress'"
     progress = files.expect(whole.facts(newest).get("progress"), dict, where)
     step = files.entry(progress, "best_step", int, where)
     if keep == "last" or step < 0:
         return newest
-    best = stage_folder / step_name(step)
+    best = phase_folder / step_name(step)
     try:
         whole.verify(best)
         return best
     except ValueError as error:
         if strict:
-            raise ValueError(f"{error}; remove {stage_folder} to train that stage again") from None
+            raise ValueError(f"{error}; remove {phase_folder} to train that phase again") from None
         _log.warning("%s; taken instead of the best: %s", error, newest)
         return newest
 
@@ -78,7 +79,7 @@ def step_name(step: int, validated: bool = True) -> str:
 
 
 def find(experiment: Path) -> Path:
-    """Return the checkpoint to use: the folder itself, a stage's best, or of the newest stage.
+    """Return the checkpoint to use: the folder itself, a phase's best, or of the newest phase.
 
     Raises:
         ValueError: there is none.
@@ -88,8 +89,8 @@ def find(experiment: Path) -> Path:
         return experiment
     if checkpoints(experiment):
         return chosen(experiment, "best")
-    order = experiment / "stages.json"
-    if not order.exists():
+    order = next((path for name in ORDERS if (path := experiment / name).exists()), None)
+    if order is None:
         hint = "; speechllm import makes one of it" if (experiment / "config.json").exists() else ""
         raise ValueError(
             f"{experiment} is neither an experiment nor a checkpoint of speechllm{hint}"
@@ -102,7 +103,7 @@ def find(experiment: Path) -> Path:
 
 
 def _order(path: Path) -> list[tuple[str, str]]:
-    """Read `stages.json`: each stage's name, and what it hands on."""
+    """Read a file of `ORDERS`: each phase's name, and what it hands on."""
     values = [files.expect(value, dict, str(path)) for value in files.read_json(path, list)]
     return [tuple(files.entry(v, key, str, str(path)) for key in ("name", "keep")) for v in values]
 
@@ -115,7 +116,7 @@ def state(
     Args:
         system: says which parts are borrowed from a pretrained checkpoint.
         model: the model.
-        trained: the patterns of each stage so far.
+        trained: the patterns of each phase so far.
     """
     whole, seen, kept = model.state_dict(), set(), {}
     for name in system.kept(whole, trained):
@@ -135,7 +136,7 @@ def save(folder: Path, system: System, tensors: dict[str, dict], facts: dict) ->
         folder: must not exist yet.
         system: its preset and tokenizer go along.
         tensors: file stem -> {name: tensor}, e.g. {"model": state(...)}.
-        facts: JSON values for `checkpoint.json` (stage, step, trained, ...).
+        facts: JSON values for `checkpoint.json` (phase, step, trained, ...).
 
     Raises:
         OSError: the disk is full or not writable; nothing half-written is left behind.

@@ -119,7 +119,7 @@ class System:
 
         Args:
             names: names of all parameters and buffers.
-            trained: the patterns of each stage so far.
+            trained: the patterns of each phase so far.
         """
         parts = {f"{one.place}encoder.": one.encoder for one in self.branches.values()}
         parts["llm."] = self.llm
@@ -132,7 +132,7 @@ class System:
 
 
 def has_learned(name: str, trained: list[list[str]]) -> bool:
-    """Say whether any stage, each given by its patterns, has trained the parameter `name`."""
+    """Say whether any phase, each given by its patterns, has trained the parameter `name`."""
     return any(matches(name, patterns) for patterns in trained)
 
 

@@ -24,7 +24,7 @@ from speechllm.models.sizes import small
 from speechllm.models.system import System
 
 RANK = 4  # of LoRA
-STEPS = 2  # of a stage
+STEPS = 2  # of a phase
 SPECIALS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 SPECIAL = r"<[^<>\s]+>"  # what a chat format writes out as one token
 
@@ -114,7 +114,7 @@ def _settings(encoder: str) -> dict:
 
 
 def shrink(preset: config.Preset) -> config.Preset:
-    """Make the tiny form of a preset: same parts, same lengths, small widths, two steps a stage.
+    """Make the tiny form of a preset: same parts, same lengths, small widths, two steps a phase.
 
     Raises:
         ValueError: as `bare`.
@@ -132,8 +132,8 @@ def shrink(preset: config.Preset) -> config.Preset:
     for table in (tables["llm"], *(way[noun] for way in ways for noun in ("encoder", "adapter"))):
         _low_rank(table)
     _shrink_llm(tables["llm"])
-    for stage in tables.get("stage", []):
-        stage.update(steps=STEPS, warmup_steps=0, valid_every=STEPS, gradient_accumulation=1)
+    for phase in tables.get("phase", []):
+        phase.update(steps=STEPS, warmup_steps=0, valid_every=STEPS, gradient_accumulation=1)
     _lay(tables, tables.pop("tiny", {}))
     return small
 

@@ -100,4 +100,4 @@ def newest(folders: list[Path]) -> Path:
             _log.warning("%s; taken instead: %s", fault, folder)
         return folder
     where = folders[-1].parent
-    raise ValueError(f"{wrong[0]}; {where} has no other: remove it to train that stage again")
+    raise ValueError(f"{wrong[0]}; {where} has no other: remove it to train that phase again")

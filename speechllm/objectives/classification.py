@@ -19,7 +19,7 @@ from speechllm.ranges import BelowOne, NotNegative
 
 @dataclass(frozen=True)
 class Config:
-    """Weight in the stage's sum, and what the loss is on.
+    """Weight in the phase's sum, and what the loss is on.
 
     on: "encoder", with a head over the mean state, or "posterior", the head inside the adapter.
     mixup: both parameters of the beta distribution that shares are drawn from; 0 mixes nothing.

@@ -19,7 +19,7 @@ from speechllm.ranges import BelowOne, NotNegative
 
 @dataclass(frozen=True)
 class Config:
-    """Weight in the stage's sum, and what the loss is on.
+    """Weight in the phase's sum, and what the loss is on.
 
     on: "encoder", "adapter" (its soft tokens), or "posterior", the head inside the adapter.
     dropout: before the head; the adapter's own has none.

@@ -20,7 +20,7 @@ from speechllm.ranges import AboveZero, NotNegative
 
 @dataclass(frozen=True)
 class Config:
-    """Weight in the stage's sum, and the temperature of both distributions."""
+    """Weight in the phase's sum, and the temperature of both distributions."""
 
     weight: NotNegative = 1.0
     temperature: AboveZero = 2.0

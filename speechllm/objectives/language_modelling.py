@@ -12,7 +12,7 @@ from speechllm.ranges import BelowOne, NotNegative
 
 @dataclass(frozen=True)
 class Config:
-    """Weight in the stage's sum, and label smoothing (0 to 1)."""
+    """Weight in the phase's sum, and label smoothing (0 to 1)."""
 
     weight: NotNegative = 1.0
     label_smoothing: BelowOne = 0.0

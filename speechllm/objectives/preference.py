@@ -24,10 +24,10 @@ REFERENCES = ("lora", "copy")
 
 @dataclass(frozen=True)
 class Config:
-    """Weight in the stage's sum, strength beta, share of wrong labels, and the reference.
+    """Weight in the phase's sum, strength beta, share of wrong labels, and the reference.
 
-    reference: "lora", the model with its LoRA switched off, where this stage is the first to train
-    LoRA and trains nothing else; or "copy", a frozen copy of the model as the stage begins (of
+    reference: "lora", the model with its LoRA switched off, where this phase is the first to train
+    LoRA and trains nothing else; or "copy", a frozen copy of the model as the phase begins (of
     what does not learn it shares the weights).
     """
 
@@ -59,7 +59,7 @@ class Config:
         ups = [p for name, p in model.llm.named_parameters() if "lora_B" in name]
         if not ups or any(bool(p.any()) for p in ups if not p.is_meta):
             raise ValueError(
-                'preference reference = "lora" wants a LoRA that no earlier stage trained, got '
+                'preference reference = "lora" wants a LoRA that no earlier phase trained, got '
                 f'{"one that has learned" if ups else "no LoRA"}; set reference = "copy"'
             )
         return Preference(self.beta, self.label_smoothing)

@@ -73,12 +73,13 @@ class Experiment:
             return "scored"
         return "not scored" if self.run or self.log else "not run"
 
-    def stages(self) -> dict[str, list[dict]]:
-        """Group the log's lines by stage, in the order in which the stages were trained."""
-        by_stage: dict[str, list[dict]] = {}
+    def phases(self) -> dict[str, list[dict]]:
+        """Group the log's lines by phase, in the order in which the phases were trained."""
+        by_phase: dict[str, list[dict]] = {}
         for line in self.log:
-            by_stage.setdefault(str(line.get("stage", "")), []).append(line)
-        return by_stage
+            name = line.get("phase", line.get("stage", ""))  # "stage" in logs of before
+            by_phase.setdefault(str(name), []).append(line)
+        return by_phase
 
 
 def read(folder: str | Path) -> Experiment:

@@ -19,7 +19,7 @@ def write(experiments: list[Experiment], title: str) -> str:
     if followed := [row for e in experiments for row in tasks.following(e)]:
         parts += ["## Does it do what is asked?", _table(tasks.FOLLOWING, followed)]
     if changed := [row for e in experiments for row in tasks.changes(e)]:
-        parts += ["## What each stage changed", _table(tasks.CHANGES, changed)]
+        parts += ["## What each phase changed", _table(tasks.CHANGES, changed)]
     sections = {e.name: _section(e) for e in experiments if e.state != "not run"}
     fold = len(sections) >= MANY
     parts += [_folded(name, text) if fold else text for name, text in sections.items()]

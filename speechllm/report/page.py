@@ -42,7 +42,7 @@ def _tables(experiments: list[Experiment]) -> Iterator[Html]:
     """Write what sets experiments side by side; nothing of what there is none of."""
     named = listening.rows, tasks.following, tasks.changes
     heads = listening.HEADS, tasks.FOLLOWING, tasks.CHANGES
-    titles = "Does it listen?", "Does it do what is asked?", "What each stage changed"
+    titles = "Does it listen?", "Does it do what is asked?", "What each phase changed"
     if rows := seeds.rows(experiments):
         yield fill("<h2>{}</h2>{}", seeds.TITLE, _table(seeds.HEADS, rows))
     for title, head, rows_of in zip(titles, heads, named, strict=True):
@@ -149,9 +149,9 @@ def _bars(rows: list[dict], most: float = 0.0) -> Html:
 
 
 def _training(experiment: Experiment) -> list[tuple[Html, Html]]:
-    """Draw training and validation loss, a chart a stage."""
+    """Draw training and validation loss, a chart a phase."""
     figures = []
-    for stage, log in experiment.stages().items():
+    for phase, log in experiment.phases().items():
         trained = _curve(log, "loss")
         valid = _curve(log, "valid", "loss")
         chart = svg.lines(
@@ -159,14 +159,14 @@ def _training(experiment: Experiment) -> list[tuple[Html, Html]]:
             "step",
         )
         steps = max((row.get("step", 0) for row in log), default=0)
-        figures.append((fill("<b>{}</b>, {} steps", stage, f"{steps:,}"), chart))
+        figures.append((fill("<b>{}</b>, {} steps", phase, f"{steps:,}"), chart))
     return figures
 
 
 def _health(experiment: Experiment) -> list[tuple[Html, Html]]:
-    """Draw the loss on real, shuffled and silent audio, and the norms, a chart a stage each."""
+    """Draw the loss on real, shuffled and silent audio, and the norms, a chart a phase each."""
     figures = []
-    for stage, log in experiment.stages().items():
+    for phase, log in experiment.phases().items():
         log = [row if "health" in row else {**row, **row.get("valid", {})} for row in log]
         losses = [
             svg.Line(key, *_curve(log, "health", key), kind, dots=True)
@@ -178,7 +178,7 @@ def _health(experiment: Experiment) -> list[tuple[Html, Html]]:
         ]
         captions = "loss on real, shuffled and silent audio", "norm of soft tokens and of text"
         for caption, curves in zip(captions, (losses, norms), strict=True):
-            figures.append((fill("<b>{}</b>, {}", stage, caption), svg.lines(curves, "step")))
+            figures.append((fill("<b>{}</b>, {}", phase, caption), svg.lines(curves, "step")))
     return [figure for figure in figures if figure[1]]
 
 

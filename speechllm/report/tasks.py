@@ -1,7 +1,7 @@
-"""One model, several tasks: is each instruction followed, and what did a stage do to each source?
+"""One model, several tasks: is each instruction followed, and what did a phase do to each source?
 
-EXP/following*/following.json      written by speechllm following; named after a stage, in order
-EXP/log.jsonl                      validations of several manifests, of stages with valid_first
+EXP/following*/following.json      written by speechllm following; named after a phase, in order
+EXP/log.jsonl                      validations of several manifests, of phases with valid_first
 """
 
 import math
@@ -12,7 +12,7 @@ from speechllm.report import checked
 from speechllm.report.collect import Experiment
 
 FOLLOWING = ("configuration", "answers", "asked for", "%", "95 %", "given instead")
-CHANGES = ("configuration", "stage", "validated on", "perplexity before", "after")
+CHANGES = ("configuration", "phase", "validated on", "perplexity before", "after")
 
 
 def following(experiment: Experiment) -> Iterator[tuple[str, ...]]:
@@ -22,7 +22,7 @@ def following(experiment: Experiment) -> Iterator[tuple[str, ...]]:
         ValueError: a file that `speechllm following` did not write.
     """
     paths = sorted(experiment.folder.glob("following*/following.json")) if experiment.folder else []
-    trained = list(experiment.stages())
+    trained = list(experiment.phases())
     for path in sorted(paths, key=lambda path: _place(_name(path), trained)):
         try:
             entries = checked.following(path)
@@ -47,8 +47,8 @@ def _row(experiment: str, name: str, entry: dict) -> tuple[str, ...]:
 
 
 def changes(experiment: Experiment) -> Iterator[tuple[str, ...]]:
-    """Yield the perplexity of each validation manifest before and after each stage."""
-    for stage, log in experiment.stages().items():
+    """Yield the perplexity of each validation manifest before and after each phase."""
+    for phase, log in experiment.phases().items():
         valid = [line for line in log if isinstance(line.get("valid"), dict)]
         if not valid or valid[0].get("step"):
             continue
@@ -56,7 +56,7 @@ def changes(experiment: Experiment) -> Iterator[tuple[str, ...]]:
             values = [_loss(line, name) for line in (valid[0], valid[-1])]
             if None not in values:
                 shown = [f"{math.exp(min(value, 700.0)):.3f}" for value in values]
-                yield experiment.name, stage, name, *shown
+                yield experiment.name, phase, name, *shown
 
 
 def _loss(line: dict, name: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Noisy copying: a corrupted sentence in, the sentence out. The text stage of a small LLM.
+"""Noisy copying: a corrupted sentence in, the sentence out. The text phase of a small LLM.
 
 A small LLM trained on plain text alone answers from its prior and does not look at its prompt. One
 that has learned to copy, through noise and where no prior helps (random strings), needs only soft

@@ -1,1 +1,1 @@
-"""The training loop, its stages, checkpoints, health and log."""
+"""The training loop, its phases, checkpoints, health and log."""

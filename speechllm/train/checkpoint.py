@@ -1,7 +1,7 @@
-"""Training checkpoints: `EXP/STAGE/step-000120/`, whole or absent; the newest one resumes.
+"""Training checkpoints: `EXP/PHASE/step-000120/`, whole or absent; the newest one resumes.
 
 Beside the model folder of `models/store.py` stand the objectives' heads and the optimiser's state,
-all as safetensors, the stage's progress (which step is the best, too) and a digest of each file in
+all as safetensors, the phase's progress (which step is the best, too) and a digest of each file in
 `checkpoint.json`. A run killed anywhere, also inside a save, leaves the checkpoint before it.
 """
 
@@ -18,12 +18,12 @@ from speechllm.models.system import System
 from speechllm.models.tokens import load_tokenizer
 from speechllm.ranges import Count, NotNegative
 from speechllm.train import optim
-from speechllm.train.stages import Learner, Stage
+from speechllm.train.phases import Learner, Phase
 
 
 @dataclass
 class Progress:
-    """Where a stage stands: what a resumed run must know beside tensors.
+    """Where a phase stands: what a resumed run must know beside tensors.
 
     `best`: the lowest validation loss so far, None before the first, and `best_step` its step.
     `pending`: the validation of this very step is still to be done.
@@ -58,16 +58,16 @@ class Progress:
 
 @dataclass
 class Job:
-    """What a stage's checkpoints hold, and where: all that `save` and `resume` are about.
+    """What a phase's checkpoints hold, and where: all that `save` and `resume` are about.
 
     Attributes:
-        folder: of the stage's checkpoints.
+        folder: of the phase's checkpoints.
         system: the preset made real.
         learner: model and heads.
-        optimizer: of the stage.
+        optimizer: of the phase.
         learning: what learns, by name.
-        trained: the patterns of each stage up to this one.
-        data: digests of the manifests that this stage reads, by name.
+        trained: the patterns of each phase up to this one.
+        data: digests of the manifests that this phase reads, by name.
         writes: whether this process is the one that writes.
     """
 
@@ -102,14 +102,14 @@ def save(job: Job, progress: Progress) -> Path:
 
 
 def tidy(folder: Path, newest: Path, progress: Progress) -> None:
-    """Remove the checkpoints of a stage that are older than this one, but not its best."""
+    """Remove the checkpoints of a phase that are older than this one, but not its best."""
     for old in itertools.takewhile(lambda f: f.name != newest.name, store.checkpoints(folder)):
         if old.name != store.step_name(progress.best_step):
             files.remove_folder(old)
 
 
 def load_weights(folder: Path, system, learner: Learner) -> None:
-    """Load model weights, and the heads of the objectives, for the next stage to begin from.
+    """Load model weights, and the heads of the objectives, for the next phase to begin from.
 
     Raises:
         ValueError: a file is damaged, or holds more, less or other than what is wanted.
@@ -126,7 +126,7 @@ def load_weights(folder: Path, system, learner: Learner) -> None:
 
 
 def resume(job: Job, other_data: bool = False) -> Progress:
-    """Go on from a stage's newest whole checkpoint, if there is one; weights, optimiser, progress.
+    """Go on from a phase's newest whole checkpoint, if there is one; weights, optimiser, progress.
 
     Args:
         job: what is to be filled.
@@ -181,13 +181,13 @@ def same_data(folder: Path, before: dict, now: dict) -> None:
         )
 
 
-def same_preset(folder: Path, preset: config.Preset, stage: str) -> None:
+def same_preset(folder: Path, preset: config.Preset, phase: str) -> None:
     """Refuse to go on with another preset than the one that made the checkpoint.
 
-    Stages after `stage` may differ: they have not begun.
+    Phases after `phase` may differ: they have not begun.
     """
     presets = config.load(folder / "preset.toml"), preset
-    before, now = (config.flat({**_up_to(p, stage), "preset": ""}) for p in presets)
+    before, now = (config.flat({**_up_to(p, phase), "preset": ""}) for p in presets)
     differing = [
         f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}"
         for key in sorted(before.keys() | now.keys())
@@ -200,15 +200,15 @@ def same_preset(folder: Path, preset: config.Preset, stage: str) -> None:
         )
 
 
-def _up_to(preset: config.Preset, stage: str) -> dict:
-    """Return a preset's tables without the stages after `stage`."""
-    entries = preset.tables.get("stage", [])
+def _up_to(preset: config.Preset, phase: str) -> dict:
+    """Return a preset's tables without the phases after `phase`."""
+    entries = preset.tables.get("phase", [])
     names = [entry.get("name") for entry in entries]
-    last = names.index(stage) + 1 if stage in names else len(names)
-    return {**preset.tables, "stage": entries[:last]}
+    last = names.index(phase) + 1 if phase in names else len(names)
+    return {**preset.tables, "phase": entries[:last]}
 
 
-def write_order(experiment: Path, stages: list[Stage]) -> None:
-    """Note the stages' order and what each hands on, for `store.find`."""
-    entries = [{"name": s.name, "keep": s.keep, "steps": s.steps} for s in stages]
-    files.write_json(experiment / "stages.json", entries)
+def write_order(experiment: Path, phases: list[Phase]) -> None:
+    """Note the phases' order and what each hands on, for `store.find`."""
+    entries = [{"name": s.name, "keep": s.keep, "steps": s.steps} for s in phases]
+    files.write_json(experiment / "phases.json", entries)

@@ -12,8 +12,8 @@ from speechllm.data import examples, mixing
 from speechllm.data.manifest import Manifest
 from speechllm.decode.rated import rated
 from speechllm.decode.run import Options
+from speechllm.train.phases import Learner, Phase
 from speechllm.train.run import Run
-from speechllm.train.stages import Learner, Stage
 
 
 def some(manifest: Manifest, most: int) -> Manifest:
@@ -22,21 +22,21 @@ def some(manifest: Manifest, most: int) -> Manifest:
     return manifest.subset(np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)))
 
 
-def add(results: dict[str, dict], run: Run, stage: Stage, learner: Learner) -> None:
-    """Add the scores of answers to the validation of each manifest, where the stage wants them."""
-    if stage.valid_decode and run.accelerator.is_main_process:
+def add(results: dict[str, dict], run: Run, phase: Phase, learner: Learner) -> None:
+    """Add the scores of answers to the validation of each manifest, where the phase wants them."""
+    if phase.valid_decode and run.accelerator.is_main_process:
         for name, values in results.items():
-            values["valid"] |= rates(run, stage, learner.model, name)
+            values["valid"] |= rates(run, phase, learner.model, name)
         learner.set_modes()
 
 
-def rates(run: Run, stage: Stage, model, name: str) -> dict[str, float]:
-    """Decode `stage.valid_decode` utterances of the manifest `name`; give {metric: percent}.
+def rates(run: Run, phase: Phase, model, name: str) -> dict[str, float]:
+    """Decode `phase.valid_decode` utterances of the manifest `name`; give {metric: percent}.
 
-    The answers stay in `EXP/STAGE/valid_decode/NAME/hyp.jsonl`, to be read.
+    The answers stay in `EXP/PHASE/valid_decode/NAME/hyp.jsonl`, to be read.
     """
-    source: mixing.Source = run.sources(stage, learning=False)[name]
-    task, data = source.task or stage.task, run.data(stage)
+    source: mixing.Source = run.sources(phase, learning=False)[name]
+    task, data = source.task or phase.task, run.data(phase)
     task = examples.asked(run.system.preset, task) if isinstance(task, str) else task
     options = Options(
         task=task,
@@ -45,6 +45,6 @@ def rates(run: Run, stage: Stage, model, name: str) -> dict[str, float]:
         on_error=run.on_error,
         precision=run.precision,
     )
-    part = some(data.select(run.manifests[name]), stage.valid_decode)
-    folder = Path(run.out) / stage.name / "valid_decode" / name
+    part = some(data.select(run.manifests[name]), phase.valid_decode)
+    folder = Path(run.out) / phase.name / "valid_decode" / name
     return rated(run.system, model, part, folder, options)

@@ -27,8 +27,8 @@ class Log:
 
             self.board = SummaryWriter(str(folder / "tb"))
 
-    def rewind(self, stage: str, step: int) -> None:
-        """Drop the lines of `stage` after `step`: a resumed run writes them again.
+    def rewind(self, phase: str, step: int) -> None:
+        """Drop the lines of `phase` after `step`: a resumed run writes them again.
 
         So go damaged lines, which is said; a last line without an end is what a kill leaves.
         """
@@ -38,31 +38,31 @@ class Log:
         for line in self.path.read_bytes().splitlines(keepends=True):
             if (place := _place(line)) is None:
                 damaged += line.endswith(b"\n")
-            elif place[0] != stage or place[1] <= step > 0:
+            elif place[0] != phase or place[1] <= step > 0:
                 kept.append(line)
         if damaged:
             self.say(f"{self.path}: {damaged} damaged lines are left out")
         with files.writing(self.path, binary=True) as file:
             file.writelines(kept)
 
-    def begin(self, stage: str, steps: int, step: int) -> None:
-        """Start a stage's progress bar (on a terminal only)."""
+    def begin(self, phase: str, steps: int, step: int) -> None:
+        """Start a phase's progress bar (on a terminal only)."""
         self.end()
         if self.main and sys.stderr.isatty():
-            self.bar = tqdm(total=steps, initial=step, desc=stage, unit="step")
+            self.bar = tqdm(total=steps, initial=step, desc=phase, unit="step")
 
-    def step(self, stage: str, step: int, values: dict, show: bool) -> None:
+    def step(self, phase: str, step: int, values: dict, show: bool) -> None:
         """Log one step's numbers (or a validation's, nested); print them where `show` is set."""
         if not self.main:
             return
         with files.naming(self.path), open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+            file.write(json.dumps({"phase": phase, "step": step, **values}) + "\n")
         with files.naming(self.path.parent / "tb"):
             for key, value in _flat(values):
-                self.board.add_scalar(f"{stage}/{key}", value, step)
+                self.board.add_scalar(f"{phase}/{key}", value, step)
         if show:
             numbers = "  ".join(f"{key} {value:.4g}" for key, value in _flat(values))
-            self.say(f"{stage} {step:6d}  {numbers}")
+            self.say(f"{phase} {step:6d}  {numbers}")
 
     def advance(self, step: int) -> None:
         """Move the progress bar."""
@@ -86,10 +86,11 @@ class Log:
 
 
 def _place(line: bytes) -> tuple[str, int] | None:
-    """Return stage and step of a line, None where it is damaged or cut short."""
+    """Return phase and step of a line, None where it is damaged or cut short."""
     try:
         values = files.expect(files.parse(line), dict, "")
-        return files.entry(values, "stage", str, ""), files.entry(values, "step", int, "")
+        key = "phase" if "phase" in values else "stage"  # as logs of before have it
+        return files.entry(values, key, str, ""), files.entry(values, "step", int, "")
     except ValueError:
         return None
 

@@ -1,4 +1,4 @@
-"""The training loop: check everything first, then the stages in order, resumable to the bit."""
+"""The training loop: check everything first, then the phases in order, resumable to the bit."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,40 +9,40 @@ from speechllm.data import check as data_check
 from speechllm.models import apart, filling, heads, store, whole
 from speechllm.train import checkpoint, notices
 from speechllm.train.log import Log
+from speechllm.train.phases import Learner, Phase, phases
 from speechllm.train.run import Run
-from speechllm.train.stages import Learner, Stage, stages
-from speechllm.train.steps import StageRun
+from speechllm.train.steps import PhaseRun
 
 
 @dataclass
 class Summary:
-    """What a training took: seconds by stage, audio seconds seen, utterances that were skipped."""
+    """What a training took: seconds by phase, audio seconds seen, utterances that were skipped."""
 
     seconds: float = 0.0
     audio_s: float = 0.0
-    stages: dict = field(default_factory=dict)
+    phases: dict = field(default_factory=dict)
     errors: list = field(default_factory=list)
     notices: list = field(default_factory=list)
 
-    def add(self, stage: str, progress: checkpoint.Progress) -> None:
-        """Count one stage."""
+    def add(self, phase: str, progress: checkpoint.Progress) -> None:
+        """Count one phase."""
         self.seconds += progress.seconds
         self.audio_s += progress.audio_s
-        self.stages[stage] = {"steps": progress.step, "seconds": round(progress.seconds, 1)}
+        self.phases[phase] = {"steps": progress.step, "seconds": round(progress.seconds, 1)}
         if progress.left_out:
-            self.notices.append(f"stage {stage}: {left_out(progress.left_out)}")
+            self.notices.append(f"phase {phase}: {left_out(progress.left_out)}")
         self.errors += [e for e in progress.errors if e not in self.errors]
 
 
 def train(run: Run, until: str = "") -> Summary:
-    """Run all stages, or those up to `until`; finished ones are loaded, an unfinished one goes on.
+    """Run all phases, or those up to `until`; finished ones are loaded, an unfinished one goes on.
 
     Raises:
         ValueError: bad settings or data, named; before any step where that can be known.
         FloatingPointError: the loss is not finite; names the utterances.
         Stopped: a signal came; what was done is saved.
     """
-    plan = stages(run.system.preset)
+    plan = phases(run.system.preset)
     last = _position(plan, until)
     with _alone(run):
         return _train(run, plan, last)
@@ -55,36 +55,36 @@ def _alone(run: Run) -> Iterator[None]:
         yield
         return
     with lock.hold(run.out, "wait for its end, or choose another --out"):
-        for folder in (run.out, *(run.out / stage.name for stage in stages(run.system.preset))):
+        for folder in (run.out, *(run.out / phase.name for phase in phases(run.system.preset))):
             files.sweep(folder)
         yield
 
 
-def _train(run: Run, plan: list[Stage], last: int) -> Summary:
+def _train(run: Run, plan: list[Phase], last: int) -> Summary:
     check(run, plan, last)
     log = Log(run.out, run.accelerator.is_main_process)
     learner = Learner(run.system.build().to(run.accelerator.device))
-    for stage in plan:
-        learner.check(stage, f"stage {stage.name}")
-        if run.data(stage).pack:
+    for phase in plan:
+        learner.check(phase, f"phase {phase.name}")
+        if run.data(phase).pack:
             apart.check(learner.model.llm)
     trained = _begin(run, learner)
     summary = Summary(notices=notices.before(run, plan, last, learner.named()))
     for line in summary.notices:
         log.say(f"note: {line}")
-    for number, stage in enumerate(plan[:last]):
+    for number, phase in enumerate(plan[:last]):
         if not learner.has_learned("adapter.", trained):
             learner.model.match()  # the LLM's embeddings may have been trained meanwhile
-        trained = [*trained, list(stage.train)]
-        job = StageRun(run, stage, number, learner, trained, log)
+        trained = [*trained, list(phase.train)]
+        job = PhaseRun(run, phase, number, learner, trained, log)
         job.go()
-        for line in notices.after(stage, job.optimizer):
+        for line in notices.after(phase, job.optimizer):
             summary.notices.append(line)
             log.say(f"note: {line}")
-        summary.add(stage.name, job.progress)
-        kept = store.chosen(run.out / stage.name, stage.keep, strict=True)
+        summary.add(phase.name, job.progress)
+        kept = store.chosen(run.out / phase.name, phase.keep, strict=True)
         checkpoint.load_weights(kept, run.system, learner)
-        log.say(f"stage {stage.name}: done, goes on from {kept.name}")
+        log.say(f"phase {phase.name}: done, goes on from {kept.name}")
     log.end()
     return summary
 
@@ -109,22 +109,22 @@ def _begin(run: Run, learner: Learner) -> list[list[str]]:
     return trained
 
 
-def _position(plan: list[Stage], until: str) -> int:
-    """Return how many stages there are up to `until`.
+def _position(plan: list[Phase], until: str) -> int:
+    """Return how many phases there are up to `until`.
 
     Raises:
-        ValueError: no stage of that name.
+        ValueError: no phase of that name.
     """
-    names = [stage.name for stage in plan]
+    names = [phase.name for phase in plan]
     if until and until not in names:
-        raise ValueError(f"--until {until}: no such stage; {config.suggest(until, names)}")
+        raise ValueError(f"--until {until}: no such phase; {config.suggest(until, names)}")
     return names.index(until) + 1 if until else len(plan)
 
 
-def check(run: Run, plan: list[Stage], last: int) -> None:
-    """Find what would fail in the first `last` stages, before the first step.
+def check(run: Run, plan: list[Phase], last: int) -> None:
+    """Find what would fail in the first `last` phases, before the first step.
 
-    Later stages may want what these make first: pairs of answers.
+    Later phases may want what these make first: pairs of answers.
 
     Raises:
         ValueError: parts of the system that do not fit together; a manifest that is missing,
@@ -134,10 +134,10 @@ def check(run: Run, plan: list[Stage], last: int) -> None:
     """
     run.system.check()
     run.builder()
-    for stage in plan[:last]:
-        learned = run.parts(stage, learning=True)
-        run.mixture(stage, learned)
-        held_out = run.parts(stage, learning=False)
+    for phase in plan[:last]:
+        learned = run.parts(phase, learning=True)
+        run.mixture(phase, learned)
+        held_out = run.parts(phase, learning=False)
         for part in learned.values():
             if "audio" in part.fronts:
                 part.augment.check(part.fronts["audio"])

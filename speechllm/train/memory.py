@@ -24,8 +24,8 @@ from speechllm.data.batch import Batch
 from speechllm.data.collate import collate
 from speechllm.models.system import System
 from speechllm.train import optim
+from speechllm.train.phases import Learner, Phase, phases
 from speechllm.train.run import Run
-from speechllm.train.stages import Learner, Stage, stages
 
 TOKENS_PER_S = 3.0  # of an answer: English speech in a large vocabulary
 PROMPT = 30  # tokens
@@ -59,26 +59,26 @@ class Leaf:
     waits: bool
 
 
-def each_stage(system: System, model: nn.Module) -> Iterator[tuple[Stage, Learner]]:
-    """Yield each stage with the learner that has begun it; of the real system on the meta device.
+def each_phase(system: System, model: nn.Module) -> Iterator[tuple[Phase, Learner]]:
+    """Yield each phase with the learner that has begun it; of the real system on the meta device.
 
     Raises:
-        ValueError: no stages, a pattern or objective that does not fit the model.
+        ValueError: no phases, a pattern or objective that does not fit the model.
     """
     learner, trained = Learner(model), []
-    for stage in stages(system.preset):
-        where = f"{system.preset.source} stage {stage.name}"
-        trained = [*trained, list(stage.train)]
+    for phase in phases(system.preset):
+        where = f"{system.preset.source} phase {phase.name}"
+        trained = [*trained, list(phase.train)]
         with next(model.parameters()).device:
-            learner.check(stage, where)
-            learner.begin(stage, where, trained)
-        yield stage, learner
+            learner.check(phase, where)
+            learner.begin(phase, where, trained)
+        yield phase, learner
 
 
-def batch_of(system: System, stage: Stage, rows: int, seconds: float) -> Batch:
-    """Make a batch as the stage gets it: `rows` times silence with a prompt and an answer.
+def batch_of(system: System, phase: Phase, rows: int, seconds: float) -> Batch:
+    """Make a batch as the phase gets it: `rows` times silence with a prompt and an answer.
 
-    A stage with a task of its own, such as text alone, gets what that makes of a row.
+    A phase with a task of its own, such as text alone, gets what that makes of a row.
     """
     rate = system.extractor.sampling_rate
     answer = "a" * max(int(TOKENS_PER_S * seconds), 1)
@@ -89,25 +89,25 @@ def batch_of(system: System, stage: Stage, rows: int, seconds: float) -> Batch:
         turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
         row = {"id": "x", "audio": str(wave), "duration": seconds, "text": answer}
         row |= {"chosen": answer, "rejected": answer}
-        row |= {} if stage.task else {"messages": turns}
+        row |= {} if phase.task else {"messages": turns}
         manifest.write(Path(folder) / "x.jsonl", [row])
         rows_file = manifest.Manifest(Path(folder) / "x.jsonl")
         run = Run(system=system, manifests={}, out=Path(folder), accelerator=None)
-        example = run.examples(stage, rows_file, learning=False).make(0, 0)
+        example = run.examples(phase, rows_file, learning=False).make(0, 0)
     return collate([example] * rows, system.tokenizer.pad_token_id)
 
 
-def training(small: Learner, whole: Learner, stage: Stage, batch: Batch, bf16: bool) -> Estimate:
-    """Estimate a stage's largest moment: the end of a forward pass, the optimiser's state there.
+def training(small: Learner, whole: Learner, phase: Phase, batch: Batch, bf16: bool) -> Estimate:
+    """Estimate a phase's largest moment: the end of a forward pass, the optimiser's state there.
 
     Args:
-        small: of the tiny form; has begun the stage.
-        whole: of the real system on the meta device; has begun the same stage.
-        stage: whose objectives are computed.
+        small: of the tiny form; has begun the phase.
+        whole: of the real system on the meta device; has begun the same phase.
+        phase: whose objectives are computed.
         batch: from `batch_of` the tiny form.
         bf16: whether the pass runs under autocast.
     """
-    leaves = trace(small, lambda: losses(small, stage, batch))
+    leaves = trace(small, lambda: losses(small, phase, batch))
     learning = [p for p in whole.parameters() if p.requires_grad]
     gradients = sum(FLOAT * p.numel() for p in learning)
     masters = sum(FLOAT * p.numel() for p in learning if optim.narrow(p))
@@ -143,10 +143,10 @@ def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Es
     return Estimate(_weights(whole), activations=round(live), cache=cache)
 
 
-def losses(learner: Learner, stage: Stage, batch: Batch) -> list[torch.Tensor]:
-    """Compute the sums of a stage's objectives over a batch."""
+def losses(learner: Learner, phase: Phase, batch: Batch) -> list[torch.Tensor]:
+    """Compute the sums of a phase's objectives over a batch."""
     result = learner.model(batch)
-    return [learner.objectives[name](result)[0] for name in stage.objectives]
+    return [learner.objectives[name](result)[0] for name in phase.objectives]
 
 
 def trace(root: nn.Module, run) -> dict[str, Leaf]:

@@ -14,46 +14,46 @@ from speechllm.data.manifest import Manifest
 from speechllm.models import lora
 from speechllm.models.system import matches
 from speechllm.train import optim
+from speechllm.train.phases import Phase
 from speechllm.train.run import Run
-from speechllm.train.stages import Stage
 
 
-def before(run: Run, plan: list[Stage], last: int, named: dict) -> list[str]:
+def before(run: Run, plan: list[Phase], last: int, named: dict) -> list[str]:
     """List what is to be said of a training.
 
     Args:
         run: with the manifests.
-        plan: all its stages.
+        plan: all its phases.
         last: how many of them will run.
         named: the model's parameters by name.
     """
-    lines = [line for stage in plan[:last] for line in _of_stage(run, stage)]
-    return list(dict.fromkeys([*lines, *_untrained(plan, named)]))  # stages share manifests
+    lines = [line for phase in plan[:last] for line in _of_phase(run, phase)]
+    return list(dict.fromkeys([*lines, *_untrained(plan, named)]))  # phases share manifests
 
 
-def after(stage: Stage, optimizer: optim.Optimizer) -> list[str]:
-    """List what is to be said when a stage has ended: LoRA that its layers pass by."""
+def after(phase: Phase, optimizer: optim.Optimizer) -> list[str]:
+    """List what is to be said when a phase has ended: LoRA that its layers pass by."""
     names = optim.unmoved(optimizer, "lora_")
     if not names:
         return []
     return [
-        f"stage {stage.name}: {len(names)} LoRA weights never had a gradient, {names[0]} first: "
+        f"phase {phase.name}: {len(names)} LoRA weights never had a gradient, {names[0]} first: "
         "their layer is read past, or not at all; choose other targets"
     ]
 
 
-def _of_stage(run: Run, stage: Stage) -> Iterator[str]:
-    if stage.warmup_steps >= stage.steps:
+def _of_phase(run: Run, phase: Phase) -> Iterator[str]:
+    if phase.warmup_steps >= phase.steps:
         yield (
-            f"stage {stage.name}: warmup_steps = {stage.warmup_steps} of {stage.steps} steps: the "
-            f"rate {stage.lr:g} never arrives, the last step has "
-            f"{stage.lr * stage.steps / stage.warmup_steps:g}"
+            f"phase {phase.name}: warmup_steps = {phase.warmup_steps} of {phase.steps} steps: the "
+            f"rate {phase.lr:g} never arrives, the last step has "
+            f"{phase.lr * phase.steps / phase.warmup_steps:g}"
         )
-    for name in dict.fromkeys((*run.sources(stage, True), *run.sources(stage, False))):
-        if line := outside(run.manifests[name], run.data(stage)):
+    for name in dict.fromkeys((*run.sources(phase, True), *run.sources(phase, False))):
+        if line := outside(run.manifests[name], run.data(phase)):
             yield line
     for learning in (True, False):
-        for part in run.parts(stage, learning).values():
+        for part in run.parts(phase, learning).values():
             if line := check.unspelled(part):
                 yield line
 
@@ -74,13 +74,13 @@ def outside(manifest: Manifest, data: Data) -> str:
     )
 
 
-def _untrained(plan: list[Stage], named: dict) -> Iterator[str]:
-    """Name LoRAs that have learned nothing and of which no stage trains anything."""
+def _untrained(plan: list[Phase], named: dict) -> Iterator[str]:
+    """Name LoRAs that have learned nothing and of which no phase trains anything."""
     owners = {name: owner for name in named if (owner := lora.owner(name))}
     ups = {owner for name, owner in owners.items() if "lora_B" in name and bool(named[name].any())}
     trained = {o for name, o in owners.items() if any(matches(name, s.train) for s in plan)} | ups
     for part, name in sorted(set(owners.values()) - trained):
         yield (
-            f"{part}.lora {name!r}: no stage trains it; "
-            f'stage.NAME.train wants a pattern such as "{part}.*lora_*"'
+            f"{part}.lora {name!r}: no phase trains it; "
+            f'phase.NAME.train wants a pattern such as "{part}.*lora_*"'
         )

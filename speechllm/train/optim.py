@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from speechllm.train.stages import Stage
+from speechllm.train.phases import Phase
 
 _log = logging.getLogger(__name__)
 MASTER = "master"  # entry of a checkpoint: the float32 weight
@@ -102,8 +102,8 @@ def narrow(weight: torch.Tensor) -> bool:
     return weight.is_floating_point() and weight.element_size() < 4
 
 
-def make(stage: Stage, learning: dict[str, nn.Parameter]) -> Optimizer:
-    """Make the stage's optimiser, and the masters of weights that want one.
+def make(phase: Phase, learning: dict[str, nn.Parameter]) -> Optimizer:
+    """Make the phase's optimiser, and the masters of weights that want one.
 
     "adamw": AdamW; matrices decay, vectors (norms, biases) do not. "muon": the weight matrices of
     hidden layers by Muon (Jordan et al. 2024, steps scaled to AdamW's size as in arXiv 2502.16982),
@@ -114,23 +114,23 @@ def make(stage: Stage, learning: dict[str, nn.Parameter]) -> Optimizer:
     """
     masters = {n: nn.Parameter(p.detach().float()) for n, p in learning.items() if narrow(p)}
     stepped = learning | masters
-    hidden = {n: p for n, p in stepped.items() if stage.optimizer == "muon" and _hidden(n, p)}
+    hidden = {n: p for n, p in stepped.items() if phase.optimizer == "muon" and _hidden(n, p)}
     rest = [p for name, p in stepped.items() if name not in hidden]
     groups = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": stage.weight_decay},
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": phase.weight_decay},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     parts: list[torch.optim.Optimizer] = []
     if groups:
-        parts.append(torch.optim.AdamW(groups, betas=(0.9, stage.beta2), fused=True))
+        parts.append(torch.optim.AdamW(groups, betas=(0.9, phase.beta2), fused=True))
     if hidden:
         if not hasattr(torch.optim, "Muon"):
-            raise ValueError(f"stage {stage.name}: optimizer muon needs torch 2.9 or newer")
+            raise ValueError(f"phase {phase.name}: optimizer muon needs torch 2.9 or newer")
         parts.append(
             torch.optim.Muon(
                 list(hidden.values()),
-                weight_decay=stage.weight_decay,
+                weight_decay=phase.weight_decay,
                 adjust_lr_fn="match_rms_adamw",
                 ns_steps=3,  # of 5: a small model's step is a seventh faster; LOG.md, mini
             )
@@ -144,15 +144,15 @@ def _hidden(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and not any(word in name for word in outer)
 
 
-def learning_rate(stage: Stage, step: int) -> float:
+def learning_rate(phase: Phase, step: int) -> float:
     """Learning rate of optimiser step `step` (from 0): linear warm-up, then the schedule."""
-    if step < stage.warmup_steps:
-        return stage.lr * (step + 1) / stage.warmup_steps
-    if stage.schedule == "constant":
-        return stage.lr
-    done = (step - stage.warmup_steps) / max(stage.steps - stage.warmup_steps, 1)
-    shape = 0.5 * (1 + math.cos(math.pi * done)) if stage.schedule == "cosine" else 1 - done
-    return stage.lr * (stage.final_lr_ratio + (1 - stage.final_lr_ratio) * shape)
+    if step < phase.warmup_steps:
+        return phase.lr * (step + 1) / phase.warmup_steps
+    if phase.schedule == "constant":
+        return phase.lr
+    done = (step - phase.warmup_steps) / max(phase.steps - phase.warmup_steps, 1)
+    shape = 0.5 * (1 + math.cos(math.pi * done)) if phase.schedule == "cosine" else 1 - done
+    return phase.lr * (phase.final_lr_ratio + (1 - phase.final_lr_ratio) * shape)
 
 
 def unmoved(optimizer: Optimizer, word: str) -> list[str]:
@@ -180,7 +180,7 @@ def load(optimizer: Optimizer, learning: dict, file: Path, complete: bool) -> No
     """Read a file of `state`, check it, and put it back.
 
     Args:
-        optimizer, learning: of the stage.
+        optimizer, learning: of the phase.
         file: safetensors.
         complete: the file is known to be as it was written. Else parameters without any entry are
             told of: either they never had a gradient, or their entries were lost.
@@ -216,7 +216,7 @@ def _check(optimizer: Optimizer, tensors: dict[str, torch.Tensor], where: str) -
     for key, value in tensors.items():
         name, _, entry = key.rpartition(":")
         if name not in optimizer.stepped:
-            raise ValueError(f"{where}: {key!r} is of no parameter that learns in this stage")
+            raise ValueError(f"{where}: {key!r} is of no parameter that learns in this phase")
         shape = tuple(optimizer.stepped[name].shape) if entry != "step" else ()
         if tuple(value.shape) != shape or not value.is_floating_point():
             raise ValueError(f"{where}: {key!r} is {_form(value)}, wanted numbers of shape {shape}")

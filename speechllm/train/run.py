@@ -1,4 +1,4 @@
-"""What all stages of a training share: the system, the data, the machine."""
+"""What all phases of a training share: the system, the data, the machine."""
 
 import contextlib
 import functools
@@ -13,24 +13,24 @@ from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
 from speechllm.media.audio import Augment
 from speechllm.models.system import System
-from speechllm.train.stages import Stage
+from speechllm.train.phases import Phase
 from speechllm.train.stopping import Stop
 
 
 @dataclass
 class Run:
-    """What all stages of a training share.
+    """What all phases of a training share.
 
     Attributes:
         system: the preset made real.
-        manifests: by name, as stages call them.
+        manifests: by name, as phases call them.
         out: the experiment's folder.
         accelerator: processes, device (accelerate.Accelerator).
         precision: "bf16" or "fp32".
         workers: data worker processes.
         on_error: "stop" or "skip" at a file that cannot be read.
         log_every: steps between printed lines.
-        start: a model folder whose weights the first stage begins with, or None.
+        start: a model folder whose weights the first phase begins with, or None.
         other_data: resume also with other manifests than before.
         save_minutes: between checkpoints, besides those at validations; 0: only there.
         stop: what notes the signals that end a training in order.
@@ -73,63 +73,63 @@ class Run:
         """Make the one builder of ids."""
         return chat.Builder.of(self.system)
 
-    def data(self, stage: Stage) -> loader.Config:
-        """Return the data settings of a stage."""
+    def data(self, phase: Phase) -> loader.Config:
+        """Return the data settings of a phase."""
         base = self.system.preset.section("data", loader.Config)
         return replace(
             base,
-            max_batch_s=stage.max_batch_s or base.max_batch_s,
-            max_duration_s=stage.max_duration_s or base.max_duration_s,
+            max_batch_s=phase.max_batch_s or base.max_batch_s,
+            max_duration_s=phase.max_duration_s or base.max_duration_s,
             workers=self.workers,
             on_error=self.on_error,
         )
 
-    def sources(self, stage: Stage, learning: bool) -> dict[str, mixing.Source]:
-        """Return a stage's sources by the names of their manifests: of `data`, or of `valid`."""
+    def sources(self, phase: Phase, learning: bool) -> dict[str, mixing.Source]:
+        """Return a phase's sources by the names of their manifests: of `data`, or of `valid`."""
         what = "data" if learning else "valid"
-        return mixing.sources(getattr(stage, what), f"stage {stage.name} {what}")
+        return mixing.sources(getattr(phase, what), f"phase {phase.name} {what}")
 
-    def parts(self, stage: Stage, learning: bool) -> dict[str, Examples]:
-        """Make the examples of each of a stage's sources: those of `data`, or those of `valid`.
+    def parts(self, phase: Phase, learning: bool) -> dict[str, Examples]:
+        """Make the examples of each of a phase's sources: those of `data`, or those of `valid`.
 
         Raises:
             ValueError: a manifest that was not given, or of which nothing can be used.
         """
         examples = {}
-        for number, (name, source) in enumerate(self.sources(stage, learning).items()):
+        for number, (name, source) in enumerate(self.sources(phase, learning).items()):
             if name not in self.manifests:
                 hint = config.suggest(name, self.manifests)
-                raise ValueError(f"stage {stage.name} wants --data {name}=MANIFEST; {hint}")
-            manifest = self.data(stage).select(self.manifests[name])
+                raise ValueError(f"phase {phase.name} wants --data {name}=MANIFEST; {hint}")
+            manifest = self.data(phase).select(self.manifests[name])
             if not len(manifest):
                 raise ValueError(f"{manifest.path}: no example has a usable length")
-            examples[name] = self.examples(stage, manifest, learning, source, number)
+            examples[name] = self.examples(phase, manifest, learning, source, number)
         return examples
 
-    def digests(self, stage: Stage) -> dict[str, str]:
-        """Return the digest of each manifest that a stage learns from or is validated on."""
-        tables = (mixing.sources(getattr(stage, what), stage.name) for what in ("data", "valid"))
+    def digests(self, phase: Phase) -> dict[str, str]:
+        """Return the digest of each manifest that a phase learns from or is validated on."""
+        tables = (mixing.sources(getattr(phase, what), phase.name) for what in ("data", "valid"))
         return {name: self._digests[name] for table in tables for name in table}
 
     @functools.cached_property
     def _digests(self) -> dict[str, str]:
         return {name: manifest.digest() for name, manifest in self.manifests.items()}
 
-    def mixture(self, stage: Stage, parts: dict[str, Examples]) -> mixing.Mixture:
-        """Make the order in which a stage's sources take turns."""
-        data = self.data(stage)
+    def mixture(self, phase: Phase, parts: dict[str, Examples]) -> mixing.Mixture:
+        """Make the order in which a phase's sources take turns."""
+        data = self.data(phase)
         samplers = [
             data.sampler(part.manifest, self.seed + mixing.APART * number, shuffle=True)
             for number, part in enumerate(parts.values())
         ]
-        table = mixing.sources(stage.data, f"stage {stage.name} data").values()
+        table = mixing.sources(phase.data, f"phase {phase.name} data").values()
         weights = [s.weight or len(own) for s, own in zip(table, samplers, strict=True)]
         sizes = [len(part.manifest) for part in parts.values()]
-        return mixing.Mixture(samplers, sizes, mixing.shares(weights, stage.temperature))
+        return mixing.Mixture(samplers, sizes, mixing.shares(weights, phase.temperature))
 
     def examples(
         self,
-        stage: Stage,
+        phase: Phase,
         manifest: Manifest,
         learning: bool,
         source: mixing.Source = mixing.Source(),  # noqa: B008  # frozen
@@ -137,21 +137,21 @@ class Run:
     ) -> Examples:
         """Make the examples of a manifest, augmented and with drawn prompts where learning.
 
-        source, number: what its stage says of it, and its place, where several are mixed.
+        source, number: what its phase says of it, and its place, where several are mixed.
         """
         return Examples.of(
             self.system,
             manifest,
-            source.task or stage.task,
-            augment=self.augment(stage, source) if learning else None,
+            source.task or phase.task,
+            augment=self.augment(phase, source) if learning else None,
             seed=self.seed + mixing.APART * number,
-            cache_mb=self.data(stage).cache_mb,
-            needs=frozenset() if source.plain else stage.needs,
+            cache_mb=self.data(phase).cache_mb,
+            needs=frozenset() if source.plain else phase.needs,
         )
 
-    def augment(self, stage: Stage, source: mixing.Source) -> Augment:
-        """Return the augmentation of one of a stage's sources."""
-        if not stage.augment:
+    def augment(self, phase: Phase, source: mixing.Source) -> Augment:
+        """Return the augmentation of one of a phase's sources."""
+        if not phase.augment:
             return Augment()
         table = {**self.system.preset.table("augment"), **source.augment}
         return config.fill(Augment, table, f"{self.system.preset.source} [augment]")

@@ -1,7 +1,7 @@
 """What a training is asked for: a preset, or a folder to go on from, LoRA added to it or not.
 
 `--set llm.lora.r=8` on a folder that has no such LoRA means: keep what is there, learn the LoRA. So
-the part's own weights ("llm.*") leave what its stages train and the LoRA comes in, but for stages
+the part's own weights ("llm.*") leave what its phases train and the LoRA comes in, but for phases
 whose `train` is set as well.
 """
 
@@ -21,7 +21,7 @@ def read(what, changes: Iterable[str] = ()) -> tuple[config.Preset, Path | None]
     A preset's name is the preset, also where a folder is called so: `./mini` is the folder `mini`.
 
     Args:
-        what: a preset's name, a TOML file, an experiment, a stage or a model folder.
+        what: a preset's name, a TOML file, an experiment, a phase or a model folder.
         changes: as `config.load` takes them.
 
     Returns:
@@ -32,7 +32,7 @@ def read(what, changes: Iterable[str] = ()) -> tuple[config.Preset, Path | None]
     """
     if str(what) in config.presets() or not Path(what).is_dir():
         return config.load(what, changes), None
-    start, changes = store.find(what), list(changes)
+    start, changes = store.find(what), [config.today(change) for change in changes]
     before = config.load(start / "preset.toml")
     preset = config.load(start / "preset.toml", changes)
     tables = copy.deepcopy(preset.tables)
@@ -44,7 +44,7 @@ def read(what, changes: Iterable[str] = ()) -> tuple[config.Preset, Path | None]
             added = (
                 lora.read(table["lora"], where).keys() - lora.read(had.get(part, {}), where).keys()
             )
-            _learn(tables.get("stage", []), part, sorted(added), changes)
+            _learn(tables.get("phase", []), part, sorted(added), changes)
     return config.Preset(tables, preset.source), start
 
 
@@ -55,12 +55,12 @@ def _parts(tables: dict) -> dict[str, dict]:
     return {part: table for part, table in nouns.items() if table}
 
 
-def _learn(stages: list[dict], part: str, added: list[str], changes: list[str]) -> None:
+def _learn(phases: list[dict], part: str, added: list[str], changes: list[str]) -> None:
     """Let a part's added LoRAs learn, in place of its weights, where no change says otherwise."""
-    for stage in stages if added else ():
-        if not any(change.startswith(f"stage.{stage.get('name')}.train=") for change in changes):
-            own = [pattern for pattern in stage["train"] if pattern != f"{part}.*"]
-            stage["train"] = [*own, *(f"{part}.*lora_*.{name}.*" for name in added)]
+    for phase in phases if added else ():
+        if not any(change.startswith(f"phase.{phase.get('name')}.train=") for change in changes):
+            own = [pattern for pattern in phase["train"] if pattern != f"{part}.*"]
+            phase["train"] = [*own, *(f"{part}.*lora_*.{name}.*" for name in added)]
 
 
 def _apart(table: dict) -> dict:

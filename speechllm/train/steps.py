@@ -1,4 +1,4 @@
-"""One stage, step by step.
+"""One phase, step by step.
 
 What step s computes is a pure function of (preset, seed, s): batches, augmentation and dropout are
 seeded by numbers, not by state. A step takes `gradient_accumulation` batches; processes share them
@@ -19,72 +19,72 @@ from speechllm.data import loader, mixing
 from speechllm.train import checkpoint, decoded, optim
 from speechllm.train.log import Log
 from speechllm.train.parallel import Group
+from speechllm.train.phases import Learner, Phase
 from speechllm.train.run import Run
-from speechllm.train.stages import Learner, Stage
 from speechllm.train.stopping import Interrupted, Stopped
 from speechllm.train.tally import Tally, count_left_out
 from speechllm.train.validate import remarks, share, together, validate
 
 
-class StageRun:
-    """One stage, from its newest checkpoint (or the weights that are there) to its end."""
+class PhaseRun:
+    """One phase, from its newest checkpoint (or the weights that are there) to its end."""
 
-    def __init__(self, run: Run, stage: Stage, number: int, learner: Learner, trained, log: Log):
-        self.run, self.stage, self.number = run, stage, number
+    def __init__(self, run: Run, phase: Phase, number: int, learner: Learner, trained, log: Log):
+        self.run, self.phase, self.number = run, phase, number
         self.learner, self.log = learner, log
         self.group = Group(run.accelerator)
-        self.every = stage.valid_every or max(stage.steps // 10, 1)
+        self.every = phase.valid_every or max(phase.steps // 10, 1)
         self.next_save = time.perf_counter() + run.save_every_s
         torch.manual_seed(run.seed + number)
-        learning = learner.begin(stage, f"stage {stage.name}", trained)
+        learning = learner.begin(phase, f"phase {phase.name}", trained)
         learner.to(run.accelerator.device)
-        self.optimizer = optim.make(stage, learning)
+        self.optimizer = optim.make(phase, learning)
         self.learning = self.optimizer.stepped
         self.job = checkpoint.Job(
-            folder=run.out / stage.name,
+            folder=run.out / phase.name,
             system=run.system,
             learner=learner,
             optimizer=self.optimizer,
             learning=self.learning,
             trained=trained,
-            data=run.digests(stage),
+            data=run.digests(phase),
             writes=self.group.is_main,
         )
         self.progress = checkpoint.resume(self.job, run.other_data)
 
     @functools.cached_property
     def parts(self) -> dict:
-        """The examples of each of the stage's sources, by name."""
-        return self.run.parts(self.stage, learning=True)
+        """The examples of each of the phase's sources, by name."""
+        return self.run.parts(self.phase, learning=True)
 
     @functools.cached_property
     def mixture(self) -> mixing.Mixture:
         """The order in which they take turns."""
-        return self.run.mixture(self.stage, self.parts)
+        return self.run.mixture(self.phase, self.parts)
 
     @functools.cached_property
     def held_out(self) -> dict:
         """The examples of each manifest of `valid`, made once: the frames they keep stay."""
-        return self.run.parts(self.stage, learning=False)
+        return self.run.parts(self.phase, learning=False)
 
     def go(self) -> None:
-        """Train to the stage's last step.
+        """Train to the phase's last step.
 
         Raises:
             Stopped: a signal came; what was done is saved.
         """
-        progress, stage = self.progress, self.stage
-        if progress.step >= stage.steps and not progress.pending:
+        progress, phase = self.progress, self.phase
+        if progress.step >= phase.steps and not progress.pending:
             return
         self.announce()
         with self.run.stop:
-            if stage.valid_first and not progress.step:
-                self.log.step(stage.name, 0, self.validation(), show=True)
+            if phase.valid_first and not progress.step:
+                self.log.step(phase.name, 0, self.validation(), show=True)
             if progress.pending:
                 self.keep()
             source = self.source()
             began = time.perf_counter() - progress.seconds
-            while progress.step < stage.steps:
+            while progress.step < phase.steps:
                 values = self.step(self.pull(source))
                 progress.step += 1
                 progress.seconds = time.perf_counter() - began
@@ -93,30 +93,30 @@ class StageRun:
 
     def announce(self) -> None:
         """Say what begins or goes on, and how."""
-        step, stage, log = self.progress.step, self.stage, self.log
-        log.rewind(stage.name, step)
+        step, phase, log = self.progress.step, self.phase, self.log
+        log.rewind(phase.name, step)
         number = sum(p.numel() for p in self.learning.values())
         since = f", on from step {step}" if step else ""
-        log.say(f"stage {stage.name}: {number:,} parameters learn, {stage.steps} steps{since}")
-        if self.group.splits(stage.gradient_accumulation):
+        log.say(f"phase {phase.name}: {number:,} parameters learn, {phase.steps} steps{since}")
+        if self.group.splits(phase.gradient_accumulation):
             log.say(
                 f"  {self.group.size} processes for gradient_accumulation = "
-                f"{stage.gradient_accumulation}: each batch is shared out by its rows"
+                f"{phase.gradient_accumulation}: each batch is shared out by its rows"
             )
-        log.begin(stage.name, stage.steps, step)
+        log.begin(phase.name, phase.steps, step)
 
     def source(self):
         """Yield this process's batches, from where the progress stands."""
-        stage = self.stage
-        keys = self.group.keys(self.mixture, self.progress.step, stage.gradient_accumulation)
-        # a loader takes keys far ahead: the last batch of the stage ends them
-        last = stage.steps * stage.gradient_accumulation
+        phase = self.phase
+        keys = self.group.keys(self.mixture, self.progress.step, phase.gradient_accumulation)
+        # a loader takes keys far ahead: the last batch of the phase ends them
+        last = phase.steps * phase.gradient_accumulation
         keys = itertools.takewhile(lambda key: key[0] < last, keys)
-        return loader.batches(mixing.Mixed([*self.parts.values()]), self.run.data(stage), keys)
+        return loader.batches(mixing.Mixed([*self.parts.values()]), self.run.data(phase), keys)
 
     def pull(self, source) -> list[tuple[int, object]]:
         """Take this process's batches of one optimiser step: (batch number, batch)."""
-        taken = list(itertools.islice(source, self.group.share(self.stage.gradient_accumulation)))
+        taken = list(itertools.islice(source, self.group.share(self.phase.gradient_accumulation)))
         for _, _, errors in taken:
             self.progress.errors += errors
         place = self.run.accelerator.device
@@ -124,18 +124,18 @@ class StageRun:
 
     def step(self, taken: list[tuple[int, object]]) -> dict[str, float]:
         """Do one optimiser step; return each objective's mean loss, and the gradient's norm."""
-        stage, learner = self.stage, self.learner
+        phase, learner = self.phase, self.learner
         batches = [batch for _, batch in taken]
         counts = self.counts(batches)
-        sums = dict.fromkeys(stage.objectives, 0.0)
-        tally = Tally([*self.parts], stage.weights)
+        sums = dict.fromkeys(phase.objectives, 0.0)
+        tally = Tally([*self.parts], phase.weights)
         for number, batch in taken:
-            parts = self.group.seeds(stage.gradient_accumulation)
+            parts = self.group.seeds(phase.gradient_accumulation)
             torch.manual_seed(hash((self.run.seed, self.number, number, *parts)) % 2**63)
             with self.run.autocast():
                 result = learner.model(batch)
                 pairs = {name: learner.objectives[name](result) for name in sums}
-                loss = sum(stage.weights[k] * v / max(counts[k], 1) for k, (v, _) in pairs.items())
+                loss = sum(phase.weights[k] * v / max(counts[k], 1) for k, (v, _) in pairs.items())
             self.finite(loss, batch)
             if loss.requires_grad:  # not where no objective is for such a batch: CTC and text
                 with self.optimizer.gathering():
@@ -149,7 +149,7 @@ class StageRun:
         self.progress.audio_s += self.group.total([sum(batch.seconds for batch in batches)])[0]
         totals = self.group.total(list(sums.values()))
         means = {k: v / max(counts[k], 1) for k, v in zip(sums, totals, strict=True)}
-        loss = sum(stage.weights[k] * v for k, v in means.items())
+        loss = sum(phase.weights[k] * v for k, v in means.items())
         values = {"loss": loss, **means, "norm": norm}
         if len(self.parts) > 1:
             values["sources"] = tally.report(self.group.total)
@@ -158,14 +158,14 @@ class StageRun:
     def counts(self, batches: list) -> dict[str, float]:
         """Return each objective's number of targets in this step, over all processes."""
         objectives = self.learner.objectives
-        own = [sum(objectives[n].count(b) for b in batches) for n in self.stage.objectives]
-        return dict(zip(self.stage.objectives, self.group.total(own), strict=True))
+        own = [sum(objectives[n].count(b) for b in batches) for n in self.phase.objectives]
+        return dict(zip(self.phase.objectives, self.group.total(own), strict=True))
 
     def finite(self, loss: torch.Tensor, batch) -> None:
         """Stop at a loss that is not a number, naming the utterances."""
         if not math.isfinite(loss.item()):
             raise FloatingPointError(
-                f"stage {self.stage.name}, step {self.progress.step}: the loss is {loss.item()} "
+                f"phase {self.phase.name}, step {self.progress.step}: the loss is {loss.item()} "
                 f"on {', '.join(batch.names)}; the last checkpoint is whole"
             )
 
@@ -173,21 +173,21 @@ class StageRun:
         """Sum gradients over processes, clip, step; return the norm before clipping."""
         self.group.sum_gradients([*self.learning.values()])
         parameters = [p for p in self.learning.values() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip).item()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.phase.clip).item()
         if not math.isfinite(norm):
             raise FloatingPointError(
-                f"stage {self.stage.name}, step {self.progress.step}: the gradient is {norm}"
+                f"phase {self.phase.name}, step {self.progress.step}: the gradient is {norm}"
             )
-        self.optimizer.step(optim.learning_rate(self.stage, self.progress.step))
+        self.optimizer.step(optim.learning_rate(self.phase, self.progress.step))
         return norm
 
     def report(self, values: dict[str, float]) -> None:
         """Log a step; print each `log_every`-th."""
         step = self.progress.step
-        values["lr"] = optim.learning_rate(self.stage, step - 1)
+        values["lr"] = optim.learning_rate(self.phase, step - 1)
         values["seconds"] = round(self.progress.seconds, 2)
         values["rtfx"] = round(self.progress.audio_s / max(self.progress.seconds, 1e-9), 1)
-        self.log.step(self.stage.name, step, values, show=step % self.run.log_every == 0)
+        self.log.step(self.phase.name, step, values, show=step % self.run.log_every == 0)
         self.log.advance(step)
 
     def keep(self) -> None:
@@ -196,7 +196,7 @@ class StageRun:
         Raises:
             Stopped: a signal came.
         """
-        progress, stop, last = self.progress, self.run.stop, self.stage.steps
+        progress, stop, last = self.progress, self.run.stop, self.phase.steps
         due = progress.pending or progress.step % self.every == 0 or progress.step == last
         late = self.group.is_main and time.perf_counter() > self.next_save
         # all processes do the same, whichever of them a signal has reached
@@ -224,27 +224,27 @@ class StageRun:
 
     def validate(self) -> None:
         """Validate, log, advise, and note the best."""
-        stage, progress = self.stage, self.progress
+        phase, progress = self.phase, self.progress
         values = self.validation()
-        self.log.step(stage.name, progress.step, values, show=True)
-        for remark in remarks(values, stage.objectives):
+        self.log.step(phase.name, progress.step, values, show=True)
+        for remark in remarks(values, phase.objectives):
             self.log.say(f"  {remark}")
         progress.note(values["valid"]["loss"])
 
     def validation(self) -> dict:
         """Return the losses and metrics over all manifests of `valid`, together."""
-        stage = self.stage
+        phase = self.phase
         results = {name: self.validated(v) for name, v in self.held_out.items()}
-        decoded.add(results, self.run, stage, self.learner)
-        table = mixing.sources(stage.valid, f"stage {stage.name} valid").values()
+        decoded.add(results, self.run, phase, self.learner)
+        table = mixing.sources(phase.valid, f"phase {phase.name} valid").values()
         return together(results, [source.weight or 1.0 for source in table])
 
     def validated(self, examples) -> dict:
         """Return the losses and metrics over the examples of one manifest."""
         run, group = self.run, self.group
-        batches = share(examples, run.data(self.stage), run.seed, group)
+        batches = share(examples, run.data(self.phase), run.seed, group)
         if group.size == 1:  # several would wait for each other's sums
             batches = run.stop.guard(batches)
         silence = {k: media.of(k).nothing(b.front) for k, b in run.system.branches.items()}
         device, autocast = run.accelerator.device, run.autocast
-        return validate(self.learner, self.stage, batches, silence, device, autocast)
+        return validate(self.learner, self.phase, batches, silence, device, autocast)

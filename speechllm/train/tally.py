@@ -45,7 +45,7 @@ def count_left_out(batches: list[Batch], objectives, counts: dict[str, int], tot
     Args:
         batches: of this process, of one step.
         objectives: by name; one that may leave something out has `left_out(batch) -> names`.
-        counts: by objective, of the stage so far.
+        counts: by objective, of the phase so far.
         total: sums numbers over all processes.
         say: prints a line.
     """

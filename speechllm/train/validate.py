@@ -10,7 +10,7 @@ from speechllm.data.batch import Batch
 from speechllm.data.examples import Examples
 from speechllm.train import health
 from speechllm.train.parallel import Group
-from speechllm.train.stages import Learner, Stage
+from speechllm.train.phases import Learner, Phase
 
 HEALTH_BATCHES = 4  # batches of each validation on which audio is shuffled and silenced
 
@@ -25,12 +25,12 @@ def share(examples: Examples, data: loader.Config, seed: int, group: Group) -> I
 
 
 @torch.no_grad()
-def validate(learner: Learner, stage: Stage, batches, silence, device, autocast) -> dict:
+def validate(learner: Learner, phase: Phase, batches, silence, device, autocast) -> dict:
     """Return {"loss", each objective's loss, its metrics, "health"}; sums over all processes.
 
     Args:
         learner: model and objectives.
-        stage: says which objectives, and their weights.
+        phase: says which objectives, and their weights.
         batches: this process's share of the validation batches.
         silence: a frame of nothing of each medium, by medium.
         device: where the model is.
@@ -39,12 +39,12 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
     learner.eval()
     totals: dict[str, torch.Tensor] = {}
     # pairs are of what the model got wrong: there it is surer with the sound than without
-    listens = "language_modelling" in stage.objectives and "pairs" not in stage.needs
+    listens = "language_modelling" in phase.objectives and "pairs" not in phase.needs
     for i, batch in enumerate(batches):
         batch = batch.to(device)
         with autocast():
             result = learner.model(batch)
-            for name in stage.objectives:
+            for name in phase.objectives:
                 objective = learner.objectives[name]
                 _add(totals, name, *objective(result))
                 for key, pair in objective.metrics(result).items():
@@ -54,7 +54,7 @@ def validate(learner: Learner, stage: Stage, batches, silence, device, autocast)
                 _listen(totals, learner, batch, result, silence)
     learner.set_modes()
     means = _means(totals)
-    return _report(stage, means)
+    return _report(phase, means)
 
 
 def remarks(values: dict, objectives: dict) -> Iterator[str]:
@@ -106,8 +106,8 @@ def _means(totals: dict) -> dict[str, float]:
     return {key: total / max(count, 1) for key, (total, count) in pairs.items()}
 
 
-def _report(stage: Stage, means: dict[str, float]) -> dict:
-    loss = sum(weight * means[name] for name, weight in stage.weights.items())
+def _report(phase: Phase, means: dict[str, float]) -> dict:
+    loss = sum(weight * means[name] for name, weight in phase.weights.items())
     checked = {k.split("/")[1]: v for k, v in means.items() if k.startswith("health/")}
     plain = {k: v for k, v in means.items() if not k.startswith("health/")}
     report = {"loss": loss, **plain}

@@ -11,7 +11,7 @@ from speechllm.data.batch import Kind, positions_of
 from speechllm.data.chat import Encoded
 from speechllm.data.collate import collate, fill
 from speechllm.data.examples import Example
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 
 def test_rows_hold_every_example_once_and_never_too_much():
@@ -38,7 +38,7 @@ def test_positions_restart_with_each_example():
 @pytest.fixture
 def examples(make_run, tmp_path):
     run = make_run(tmp_path)
-    made = run.examples(stages(run.system.preset)[1], run.manifests["train"], learning=False)
+    made = run.examples(phases(run.system.preset)[1], run.manifests["train"], learning=False)
     return [made.make(0, i) for i in range(6)], run.system.tokenizer.pad_token_id
 
 
@@ -87,8 +87,8 @@ def test_an_example_that_is_an_answer_alone_is_not_learned_from_its_neighbour():
 
 def test_the_setting_reaches_the_batches(make_run, tmp_path):
     run = make_run(tmp_path, "data.pack=80", "data.max_batch_s=20.0")
-    stage = stages(run.system.preset)[1]
-    data, made = run.data(stage), run.examples(stage, run.manifests["train"], learning=False)
+    phase = phases(run.system.preset)[1]
+    data, made = run.data(phase), run.examples(phase, run.manifests["train"], learning=False)
     assert data.pack == 80
     number, batch, _ = next(loader.batches(made, data, [(0, 0, range(6))]))
     assert batch.packed and len(batch.ids) < 6 == len(batch.names)

@@ -8,7 +8,7 @@ import torch
 from speechllm.data import loader
 from speechllm.data.batch import IGNORE, Kind
 from speechllm.data.manifest import Manifest, write
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def job(make_run, tmp_path):
 
 
 def examples(job, manifest, learning=False):
-    return job.examples(stages(job.system.preset)[1], manifest, learning)
+    return job.examples(phases(job.system.preset)[1], manifest, learning)
 
 
 def all_batches(job, manifest, on_error="stop", workers=0, learning=False, **options):

@@ -90,11 +90,11 @@ def test_sources_are_read_from_a_name_or_a_table():
     [
         ({}, "at least one manifest"),
         ({"a": 1, "b": {}}, "for each manifest, or for none; b: none"),
-        ({"a": -1}, r"stage x data\.a: weight: wanted a number above 0, got -1"),
+        ({"a": -1}, r"phase x data\.a: weight: wanted a number above 0, got -1"),
         ({"a": {"wieght": 1}}, "did you mean 'weight'"),
         ({"a": "b"}, "wanted a table"),
     ],
 )
 def test_wrong_tables_are_named(table, says):
     with pytest.raises(ValueError, match=says):
-        sources(table, "stage x data")
+        sources(table, "phase x data")

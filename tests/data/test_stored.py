@@ -8,7 +8,7 @@ import torch
 from features import extract, sources
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def test_the_same_examples_without_the_audio(job, referring, tmp_path):
 
 def test_augmentation_of_the_wave_reads_the_audio(job, referring):
     """Stored features are of the wave as it is; masks on frames can be put on them."""
-    manifest, stage = Manifest(referring), stages(job.system.preset)[1]
-    augmented = job.examples(stage, manifest, True)
-    from_audio = job.examples(stage, job.manifests["train"], True)
+    manifest, phase = Manifest(referring), phases(job.system.preset)[1]
+    augmented = job.examples(phase, manifest, True)
+    from_audio = job.examples(phase, job.manifests["train"], True)
     for epoch in range(3):
         one, two = augmented.make(epoch, 2), from_audio.make(epoch, 2)
         assert torch.equal(one.media[0], two.media[0])

@@ -12,7 +12,7 @@ from speechllm.decode import filters, search
 from speechllm.models.llm import ends
 from speechllm.models.reading import Reading
 from speechllm.models.tiny import wake
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 LIVELY = "llm.config.initializer_range=0.5"  # so that answers are not one token over and over
 CROSS = "fusion={name='cross_attention',every=1}"
@@ -35,7 +35,7 @@ def prompts(request, make_run, tmp_path):
     model = run.system.build().eval()
     torch.manual_seed(5)
     wake(model, std=0.3)
-    examples = run.examples(stages(run.system.preset)[1], run.manifests["train"], learning=False)
+    examples = run.examples(phases(run.system.preset)[1], run.manifests["train"], learning=False)
     examples.answer = False
     batch = collate([examples.make(0, i) for i in range(6)], run.system.tokenizer.pad_token_id)
     return model, batch, run.system.tokenizer.pad_token_id

@@ -21,7 +21,7 @@ from speechllm.decode import run as decoding
 from speechllm.decode import search
 from speechllm.models import anatomy, store, tiny
 from speechllm.train import health, loop
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 ROOMS = Path(__file__).parent / "rooms"
 BRANCH = (
@@ -30,8 +30,8 @@ BRANCH = (
 )
 BOTH = [
     BRANCH,
-    "stage.tune.train=['adapter.*','branch.image.*','llm.*lora_*']",
-    "stage.tune.steps=24", "stage.tune.lr=5e-3", "stage.encoder.steps=2", "augment={}",
+    "phase.tune.train=['adapter.*','branch.image.*','llm.*lora_*']",
+    "phase.tune.steps=24", "phase.tune.lr=5e-3", "phase.encoder.steps=2", "augment={}",
 ]  # fmt: skip
 
 
@@ -88,8 +88,8 @@ def job(make_run, conversations, tmp_path):
 
 
 def examples_of(run, **options):
-    stage = stages(run.system.preset)[1]
-    made = run.examples(stage, run.manifests["train"], learning=False)
+    phase = phases(run.system.preset)[1]
+    made = run.examples(phase, run.manifests["train"], learning=False)
     for name, value in options.items():
         setattr(made, name, value)
     return [made.make(0, i) for i in range(len(made.manifest))]
@@ -149,7 +149,7 @@ def test_trained_saved_loaded_and_decoded_with_speech(job, tmp_path):
     before = {name: p.clone() for name, p in run.system.build().named_parameters()}
     loop.train(run)
     log = [json.loads(text) for text in (run.out / "log.jsonl").read_text().splitlines()]
-    tuned = [entry["valid"]["loss"] for entry in log if entry.get("stage") == "tune" and
+    tuned = [entry["valid"]["loss"] for entry in log if entry.get("phase") == "tune" and
              "valid" in entry]  # fmt: skip
     assert tuned[-1] < tuned[0]
     final = store.find(run.out)

@@ -41,12 +41,12 @@ def test_parameters_are_those_of_the_source(name):
 
 
 @pytest.mark.parametrize("name", ["slam_asr_wavlm", "mini"])
-def test_what_learns_in_each_stage(name):
+def test_what_learns_in_each_phase(name):
     found = {}
-    for stage, learner in memory.each_stage(*anatomy.outline(config.load(name))):
+    for phase, learner in memory.each_phase(*anatomy.outline(config.load(name))):
         learning = [p for p in learner.parameters() if p.requires_grad]
         assert all(p.is_meta for p in learning)
-        found[stage.name] = sum(p.numel() for p in learning)
+        found[phase.name] = sum(p.numel() for p in learning)
     counts = anatomy.count(anatomy.outline(config.load(name))[1])
     if name == "mini":
         assert found["text"] == counts["llm"] and found["tune"] > counts["lora"]

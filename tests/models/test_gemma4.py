@@ -9,7 +9,7 @@ from speechllm.data.collate import collate
 from speechllm.decode import search
 from speechllm.decode.ask import Answerer
 from speechllm.train import loop
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 SIZES = (
     "hidden_size=32,intermediate_size={},num_hidden_layers=2,num_attention_heads=2,head_dim=16,"
@@ -26,12 +26,12 @@ LLMS = {
 @pytest.fixture(params=LLMS)
 def run(request, make_run, tmp_path):
     table = f'llm.config={{model_type="{request.param}",{LLMS[request.param]}}}'
-    return make_run(tmp_path, table, "llm.lora={r=2,targets=['q_proj']}", "stage.tune.steps=2")
+    return make_run(tmp_path, table, "llm.lora={r=2,targets=['q_proj']}", "phase.tune.steps=2")
 
 
 def batch_of(run, *numbers):
     """Make a batch of these rows with their answers."""
-    examples = run.examples(stages(run.system.preset)[1], run.manifests["train"], False)
+    examples = run.examples(phases(run.system.preset)[1], run.manifests["train"], False)
     made = [examples.make(0, i) for i in numbers]
     return collate(made, run.system.tokenizer.pad_token_id)
 
@@ -52,7 +52,7 @@ def test_alone_is_as_in_a_batch_and_it_answers(run):
         alone = model(batch_of(run, row)).logits
         together = result.logits[result.places[0] == row]
         torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
-    examples = run.examples(stages(run.system.preset)[1], run.manifests["train"], False)
+    examples = run.examples(phases(run.system.preset)[1], run.manifests["train"], False)
     examples = replace(examples, answer=False)
     prompt = collate([examples.make(0, 0)], run.system.tokenizer.pad_token_id)
     answer = Answerer(run.system, model, search.Config())(prompt, [6])[0]

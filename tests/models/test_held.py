@@ -7,7 +7,7 @@ from speechllm.data.collate import collate
 from speechllm.decode import search
 from speechllm.models import held, tiny
 from speechllm.objectives import language_modelling
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 HOLDING = ["fusion={name='cross_attention',every=1}", "llm.lora.media=['audio']"]
 
@@ -19,8 +19,8 @@ def made(make_run, tmp_path):
     def make(*changes):
         run = make_run(tmp_path, *HOLDING, *changes)
         model = tiny.wake(run.system.build().eval(), std=0.3)
-        stage, pad = stages(run.system.preset)[1], run.system.tokenizer.pad_token_id
-        examples = run.examples(stage, run.manifests["train"], learning=False)
+        phase, pad = phases(run.system.preset)[1], run.system.tokenizer.pad_token_id
+        examples = run.examples(phase, run.manifests["train"], learning=False)
         batches = [collate([examples.make(0, i) for i in n], pad) for n in ((0, 1, 2), (3, 4))]
         return model, batches, pad
 

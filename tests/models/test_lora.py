@@ -12,7 +12,7 @@ from speechllm.data.collate import collate
 from speechllm.models import lora, store
 from speechllm.models.llm import Config
 from speechllm.models.system import System
-from speechllm.train.stages import Learner, stages
+from speechllm.train.phases import Learner, phases
 
 LLAMA = {
     "model_type": "llama",
@@ -163,15 +163,15 @@ def test_each_lora_learns_by_pattern(make_run, tmp_path):
     preset = make_run(tmp_path).system.preset
     tables = copy.deepcopy(preset.tables)
     tables["llm"]["lora"] = TWO
-    tables["stage"][1] |= {
+    tables["phase"][1] |= {
         "train": ["llm.*lora_*speech*"],
         "objectives": {"language_modelling": {}},
     }
     system = System(config.Preset(tables, preset.source), make_run(tmp_path).system.tokenizer)
     learner = Learner(system.build())
-    stage = stages(system.preset)[1]
-    learner.check(stage, "test")
-    learning = learner.begin(stage, "test", [stage.patterns])
+    phase = phases(system.preset)[1]
+    learner.check(phase, "test")
+    learning = learner.begin(phase, "test", [phase.patterns])
     assert learning and all(".speech." in name for name in learning)
     examples = examples_of(make_run(tmp_path))
     batch = collate(examples, system.tokenizer.pad_token_id)
@@ -187,7 +187,7 @@ def test_each_lora_learns_by_pattern(make_run, tmp_path):
 
 def examples_of(run):
     """Three examples of the tiny corpus."""
-    made = run.examples(stages(run.system.preset)[1], run.manifests["train"], learning=False)
+    made = run.examples(phases(run.system.preset)[1], run.manifests["train"], learning=False)
     return [made.make(0, i) for i in range(3)]
 
 

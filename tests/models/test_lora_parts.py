@@ -9,10 +9,10 @@ from speechllm.models.inject import chosen, linear
 from speechllm.models.system import System
 from speechllm.models.tokens import load_tokenizer
 from speechllm.train import loop, memory, start
-from speechllm.train.stages import Learner, stages
+from speechllm.train.phases import Learner, phases
 
 PARTS = ("encoder.lora.r=2", "adapter.lora.r=2", 'encoder.lora.targets=["*.0.*_proj"]')
-LEARN = "stage.tune.train=['encoder.*lora_*', 'adapter.*lora_*']"
+LEARN = "phase.tune.train=['encoder.*lora_*', 'adapter.*lora_*']"
 
 
 def learned(model):
@@ -20,8 +20,8 @@ def learned(model):
 
 
 def test_saved_and_loaded_as_before_and_nothing_else_moved(make_run, tiny, tmp_path):
-    first = ("stage.encoder.steps=1", "stage.encoder.train=['encoder.*', '!*lora_*']")
-    run = make_run(tmp_path, *PARTS, LEARN, *first, "stage.tune.lr=1e-2", "llm.lora={}")
+    first = ("phase.encoder.steps=1", "phase.encoder.train=['encoder.*', '!*lora_*']")
+    run = make_run(tmp_path, *PARTS, LEARN, *first, "phase.tune.lr=1e-2", "llm.lora={}")
     loop.train(run)
     _, first = store.load(store.find(tmp_path / "encoder"))
     _, last = store.load(store.find(tmp_path))
@@ -34,21 +34,21 @@ def test_saved_and_loaded_as_before_and_nothing_else_moved(make_run, tiny, tmp_p
 @pytest.mark.parametrize("pretrained", [False, True])
 def test_a_folder_goes_on_with_a_lora_it_had_not(make_run, tmp_path, tiny, pretrained):
     """Weights to the bit under their new names; what LoRA stands for no longer learns."""
-    quick = [f"stage.{s}.{k}={v}" for s in ("encoder", "tune") for k, v in
+    quick = [f"phase.{s}.{k}={v}" for s in ("encoder", "tune") for k, v in
              {"steps": 1, "valid_every": 1, "warmup_steps": 0}.items()]  # fmt: skip
-    more = ["llm.lora={}", "stage.tune.train=['adapter.*', 'llm.*']"]
+    more = ["llm.lora={}", "phase.tune.train=['adapter.*', 'llm.*']"]
     loop.train(make_run(tmp_path / "whole", *quick, *more))
     if pretrained:  # a borrowed LLM is not in the folder at all
         _, model = store.load(store.find(tmp_path / "whole"))
         model.llm.save_pretrained(tmp_path / "llm")
         more = ["llm.lora={}", f"llm.pretrained={tmp_path / 'llm'}", "llm.config={}"]
-        loop.train(make_run(tmp_path / "whole2", *quick, *more, "stage.tune.train=['adapter.*']"))
+        loop.train(make_run(tmp_path / "whole2", *quick, *more, "phase.tune.train=['adapter.*']"))
     folder = tmp_path / ("whole2" if pretrained else "whole")
     _, before = store.load(store.find(folder))
     preset, found = start.read(folder, ["llm.lora.r=2", "encoder.lora.r=2"])
     assert found == store.find(folder)
     added = ("encoder.*lora_*.default.*", "llm.*lora_*.default.*")
-    assert [stage.train for stage in stages(preset)] == [added, ("adapter.*", *added)]
+    assert [phase.train for phase in phases(preset)] == [added, ("adapter.*", *added)]
     system = System(preset, load_tokenizer(tiny / "bpe"))
     learner = Learner(system.build())
     wanted = store.state(system, learner.model, whole.facts(found)["trained"])
@@ -66,7 +66,7 @@ def base(name: str) -> str:
 
 def test_a_lora_half_there_is_refused(make_run, tmp_path, tiny):
     """Only a LoRA of which a folder has nothing is made anew."""
-    loop.train(make_run(tmp_path, "stage.encoder.steps=1"), until="encoder")
+    loop.train(make_run(tmp_path, "phase.encoder.steps=1"), until="encoder")
     preset, found = start.read(tmp_path, ["llm.lora.targets=['q_proj', 'v_proj', 'k_proj']"])
     system = System(preset, load_tokenizer(tiny / "bpe"))
     model = system.build()
@@ -111,7 +111,7 @@ def test_media_are_for_the_llm_alone(make_run, tmp_path):
 def test_counted_at_full_size_and_in_memory():
     """Each LoRA of r stands for r x (in + out) of each of its layers."""
     changes = ("encoder.lora.r=8", "adapter.lora.r=4", "llm.lora={}")
-    preset = config.load("slam_asr_whisper", [*changes, 'stage=[{name="x", train=["*lora_*"], '
+    preset = config.load("slam_asr_whisper", [*changes, 'phase=[{name="x", train=["*lora_*"], '
                          'objectives={language_modelling={}}, steps=1, lr=1e-4}]'])  # fmt: skip
     system, whole = anatomy.outline(preset)
     encoder = 32 * 2 * 8 * (1280 + 1280)  # queries and values of 32 layers
@@ -119,7 +119,7 @@ def test_counted_at_full_size_and_in_memory():
     adapter = sum(m.weight.numel() for m in linears if 4 in m.weight.shape)
     assert adapter and anatomy.count(whole)["lora"] == encoder + adapter
     small = tiny.system(preset)
-    stage, little = next(memory.each_stage(small, small.build()))
-    _, large = next(memory.each_stage(system, whole))
-    found = memory.training(little, large, stage, memory.batch_of(small, stage, 1, 2.0), True)
+    phase, little = next(memory.each_phase(small, small.build()))
+    _, large = next(memory.each_phase(system, whole))
+    found = memory.training(little, large, phase, memory.batch_of(small, phase, 1, 2.0), True)
     assert found.optimizer == 8 * (encoder + adapter) == 2 * found.gradients

@@ -49,15 +49,15 @@ MISFITS = {
         "audio_flamingo", "tiny.fusion.every=9", "every = 9, but the LLM has 2 layers",
     ),
     "no CTC head": (
-        "slam_asr_wavlm", "stage.adapter.objectives={ctc={on='posterior'}}",
+        "slam_asr_wavlm", "phase.adapter.objectives={ctc={on='posterior'}}",
         "wants an adapter with a CTC head, ctc_posterior or ctc_compress",
     ),
     "a part that is not there": (
-        "speechverse", "stage.align.train=['encoder.mixx.*']",
-        "stage align: 'encoder.mixx.*' in train matches no parameter; did you mean 'encoder",
+        "speechverse", "phase.align.train=['encoder.mixx.*']",
+        "phase align: 'encoder.mixx.*' in train matches no parameter; did you mean 'encoder",
     ),
     "an objective that is not there": (
-        "mini", "stage.text.objectives={language_modeling={}}", "did you mean 'language_modelling'",
+        "mini", "phase.text.objectives={language_modeling={}}", "did you mean 'language_modelling'",
     ),
 }  # fmt: skip
 
@@ -67,7 +67,7 @@ def test_refused_before_any_step(case):
     name, change, says = MISFITS[case]
     with pytest.raises(ValueError, match=says):
         system = tiny.system(config.load(name, [change]))
-        for _ in memory.each_stage(system, system.build()):
+        for _ in memory.each_phase(system, system.build()):
             pass
 
 

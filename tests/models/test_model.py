@@ -18,7 +18,7 @@ from speechllm.models.grouping import encode
 from speechllm.models.system import System, has_learned, matches
 from speechllm.models.tiny import wake
 from speechllm.models.tokens import load_tokenizer
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 TRANSFORMER = """hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32,
 conv_dim=[8,8],conv_kernel=[10,8],conv_stride=[80,4],num_feat_extract_layers=2,
@@ -101,7 +101,7 @@ def make(make_run, tmp_path):
 
 
 def examples_of(run, answer=True):
-    made = run.examples(stages(run.system.preset)[1], run.manifests["train"], learning=False)
+    made = run.examples(phases(run.system.preset)[1], run.manifests["train"], learning=False)
     made.answer = answer
     return [made.make(0, i) for i in range(5)]
 
@@ -270,9 +270,9 @@ def test_pretrained_parts_are_borrowed_and_come_back(make_run, tiny, tmp_path):
 
 
 def test_patterns():
-    stages = [["llm.*", "!*lora_*"], ["llm.*lora_*"]]
-    assert has_learned("llm.a", stages[:1]) and not has_learned("llm.lora_A", stages[:1])
-    assert has_learned("llm.lora_A", stages)
+    phases = [["llm.*", "!*lora_*"], ["llm.*lora_*"]]
+    assert has_learned("llm.a", phases[:1]) and not has_learned("llm.lora_A", phases[:1])
+    assert has_learned("llm.lora_A", phases)
     assert matches("llm.a.lora_A", ["llm.*"])
     assert not matches("llm.a.lora_A", ["llm.*", "!*lora_*"])
     assert not matches("encoder.x", ["llm.*"])

@@ -7,7 +7,7 @@ from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
 from speechllm.models.tiny import wake
 from speechllm.objectives import ctc, language_modelling
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 GEMMA = """llm.config={model_type="gemma2",hidden_size=32,intermediate_size=64,head_dim=16,
 num_hidden_layers=2,num_attention_heads=2,num_key_value_heads=1,sliding_window=12}"""
@@ -36,8 +36,8 @@ def made(request, make_run, tiny, tmp_path):
     none = [{"role": "user", "content": "write low"}, says]
     rows += [{"id": "two", "messages": two}, {"id": "none", "messages": none}]
     write(tmp_path / "m.jsonl", rows)
-    stage = stages(run.system.preset)[1]
-    examples = run.examples(stage, Manifest(tmp_path / "m.jsonl"), learning=False)
+    phase = phases(run.system.preset)[1]
+    examples = run.examples(phase, Manifest(tmp_path / "m.jsonl"), learning=False)
     model = wake(run.system.build().eval()).requires_grad_(True)
     return model, [examples.make(0, i) for i in range(8)], run.system.tokenizer.pad_token_id
 

@@ -7,7 +7,7 @@ import features
 from speechllm import config
 from speechllm.data.chat import Config as ChatConfig
 from speechllm.models.llm import Config as LLMConfig
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 # preset -> (width of the encoder, millions that learn, tokens for 10 s)
 PUBLISHED = {
@@ -44,6 +44,6 @@ def test_preset_is_whole(name):
     with torch.device("meta"):
         learns = adapter.build(encoder.dim, torch.nn.Embedding(9, 4096))
     assert round(sum(p.numel() for p in learns.parameters()) / 1e6, 2) == millions
-    first, second = stages(preset)
+    first, second = phases(preset)
     assert first.train == ("adapter.*",) and first.steps == 100000
     assert first.lr == second.lr == 1e-4

@@ -5,7 +5,7 @@ import pytest
 from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
 from speechllm.models import tiny
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def pairs(make_run, tmp_path):
     """Return a function: (objective table, changes) -> run whose train manifest holds pairs."""
 
     def make(objectives: str, *changes):
-        run = make_run(tmp_path / "exp", f"stage.tune.objectives={objectives}", *changes)
+        run = make_run(tmp_path / "exp", f"phase.tune.objectives={objectives}", *changes)
         for name in ("train", "valid"):
             rows = [run.manifests[name][i] for i in range(5)]
             answers = [row["text"] for row in rows]
@@ -28,11 +28,11 @@ def pairs(make_run, tmp_path):
 
 @pytest.fixture
 def batch_of():
-    """Return a function: run -> (model with LoRA awake, batch) of its last stage."""
+    """Return a function: run -> (model with LoRA awake, batch) of its last phase."""
 
     def make(run, wake=True, n=4):
-        stage = stages(run.system.preset)[-1]
-        examples = run.examples(stage, run.manifests["train"], learning=False)
+        phase = phases(run.system.preset)[-1]
+        examples = run.examples(phase, run.manifests["train"], learning=False)
         pad = run.system.tokenizer.pad_token_id
         model = run.system.build().eval()
         if wake:

@@ -80,10 +80,10 @@ def test_a_student_that_reads_the_words_has_nothing_to_learn(pairs, batch_of):
 
 
 def test_it_trains(pairs):
-    """Its loss falls, and what is trained is what the stage names."""
+    """Its loss falls, and what is trained is what the phase names."""
     run = pairs(
-        ONLY, "stage.encoder.steps=1", "data.pack=120", "augment={}", "encoder.dropout=0.0",
-        "stage.tune.steps=8", "stage.tune.lr=1e-2",
+        ONLY, "phase.encoder.steps=1", "data.pack=120", "augment={}", "encoder.dropout=0.0",
+        "phase.tune.steps=8", "phase.tune.lr=1e-2",
     )  # fmt: skip
     loop.train(run)
     lines = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]

@@ -11,15 +11,15 @@ from speechllm.data.manifest import Manifest, write
 from speechllm.objectives import language_modelling
 from speechllm.objectives.preference import Config, log_likelihoods
 from speechllm.train import loop
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 FUSIONS = {"interleave": [], "cross_attention": ["fusion={name='cross_attention',every=1}"]}
 
 
 def likelihood(run, model, row, answer):
     """log p of one answer, alone in its batch, from all logits: the slow reference."""
-    stage = stages(run.system.preset)[0]
-    made = run.examples(stage, run.manifests["train"], learning=False)
+    phase = phases(run.system.preset)[0]
+    made = run.examples(phase, run.manifests["train"], learning=False)
     example = made.make(0, row)
     messages = made.task.messages({**example.row, "text": answer})
     example = type(example)(
@@ -71,14 +71,14 @@ def test_equals_the_formula(pairs, batch_of, fusion, reference):
 def test_equals_trl(pairs, tmp_path):
     """Log-likelihoods, loss and gradient of trl's DPOTrainer, on text alone: the same ids."""
     trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
-    learns = "stage.tune.train=['llm.*']"
+    learns = "phase.tune.train=['llm.*']"
     run = pairs("{preference={reference='copy',beta=0.3}}", "llm.lora={}", learns, "augment={}")
     rows = [run.manifests["train"][i] for i in range(4)]
     for row in rows:
         row["messages"] = [{"role": "user", "content": f"say {row['speaker']} high"}]
     write(tmp_path / "text.jsonl", rows)
-    stage = stages(run.system.preset)[-1]
-    examples = run.examples(stage, Manifest(tmp_path / "text.jsonl"), learning=False)
+    phase = phases(run.system.preset)[-1]
+    examples = run.examples(phase, Manifest(tmp_path / "text.jsonl"), learning=False)
     made = [examples.make(0, i) for i in range(4)]
     model = run.system.build().eval()
     reference, objective = copy.deepcopy(model.llm), Config(beta=0.3, reference="copy").build(model)
@@ -132,14 +132,14 @@ def test_training_prefers_the_chosen(pairs, reference):
     """The loss falls from log 2; a copy is no part of the checkpoint."""
     learns = "['llm.*lora_*']" if reference == "lora" else "['llm.*', 'adapter.*']"
     run = pairs(
-        f"{{preference={{reference='{reference}'}}}}", f"stage.tune.train={learns}",
-        "stage.encoder.steps=1", "stage.tune.steps=12", "stage.tune.lr=5e-3", "augment={}",
+        f"{{preference={{reference='{reference}'}}}}", f"phase.tune.train={learns}",
+        "phase.encoder.steps=1", "phase.tune.steps=12", "phase.tune.lr=5e-3", "augment={}",
     )  # fmt: skip
     loop.train(run)
     import json
 
     lines = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if line.get("stage") == "tune" and "loss" in line]
+    losses = [line["loss"] for line in lines if line.get("phase") == "tune" and "loss" in line]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-4) and losses[-1] < losses[0] - 0.005
 
 
@@ -168,9 +168,9 @@ def test_bad_settings_and_rows(pairs, batch_of, make_run, tmp_path):
     model.requires_grad_(False).adapter.requires_grad_(True)
     with pytest.raises(ValueError, match="but adapter.* learns too"):
         Config().build(model)(model(batch))
-    bare = make_run(tmp_path / "other", "stage.tune.objectives={preference={}}")
+    bare = make_run(tmp_path / "other", "phase.tune.objectives={preference={}}")
     with pytest.raises(ValueError, match="wants 'chosen' and 'rejected' answers in each row"):
         loop.train(bare)
-    examples = run.examples(stages(run.system.preset)[-1], run.manifests["train"], learning=False)
+    examples = run.examples(phases(run.system.preset)[-1], run.manifests["train"], learning=False)
     with pytest.raises(ValueError, match="pairs of chosen and rejected answers cannot be packed"):
         collate([examples.make(0, 0)], 0, pack=100)

@@ -50,7 +50,7 @@ def experiment(tmp_path):
     (folder / "run.json").write_text(json.dumps(facts))
     (decode / "decode.json").write_text(json.dumps({"command": SCRIPT, "options": {"audio": "x"}}))
     valid = {"loss": 1.0, SCRIPT: {"language_modelling": 2.0}}
-    log = [{"stage": SCRIPT, "step": step, "loss": 1.0, "valid": valid} for step in (0, 9)]
+    log = [{"phase": SCRIPT, "step": step, "loss": 1.0, "valid": valid} for step in (0, 9)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     return folder
 
@@ -125,10 +125,10 @@ def test_a_script_in_any_one_place_of_other_files_is_text_or_refused(experiment,
     [
         ("run.json", {"seconds": 10**400}, "run.json: 'seconds': wanted at most"),
         ("run.json", {"seconds": True}, "run.json: 'seconds': wanted a number, got True"),
-        ("log.jsonl", {"stage": "a", "step": "1"}, "log.jsonl:1: 'step': wanted a whole number"),
+        ("log.jsonl", {"phase": "a", "step": "1"}, "log.jsonl:1: 'step': wanted a whole number"),
         (
             "log.jsonl",
-            {"stage": "a", "step": -1, "loss": 1},
+            {"phase": "a", "step": -1, "loss": 1},
             "log.jsonl:1: 'step': wanted at least",
         ),
         ("following_a/following.json", [{"kind": 1}], "entry 1: 'kind': wanted a text"),

@@ -22,11 +22,11 @@ FACTS = {
 
 
 def log_lines():
-    for stage, steps in (("adapter", 40), ("lora", 20)):
+    for phase, steps in (("adapter", 40), ("lora", 20)):
         for step in range(1, steps + 1):
-            yield {"stage": stage, "step": step, "loss": 4 / step}
+            yield {"phase": phase, "step": step, "loss": 4 / step}
         health = {"real": 1.0, "shuffled": 3.0, "silent": 2.5, "soft_norm": 1.2, "text_norm": 1.1}
-        yield {"stage": stage, "step": steps, "valid": {"loss": 0.5}, "health": health}
+        yield {"phase": phase, "step": steps, "valid": {"loss": 0.5}, "health": health}
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_page_stands_alone_and_its_pictures_are_well_formed(experiment, tmp_path
     assert not re.search(r'(src|href)="(http|//)|@import|url\(', page)
     assert 'href="mini/decode_test/score/alignments.html"' in page
     charts = re.findall(r"<svg.*?</svg>", page, re.S)
-    assert len(charts) == 3 + 2 + 4  # duration, words, speaker; two stages; two of health each
+    assert len(charts) == 3 + 2 + 4  # duration, words, speaker; two phases; two of health each
     for chart in charts:
         ElementTree.fromstring(chart)
 
@@ -113,10 +113,10 @@ def test_broken_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="run.json: wanted an object"):
         report.results([tmp_path])
     (tmp_path / "run.json").unlink()
-    (tmp_path / "log.jsonl").write_text('{"stage": "a", "step": 1, "loss": 1}\n{"sta\n{}\n')
+    (tmp_path / "log.jsonl").write_text('{"phase": "a", "step": 1, "loss": 1}\n{"sta\n{}\n')
     with pytest.raises(ValueError, match="log.jsonl:2: not JSON.*remove the line"):
         report.results([tmp_path])
-    (tmp_path / "log.jsonl").write_text('{"stage": "a", "step": 1, "loss": NaN}\n{"sta')
+    (tmp_path / "log.jsonl").write_text('{"phase": "a", "step": 1, "loss": NaN}\n{"sta')
     assert "Trained, not scored" in report.results([tmp_path], page=tmp_path / "p.html")
 
 
@@ -209,8 +209,8 @@ def test_a_set_heard_in_one_way_alone_is_not_compared(experiment):
     assert "Does it listen?" in text and "| mini | test_silent |" not in text
 
 
-def test_instructions_and_perplexities_stand_in_the_order_of_the_stages(experiment, tmp_path):
-    """What was measured after the stage adapter comes before lora's, as trained, not as spelt."""
+def test_instructions_and_perplexities_stand_in_the_order_of_the_phases(experiment, tmp_path):
+    """What was measured after the phase adapter comes before lora's, as trained, not as spelt."""
     entry = {
         "kind": "de",
         "rate": 25.0,
@@ -218,13 +218,13 @@ def test_instructions_and_perplexities_stand_in_the_order_of_the_stages(experime
         "given": {"en": 3, "de": 1},
         "own": 99,
     }
-    for stage, kind in (("lora", "de"), ("adapter", "en")):
-        folder = experiment / f"following_{stage}"
+    for phase, kind in (("lora", "de"), ("adapter", "en")):
+        folder = experiment / f"following_{phase}"
         folder.mkdir()
         (folder / "following.json").write_text(json.dumps([entry | {"kind": kind}]))
     losses = [{"speech": {"language_modelling": v}, "text": {"loss": 1.0}} for v in (1.0, 0.0)]
     for step, loss in zip((0, 20), losses, strict=True):
-        line = {"stage": "late", "step": step, "valid": {"loss": 1.0, **loss}}
+        line = {"phase": "late", "step": step, "valid": {"loss": 1.0, **loss}}
         with open(experiment / "log.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
     text = report.results([experiment], page=tmp_path / "p.html")

@@ -1,4 +1,4 @@
-"""Which checkpoint goes on: the best or the newest, of a stage and of an experiment."""
+"""Which checkpoint goes on: the best or the newest, of a phase and of an experiment."""
 
 import json
 
@@ -9,8 +9,8 @@ from speechllm.models import store
 from speechllm.train import loop
 
 
-def stage_of(folder, steps, best=None):
-    """Make the folders of a stage's checkpoints, as a training leaves them."""
+def phase_of(folder, steps, best=None):
+    """Make the folders of a phase's checkpoints, as a training leaves them."""
     for step in steps:
         made = folder / f"step-{step:08d}"
         made.mkdir(parents=True)
@@ -21,25 +21,25 @@ def stage_of(folder, steps, best=None):
 
 
 def test_best_and_last(tmp_path, caplog):
-    folder = stage_of(tmp_path / "a", (3, 6), best=3)
+    folder = phase_of(tmp_path / "a", (3, 6), best=3)
     assert store.chosen(folder, "best").name == "step-00000003"
     assert store.chosen(folder, "last").name == "step-00000006"
-    lost = stage_of(tmp_path / "b", (3, 6), best=2)
+    lost = phase_of(tmp_path / "b", (3, 6), best=2)
     assert store.chosen(lost, "best").name == "step-00000006"
     assert "step-00000002 is not a checkpoint" in caplog.text and "taken instead" in caplog.text
-    with pytest.raises(ValueError, match=r"step-00000002.*; remove .*b to train that stage again"):
+    with pytest.raises(ValueError, match=r"step-00000002.*; remove .*b to train that phase again"):
         store.chosen(lost, "best", strict=True)
     with pytest.raises(ValueError, match="no checkpoint yet; train first"):
         store.chosen(tmp_path / "c", "last")
 
 
 def test_what_an_experiment_is_decoded_with(tmp_path):
-    """The newest stage that has begun, as it hands on; a stage or a checkpoint may be named."""
+    """The newest phase that has begun, as it hands on; a phase or a checkpoint may be named."""
     order = [{"name": name, "keep": keep} for name, keep in (("a", "best"), ("b", "last"))]
-    (tmp_path / "stages.json").write_text(json.dumps([*order, {"name": "c", "keep": "best"}]))
-    stage_of(tmp_path / "a", (1, 2), best=1)
+    (tmp_path / "phases.json").write_text(json.dumps([*order, {"name": "c", "keep": "best"}]))
+    phase_of(tmp_path / "a", (1, 2), best=1)
     assert store.find(tmp_path).name == "step-00000001"
-    second = stage_of(tmp_path / "b", (1, 2), best=1)
+    second = phase_of(tmp_path / "b", (1, 2), best=1)
     assert store.find(tmp_path) == second / "step-00000002"
     assert store.find(tmp_path / "a").name == "step-00000001"
     assert store.find(second / "step-00000001") == second / "step-00000001"
@@ -50,7 +50,7 @@ def test_what_an_experiment_is_decoded_with(tmp_path):
 @pytest.mark.parametrize(("losses", "best"), [((2.0, 1.0), 6), ((1.0, 2.0), 3)])
 def test_the_best_has_the_lowest_validation_loss(make_run, tmp_path, monkeypatch, losses, best):
     found = iter(losses)
-    monkeypatch.setattr(loop.StageRun, "validation", lambda self: {"valid": {"loss": next(found)}})
+    monkeypatch.setattr(loop.PhaseRun, "validation", lambda self: {"valid": {"loss": next(found)}})
     loop.train(make_run(tmp_path), until="encoder")
     assert store.chosen(tmp_path / "encoder", "best").name == f"step-{best:08d}"
     assert store.chosen(tmp_path / "encoder", "last").name == "step-00000006"

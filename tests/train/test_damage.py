@@ -23,17 +23,17 @@ def begun(tmp_path_factory):
 
 @pytest.fixture
 def experiment(make_run, begun, tmp_path, monkeypatch):
-    """An experiment whose second stage was killed after the checkpoint of its step 3."""
+    """An experiment whose second phase was killed after the checkpoint of its step 3."""
     if not (begun / "exp").exists():
-        step = loop.StageRun.step
+        step = loop.PhaseRun.step
 
         def dying(self, taken):
-            if self.stage.name == "tune" and self.progress.step == 4:
+            if self.phase.name == "tune" and self.progress.step == 4:
                 raise Killed
             return step(self, taken)
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(loop.StageRun, "step", dying)
+            patch.setattr(loop.PhaseRun, "step", dying)
             loop.train(make_run(begun / "exp"))
     shutil.copytree(begun / "exp", tmp_path / "exp")
     return tmp_path / "exp"
@@ -122,9 +122,9 @@ def test_facts_of_the_wrong_kind(make_run, experiment, text, says):
 
 
 @pytest.mark.parametrize("text", ["{}", "[3]", "[{}]", '[{"name": 1, "keep": "best"}]', "[", ""])
-def test_the_order_of_stages_is_named(experiment, text):
-    (experiment / "stages.json").write_text(text, "utf-8")
-    with pytest.raises(ValueError, match=r"stages\.json: "):
+def test_the_order_of_phases_is_named(experiment, text):
+    (experiment / "phases.json").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=r"phases\.json: "):
         store.find(experiment)
 
 
@@ -189,17 +189,17 @@ def test_old_checkpoints_resume_to_the_bit(make_run, experiment, tmp_path):
 
 
 def test_the_newest_whole_one_is_taken_and_that_is_said(make_run, tmp_path, monkeypatch, caplog):
-    """The last of a stage is damaged, the best is whole: the same weights, one step back."""
+    """The last of a phase is damaged, the best is whole: the same weights, one step back."""
     rising = iter(range(99))
     monkeypatch.setattr(
-        loop.StageRun, "validation", lambda self: {"valid": {"loss": float(next(rising))}}
+        loop.PhaseRun, "validation", lambda self: {"valid": {"loss": float(next(rising))}}
     )
     out, last = tmp_path / "exp", tmp_path / "exp/encoder/step-00000006"
     loop.train(make_run(out), until="encoder")
     wanted = {f.name: f.read_bytes() for f in last.glob("*.safetensors")}
     assert store.chosen(out / "encoder", "best").name == "step-00000003"
     cut(last / "optimizer.safetensors")
-    monkeypatch.setattr(loop.StageRun, "validation", lambda self: {"valid": {"loss": 9.0}})
+    monkeypatch.setattr(loop.PhaseRun, "validation", lambda self: {"valid": {"loss": 9.0}})
     assert store.find(out / "encoder").name == "step-00000003"
     caplog.clear()
     loop.train(make_run(out), until="encoder")

@@ -17,9 +17,9 @@ def lines(folder):
 
 
 def test_logged_is_what_decode_and_score_say_of_the_saved_weights(make_run, tmp_path, tiny):
-    run = make_run(tmp_path / "a", "stage.tune.valid_decode=3", "stage.tune.keep='last'")
+    run = make_run(tmp_path / "a", "phase.tune.valid_decode=3", "phase.tune.keep='last'")
     loop.train(run)
-    loop.train(make_run(tmp_path / "b", "stage.tune.keep='last'"))
+    loop.train(make_run(tmp_path / "b", "phase.tune.keep='last'"))
     for name in ("model", "optimizer"):
         a, b = (load_file(store.find(tmp_path / e) / f"{name}.safetensors") for e in "ab")
         assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

@@ -6,12 +6,12 @@ import torch
 from speechllm.data.collate import collate
 from speechllm.media.audio import nothing as silence_frame
 from speechllm.train import health
-from speechllm.train.stages import Learner, stages
+from speechllm.train.phases import Learner, phases
 from speechllm.train.validate import validate
 
 
 def batch_of(run):
-    examples = run.examples(stages(run.system.preset)[1], run.manifests["train"], False)
+    examples = run.examples(phases(run.system.preset)[1], run.manifests["train"], False)
     made = [examples.make(0, i) for i in range(4)]
     return collate(made, run.system.tokenizer.pad_token_id)
 
@@ -30,14 +30,14 @@ def test_shuffled_gives_each_the_next_ones_audio_at_its_own_length(make_run, tmp
 def test_a_medium_alone_says_nothing_of_listening(make_run, tmp_path):
     """Shuffled it would be itself, and the model would seem deaf."""
     run = make_run(tmp_path)
-    stage, batch = stages(run.system.preset)[1], batch_of(run)
+    phase, batch = phases(run.system.preset)[1], batch_of(run)
     learner = Learner(run.system.build())
-    learner.begin(stage, "test", [list(stage.train)])
-    examples = run.examples(stage, run.manifests["train"], learning=False)
+    learner.begin(phase, "test", [list(phase.train)])
+    examples = run.examples(phase, run.manifests["train"], learning=False)
     alone = collate([examples.make(0, 0)], run.system.tokenizer.pad_token_id)
     parts = ({"audio": silence_frame(run.system.extractor)}, "cpu", run.autocast)
-    assert "health" not in validate(learner, stage, [alone], *parts)
-    found, both = (validate(learner, stage, b, *parts) for b in ([batch], [alone, batch]))
+    assert "health" not in validate(learner, phase, [alone], *parts)
+    found, both = (validate(learner, phase, b, *parts) for b in ([batch], [alone, batch]))
     assert found["health"] == pytest.approx(both["health"])
     assert found["valid"]["loss"] != pytest.approx(both["valid"]["loss"])
 

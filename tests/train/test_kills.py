@@ -25,7 +25,7 @@ def contents(experiment):
         found[name] = [progress[key] for key in ("step", "best", "best_step", "pending")]
         found |= {f"{name}/{f.name}": f.read_bytes() for f in folder.glob("*.safetensors")}
     lines = [line for _, line in files.json_lines(experiment / "log.jsonl")]
-    return found | {"log": [(v["stage"], v["step"], v.get("loss"), v.get("valid")) for v in lines]}
+    return found | {"log": [(v["phase"], v["step"], v.get("loss"), v.get("valid")) for v in lines]}
 
 
 def leftovers(experiment):
@@ -91,7 +91,7 @@ def killed_and_resumed(make_run, out, at):
     return contents(out)
 
 
-def test_killed_around_the_last_checkpoint_of_a_stage(make_run, uninterrupted, planned, tmp_path):
+def test_killed_around_the_last_checkpoint_of_a_phase(make_run, uninterrupted, planned, tmp_path):
     """Before its rename, and before that of the one it supersedes; some seconds each."""
     of_save = ("os.rename", "encoder/.step-00000006", "encoder/step-00000003")
     at = [n for n, line in enumerate(planned) if line.startswith(of_save[0]) and

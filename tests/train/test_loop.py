@@ -20,7 +20,7 @@ from speechllm.data import loader
 from speechllm.models import store
 from speechllm.objectives.ctc import CTC
 from speechllm.train import loop, optim
-from speechllm.train.stages import Learner, stages
+from speechllm.train.phases import Learner, phases
 
 
 def weights(folder):
@@ -56,7 +56,7 @@ class Killed(BaseException):
 def test_killed_at_a_step_and_resumed_ends_the_same(
     make_run, uninterrupted, tmp_path, monkeypatch, at
 ):
-    done, step = [0], loop.StageRun.step
+    done, step = [0], loop.PhaseRun.step
 
     def dying(self, taken):
         done[0] += 1
@@ -64,10 +64,10 @@ def test_killed_at_a_step_and_resumed_ends_the_same(
             raise Killed
         return step(self, taken)
 
-    monkeypatch.setattr(loop.StageRun, "step", dying)
+    monkeypatch.setattr(loop.PhaseRun, "step", dying)
     with pytest.raises(Killed):
         loop.train(make_run(tmp_path))
-    monkeypatch.setattr(loop.StageRun, "step", step)
+    monkeypatch.setattr(loop.PhaseRun, "step", step)
     loop.train(make_run(tmp_path))
     assert same(weights(tmp_path), weights(uninterrupted))
 
@@ -93,28 +93,28 @@ def test_killed_in_the_middle_of_a_save(make_run, uninterrupted, tmp_path, monke
 
 def test_a_finished_run_trains_nothing_more(make_run, uninterrupted, tmp_path, monkeypatch):
     shutil.copytree(uninterrupted, tmp_path / "copy")
-    monkeypatch.setattr(loop.StageRun, "step", None)
+    monkeypatch.setattr(loop.PhaseRun, "step", None)
     loop.train(make_run(tmp_path / "copy"))
     assert same(weights(tmp_path / "copy"), weights(uninterrupted))
 
 
 def test_the_log_of_a_resumed_run_has_each_step_once(make_run, tmp_path, monkeypatch, capsys):
-    step = loop.StageRun.step
+    step = loop.PhaseRun.step
 
     def dying(self, taken):
         if self.progress.step == 5:
             raise Killed
         return step(self, taken)
 
-    monkeypatch.setattr(loop.StageRun, "step", dying)
+    monkeypatch.setattr(loop.PhaseRun, "step", dying)
     with pytest.raises(Killed):
         loop.train(make_run(tmp_path))
-    monkeypatch.setattr(loop.StageRun, "step", step)
+    monkeypatch.setattr(loop.PhaseRun, "step", step)
     assert ", on from step" not in capsys.readouterr().out
     loop.train(make_run(tmp_path))
     assert "6 steps, on from step 3\n" in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    steps = [(v["stage"], v["step"]) for v in lines if "loss" in v]
+    steps = [(v["phase"], v["step"]) for v in lines if "loss" in v]
     assert steps == [(s, n) for s in ("encoder", "tune") for n in range(1, 7)]
     assert [v["step"] for v in lines if "health" in v] == [3, 6]
 
@@ -140,17 +140,17 @@ def test_a_loss_that_is_not_a_number_names_the_utterances(make_run, tmp_path, mo
 
     monkeypatch.setattr(CTC, "forward", broken)
     with pytest.raises(
-        FloatingPointError, match=r"stage encoder, step \d: the loss is nan on .*train3"
+        FloatingPointError, match=r"phase encoder, step \d: the loss is nan on .*train3"
     ):
         loop.train(make_run(tmp_path))
 
 
 def test_another_preset_is_refused_and_the_difference_named(make_run, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path / "copy")
-    with pytest.raises(ValueError, match=r"settings \(adapter.stack: 2 -> 3; stage.*"):
-        loop.train(make_run(tmp_path / "copy", "adapter.stack=3", "stage.encoder.lr=1e-4"))
-    with pytest.raises(ValueError, match=r"\(stage.encoder.lr: 0.001 -> 0.0001\); choose"):
-        loop.train(make_run(tmp_path / "copy", "stage.encoder.lr=1e-4"))
+    with pytest.raises(ValueError, match=r"settings \(adapter.stack: 2 -> 3; phase.*"):
+        loop.train(make_run(tmp_path / "copy", "adapter.stack=3", "phase.encoder.lr=1e-4"))
+    with pytest.raises(ValueError, match=r"\(phase.encoder.lr: 0.001 -> 0.0001\); choose"):
+        loop.train(make_run(tmp_path / "copy", "phase.encoder.lr=1e-4"))
 
 
 def test_a_full_disk_keeps_what_there_is(make_run, tmp_path, monkeypatch):
@@ -173,19 +173,19 @@ def test_a_full_disk_keeps_what_there_is(make_run, tmp_path, monkeypatch):
     ("changes", "says"),
     [
         (
-            ["stage.tune.train=['adapter.*','encodr.*']"],
+            ["phase.tune.train=['adapter.*','encodr.*']"],
             "'encodr.\\*' in train matches no parameter",
         ),
-        (["stage.tune.data=speech"], "wants --data speech=MANIFEST"),
-        (["stage.tune.schedule=wavy"], "schedule: wanted one of"),
-        (["stage.tune.objectives={ctcc={}}"], "did you mean 'ctc'"),
-        (["stage.tune.name=encoder"], "two stages of one name"),
+        (["phase.tune.data=speech"], "wants --data speech=MANIFEST"),
+        (["phase.tune.schedule=wavy"], "schedule: wanted one of"),
+        (["phase.tune.objectives={ctcc={}}"], "did you mean 'ctc'"),
+        (["phase.tune.name=encoder"], "two phases of one name"),
         (["llm.lora.targets=['q']"], "no layer is called 'q'"),
         (["frontend.num_mel_bin=3"], "did you mean"),
     ],
 )
 def test_wrong_settings_are_named_before_any_step(make_run, tmp_path, monkeypatch, changes, says):
-    monkeypatch.setattr(loop.StageRun, "step", None)
+    monkeypatch.setattr(loop.PhaseRun, "step", None)
     with pytest.raises(ValueError, match=says):
         loop.train(make_run(tmp_path, *changes))
 
@@ -198,18 +198,18 @@ def test_the_objectives_are_weighted_means_over_targets(make_run, tmp_path, monk
         seen["grads"] = {n: p.grad.clone() for n, p in self.learning.items() if p.grad is not None}
         raise Killed
 
-    monkeypatch.setattr(loop.StageRun, "update", watch)
+    monkeypatch.setattr(loop.PhaseRun, "update", watch)
     run = make_run(tmp_path, "encoder.dropout=0.0", "augment={}")
     with pytest.raises(Killed):
         loop.train(run)
-    stage = stages(run.system.preset)[0]
+    phase = phases(run.system.preset)[0]
     learner = Learner(run.system.build())
     torch.manual_seed(run.seed)
-    learning = learner.begin(stage, "x", [[*stage.train]])
-    data = run.data(stage)
+    learning = learner.begin(phase, "x", [[*phase.train]])
+    data = run.data(phase)
     sampler = data.sampler(run.manifests["train"], run.seed, True)
     keys = list(islice(sampler.batches(), 2))
-    examples = run.examples(stage, run.manifests["train"], True)
+    examples = run.examples(phase, run.manifests["train"], True)
     batches = [b for _, b, _ in loader.batches(examples, data, keys)]
     pairs = [learner.objectives["ctc"](learner.model(batch)) for batch in batches]
     loss = sum(total for total, _ in pairs) / sum(int(count) for _, count in pairs)
@@ -234,11 +234,11 @@ def test_each_step_has_its_rate_its_seed_and_clipped_gradients(make_run, tmp_pat
 
     monkeypatch.setattr(optim.Optimizer, "step", update)
     monkeypatch.setattr(CTC, "forward", lose)
-    monkeypatch.setattr(loop.StageRun, "validation", lambda self: {"valid": {"loss": 1.0}})
-    run = make_run(tmp_path, "stage.encoder.clip=0.01", "stage.tune.clip=0.02")
+    monkeypatch.setattr(loop.PhaseRun, "validation", lambda self: {"valid": {"loss": 1.0}})
+    run = make_run(tmp_path, "phase.encoder.clip=0.01", "phase.tune.clip=0.02")
     loop.train(run)
-    plan = stages(run.system.preset)
-    wanted = [optim.learning_rate(stage, n) for stage in plan for n in range(stage.steps)]
+    plan = phases(run.system.preset)
+    wanted = [optim.learning_rate(phase, n) for phase in plan for n in range(phase.steps)]
     assert rates == wanted and len(set(rates)) > 6
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     logged = [line for line in lines if "lr" in line]
@@ -249,16 +249,16 @@ def test_each_step_has_its_rate_its_seed_and_clipped_gradients(make_run, tmp_pat
 
 
 def test_soft_tokens_start_at_the_norm_of_text_until_the_adapter_has_learned(make_run, tmp_path):
-    run = make_run(tmp_path, "stage.tune.steps=2", "stage.tune.lr=0.1", "stage.tune.warmup_steps=0")
-    _, tune = run.system.preset.tables["stage"]
+    run = make_run(tmp_path, "phase.tune.steps=2", "phase.tune.lr=0.1", "phase.tune.warmup_steps=0")
+    _, tune = run.system.preset.tables["phase"]
     lora = {**tune, "name": "lora", "train": ["llm.*lora_*"]}
-    preset = replace(run.system.preset, tables={**run.system.preset.tables, "stage": [tune, lora]})
+    preset = replace(run.system.preset, tables={**run.system.preset.tables, "phase": [tune, lora]})
     run.system = replace(run.system, preset=preset)
     loop.train(run)
     folders = [store.find(tmp_path / name) for name in ("tune", "lora")]
     files = [load_file(folder / "model.safetensors") for folder in folders]
     scales = [tensors["adapter.norm.norm.weight"] for tensors in files]
-    assert torch.equal(*scales) and scales[0].std() > 0, "the first stage has trained it"
+    assert torch.equal(*scales) and scales[0].std() > 0, "the first phase has trained it"
 
 
 SCRIPT = "import sys; from speechllm.cli import main; sys.exit(main())"
@@ -306,8 +306,8 @@ def test_two_processes_do_what_one_does(tiny, uninterrupted, tmp_path):
 
 def test_two_processes_share_out_the_rows_of_a_single_batch(make_run, tiny, tmp_path):
     """A step of one batch: no process is idle, and the step is that of one process."""
-    changes = ["encoder.dropout=0.0", "stage.encoder.steps=3"]
-    changes += [f"stage.{name}.gradient_accumulation=1" for name in ("encoder", "tune")]
+    changes = ["encoder.dropout=0.0", "phase.encoder.steps=3"]
+    changes += [f"phase.{name}.gradient_accumulation=1" for name in ("encoder", "tune")]
     loop.train(make_run(tmp_path / "one", *changes), until="encoder")
     words = [sys.executable, "-m", "speechllm", *command(tiny, tmp_path / "two")]
     words += ["--num-processes", "2", "--until", "encoder"]
@@ -316,7 +316,7 @@ def test_two_processes_share_out_the_rows_of_a_single_batch(make_run, tiny, tmp_
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("2 processes for gradient_accumulation = 1: each batch is shared") == 1
-    assert done.stdout.count("stage encoder: done") == 1
+    assert done.stdout.count("phase encoder: done") == 1
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert one.keys() == two.keys()
     for name in one:
@@ -326,13 +326,13 @@ def test_two_processes_share_out_the_rows_of_a_single_batch(make_run, tiny, tmp_
 def test_a_full_disk_under_the_log_names_it(make_run, tmp_path, monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    report = loop.StageRun.report
+    report = loop.PhaseRun.report
 
     def full(self, values):
         self.log.path.symlink_to("/dev/full")
         report(self, values)
 
-    monkeypatch.setattr(loop.StageRun, "report", full)
+    monkeypatch.setattr(loop.PhaseRun, "report", full)
     with pytest.raises(OSError, match=r"log\.jsonl: cannot be written: No space left on device"):
         loop.train(make_run(tmp_path / "exp"))
 
@@ -341,7 +341,7 @@ def test_one_training_an_experiment_and_what_a_kill_left_is_cleared(make_run, tm
     out = tmp_path / "exp"
     with lock.hold(out), pytest.raises(ValueError, match="writes there already; .*another --out"):
         loop.train(make_run(out))
-    for name in ("encoder/.step-00000003.77.tmp", ".stages.json.77.tmp", "tune/.x.77.tmp"):
+    for name in ("encoder/.step-00000003.77.tmp", ".phases.json.77.tmp", "tune/.x.77.tmp"):
         (out / name).mkdir(parents=True)
     loop.train(make_run(out), until="encoder")
     assert not [path for path in out.rglob(".*") if path.name != ".gitignore"]
@@ -353,7 +353,7 @@ def test_quantized_weights_are_refused(make_run, tmp_path):
     learner = Learner(run.system.build())
     layer = learner.model.llm.model.layers[0].mlp.up_proj
     layer.weight = torch.nn.Parameter(layer.weight.to(torch.uint8), requires_grad=False)
-    stage = replace(stages(run.system.preset)[1], train=("llm.*",))
+    phase = replace(phases(run.system.preset)[1], train=("llm.*",))
     with pytest.raises(ValueError, match=r"quantized weights cannot learn.*up_proj.weight"):
-        learner.begin(stage, "test", [["llm.*"]])
-    assert learner.begin(replace(stage, train=("llm.*lora_*",)), "test", [["llm.*lora_*"]])
+        learner.begin(phase, "test", [["llm.*"]])
+    assert learner.begin(replace(phase, train=("llm.*lora_*",)), "test", [["llm.*lora_*"]])

@@ -11,16 +11,16 @@ from torch import nn
 
 from speechllm.models import anatomy, kernels, store, tiny
 from speechllm.train import loop, memory, optim
-from speechllm.train.stages import Stage
+from speechllm.train.phases import Phase
 
 STEPS = 300
 SLOW = 1e-5  # a published rate of full tuning: each step is far below half a unit of bfloat16
-BF16 = ("llm.dtype=bfloat16", "stage.tune.train=['adapter.*', 'llm.*']", "stage.tune.lr=1e-5")
+BF16 = ("llm.dtype=bfloat16", "phase.tune.train=['adapter.*', 'llm.*']", "phase.tune.lr=1e-5")
 
 
-def stage(**settings):
+def phase(**settings):
     plain = {"name": "x", "train": ("*",), "objectives": {"ctc": {}}, "steps": STEPS, "lr": SLOW}
-    return Stage(**{**plain, **settings})
+    return Phase(**{**plain, **settings})
 
 
 def learn(dtype, optimizer, parts=2):
@@ -29,7 +29,7 @@ def learn(dtype, optimizer, parts=2):
     shapes = {"llm.q_proj.weight": (16, 16), "llm.norm.weight": (16,), "llm.embed.weight": (9, 16)}
     start = {name: torch.randn(shape).bfloat16() for name, shape in shapes.items()}
     weights = {name: nn.Parameter(value.to(dtype)) for name, value in start.items()}
-    made = optim.make(stage(optimizer=optimizer), weights)
+    made = optim.make(phase(optimizer=optimizer), weights)
     for number in range(STEPS):
         torch.manual_seed(number)
         for _ in range(parts):
@@ -78,10 +78,10 @@ def test_a_training_in_bfloat16_moves_as_float32_does(make_run, tmp_path):
     for dtype in ("bfloat16", "float32"):
         out = tmp_path / dtype
         changes = (*BF16, f"llm.dtype={dtype}", "augment={}", "encoder.dropout=0.0")
-        steps = ("stage.tune.steps=40", "stage.tune.valid_every=40", "stage.encoder.steps=1")
+        steps = ("phase.tune.steps=40", "phase.tune.valid_every=40", "phase.encoder.steps=1")
         run = make_run(out, *changes, *steps)
         torch.manual_seed(0)
-        job = loop.StageRun  # both start from weights that bfloat16 can hold
+        job = loop.PhaseRun  # both start from weights that bfloat16 can hold
         begin = {}
 
         class Rounded(job):
@@ -94,11 +94,11 @@ def test_a_training_in_bfloat16_moves_as_float32_does(make_run, tmp_path):
                             begin[name] = weight.detach().clone()
                 super().go()
 
-        loop.StageRun = Rounded
+        loop.PhaseRun = Rounded
         try:
             loop.train(run)
         finally:
-            loop.StageRun = job
+            loop.PhaseRun = job
         state = load_file(store.find(out) / "optimizer.safetensors")
         model = load_file(store.find(out) / "model.safetensors")
         if dtype == "bfloat16":
@@ -121,18 +121,18 @@ class Killed(BaseException):
 @pytest.mark.skipif(not kernels.has_bf16(), reason="no bfloat16 kernels on this machine")
 def test_masters_are_saved_and_resumed_to_the_bit(make_run, tmp_path, monkeypatch):
     loop.train(make_run(tmp_path / "whole", *BF16))
-    step, done = loop.StageRun.step, [0]
+    step, done = loop.PhaseRun.step, [0]
 
     def dying(self, taken):
         done[0] += 1
-        if done[0] == 11:  # in the second stage, two steps after its checkpoint
+        if done[0] == 11:  # in the second phase, two steps after its checkpoint
             raise Killed
         return step(self, taken)
 
-    monkeypatch.setattr(loop.StageRun, "step", dying)
+    monkeypatch.setattr(loop.PhaseRun, "step", dying)
     with pytest.raises(Killed):
         loop.train(make_run(tmp_path / "killed", *BF16))
-    monkeypatch.setattr(loop.StageRun, "step", step)
+    monkeypatch.setattr(loop.PhaseRun, "step", step)
     loop.train(make_run(tmp_path / "killed", *BF16))
     one, two = tensors(tmp_path / "whole"), tensors(tmp_path / "killed")
     assert any(key.endswith(":master") for key in one)
@@ -145,11 +145,11 @@ def test_the_estimate_counts_masters():
 
     preset = config.load("qwen2_audio")
     system, whole = tiny.system(preset), anatomy.outline(preset)
-    pairs = zip(memory.each_stage(system, system.build()), memory.each_stage(*whole), strict=True)
-    (stage, small), (_, large) = next(pair for pair in pairs if "llm.*" in pair[0][0].train)
+    pairs = zip(memory.each_phase(system, system.build()), memory.each_phase(*whole), strict=True)
+    (phase, small), (_, large) = next(pair for pair in pairs if "llm.*" in pair[0][0].train)
     learning = [p for p in large.parameters() if p.requires_grad]
     n = {bits: sum(p.numel() for p in learning if p.itemsize == bits) for bits in (2, 4)}
-    found = memory.training(small, large, stage, memory.batch_of(system, stage, 1, 1.0), True)
+    found = memory.training(small, large, phase, memory.batch_of(system, phase, 1, 1.0), True)
     assert n[2] > 7e9 and found.gradients == 4 * (n[2] + n[4])
     assert found.optimizer == 12 * n[2] + 8 * n[4]
 
@@ -157,7 +157,7 @@ def test_the_estimate_counts_masters():
 @pytest.mark.skipif(not kernels.has_bf16(), reason="no bfloat16 kernels on this machine")
 def test_two_processes_sum_and_clip_the_masters_gradients(make_run, tiny, tmp_path):
     """Gradients of both are summed in float32: their masters are those of one process."""
-    clip = [f"stage.{name}.clip=0.05" for name in ("encoder", "tune")]
+    clip = [f"phase.{name}.clip=0.05" for name in ("encoder", "tune")]
     loop.train(make_run(tmp_path / "one", *BF16, *clip))
     words = [sys.executable, "-m", "speechllm", "train", str(tiny / "tiny.toml"), "--out",
              str(tmp_path / "two"), "--tokenizer", str(tiny / "bpe"), "--workers", "0",

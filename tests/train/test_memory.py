@@ -10,7 +10,7 @@ from speechllm.decode import search
 from speechllm.models import anatomy, tiny
 from speechllm.models.footprint import Live
 from speechllm.train import memory, optim
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 FACTOR = 2.0  # what README and `presets show` promise
 
@@ -23,17 +23,17 @@ def within(estimate, measured):
 def test_training(name):
     """The peak of forward and backward, weights apart; and what the optimiser then keeps."""
     system = tiny.system(config.load(name))
-    for stage, learner in memory.each_stage(system, system.build()):
-        batch = memory.batch_of(system, stage, 2, 6.0)
-        estimate = memory.training(learner, learner, stage, batch, bf16=False)
+    for phase, learner in memory.each_phase(system, system.build()):
+        batch = memory.batch_of(system, phase, 2, 6.0)
+        estimate = memory.training(learner, learner, phase, batch, bf16=False)
         with Live() as live:
-            sum(memory.losses(learner, stage, batch)).backward()
-        assert within(estimate.activations + estimate.gradients, live.peak), stage.name
+            sum(memory.losses(learner, phase, batch)).backward()
+        assert within(estimate.activations + estimate.gradients, live.peak), phase.name
         learning = {n: p for n, p in learner.named().items() if p.grad is not None}
-        optimizer = optim.make(replace(stage, optimizer="adamw"), learning)
+        optimizer = optim.make(replace(phase, optimizer="adamw"), learning)
         optimizer.step(1e-3)
         kept = sum(t.nbytes for t in optim.state(optimizer, learning).values())
-        assert kept == pytest.approx(estimate.optimizer, rel=0.05), stage.name
+        assert kept == pytest.approx(estimate.optimizer, rel=0.05), phase.name
         for parameter in learner.parameters():
             parameter.grad = None
 
@@ -44,8 +44,8 @@ def test_decoding(name):
     """The peak of generating as many tokens as the batch's answers have."""
     system = tiny.system(config.load(name))
     model = system.build().eval()
-    stage = replace(stages(system.preset)[0], task=None)
-    batch = memory.batch_of(system, stage, 2, 10.0)
+    phase = replace(phases(system.preset)[0], task=None)
+    batch = memory.batch_of(system, phase, 2, 10.0)
     estimate = memory.decoding(model, model, batch, bf16=False)
     with Live() as live:
         search.answers(model(batch), [30, 30], (2,), 0, search.Config(max_repeats=0))
@@ -57,10 +57,10 @@ def test_a_wider_llm_and_a_bigger_batch_cost_as_much_more():
     """Twice the rows are twice the activations; the real LLM is counted from its shape alone."""
     preset = config.load("slam_asr_whisper")
     system, whole = tiny.system(preset), anatomy.outline(preset)
-    stage, large = next(memory.each_stage(*whole))
-    _, small = next(memory.each_stage(system, system.build()))
+    phase, large = next(memory.each_phase(*whole))
+    _, small = next(memory.each_phase(system, system.build()))
     found = [
-        memory.training(small, large, stage, memory.batch_of(system, stage, rows, 2.0), bf16=True)
+        memory.training(small, large, phase, memory.batch_of(system, phase, rows, 2.0), bf16=True)
         for rows in (1, 2)
     ]
     assert found[1].activations == pytest.approx(2 * found[0].activations, rel=0.01)

@@ -15,13 +15,13 @@ from speechllm.data.manifest import Manifest, write
 from speechllm.media import _augment as augment
 from speechllm.models import store
 from speechllm.train import loop
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 TEXT = "{weight=1,task={name='copy'}}"
 MIX = (
-    f"stage.tune.data={{train=2,text={TEXT}}}",
-    f"stage.tune.valid={{valid=3,text={TEXT}}}",
-    "stage.tune.steps=6",
+    f"phase.tune.data={{train=2,text={TEXT}}}",
+    f"phase.tune.valid={{valid=3,text={TEXT}}}",
+    "phase.tune.steps=6",
     "encoder.dropout=0.0",
 )
 
@@ -55,22 +55,22 @@ def weights(folder):
 
 def test_stopped_and_resumed_on_a_mixture_ends_the_same(make_mix, tmp_path, monkeypatch):
     loop.train(make_mix(tmp_path / "whole"))
-    step = loop.StageRun.step
+    step = loop.PhaseRun.step
 
     def dying(self, taken):
-        if self.stage.name == "tune" and self.progress.step == 4:
+        if self.phase.name == "tune" and self.progress.step == 4:
             raise KeyboardInterrupt
         return step(self, taken)
 
-    monkeypatch.setattr(loop.StageRun, "step", dying)
+    monkeypatch.setattr(loop.PhaseRun, "step", dying)
     with pytest.raises(KeyboardInterrupt):
         loop.train(make_mix(tmp_path / "parts"))
-    monkeypatch.setattr(loop.StageRun, "step", step)
+    monkeypatch.setattr(loop.PhaseRun, "step", step)
     loop.train(make_mix(tmp_path / "parts"))
     one, two = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
 
-    log = [v for v in lines(tmp_path / "parts") if v["stage"] == "tune"]
+    log = [v for v in lines(tmp_path / "parts") if v["phase"] == "tune"]
     found = [v["sources"] for v in log if "sources" in v]
     assert len(found) == 6, "each step says what its sources brought"
     totals = {name: sum(v[name]["examples"] for v in found) for name in ("train", "text")}
@@ -84,7 +84,7 @@ def test_stopped_and_resumed_on_a_mixture_ends_the_same(make_mix, tmp_path, monk
 
 def test_two_processes_do_what_one_does_on_a_mixture(make_mix, tiny, tmp_path):
     """With steps of text alone, in which the adapter has no gradient in any process."""
-    changes = (f"stage.tune.data={{train=1,text={TEXT.replace('1', '3')}}}",)
+    changes = (f"phase.tune.data={{train=1,text={TEXT.replace('1', '3')}}}",)
     loop.train(make_mix(tmp_path / "one", *changes))
     data = [f"--data={name}={tiny}/{name}.jsonl" for name in ("train", "valid", "text")]
     sets = [word for change in (*MIX, *changes) for word in ("--set", change)]
@@ -116,25 +116,25 @@ def test_a_task_comes_from_the_source_or_the_row_or_the_preset(make_run, tiny, t
     run = make_run(tmp_path, "task.others.copy.prompt=[' again']")
     rows = [run.manifests["valid"][i] for i in range(3)]
     mixed = with_tasks(tiny, tmp_path / "m.jsonl", zip(rows, ["asr", "copy", None], strict=True))
-    stage = stages(run.system.preset)[1]
-    own = run.examples(stage, mixed, learning=False)
+    phase = phases(run.system.preset)[1]
+    own = run.examples(phase, mixed, learning=False)
     text = [run.system.tokenizer.decode(own.make(0, i).encoded.ids) for i in range(3)]
     assert [len(own.make(0, i).media) for i in range(3)] == [1, 0, 1]
     assert "again" in text[1].replace(" ", "") or "<unk>" in text[1]
-    forced = run.examples(stage, mixed, learning=False, source=mixing.Source(task={"name": "copy"}))
+    forced = run.examples(phase, mixed, learning=False, source=mixing.Source(task={"name": "copy"}))
     assert [len(forced.make(0, i).media) for i in range(3)] == [0, 0, 0]
-    whole = run.examples(replace(stage, task={"name": "copy"}), mixed, learning=False)
+    whole = run.examples(replace(phase, task={"name": "copy"}), mixed, learning=False)
     assert len(whole.make(0, 0).media) == 0
 
 
 def test_a_source_changes_the_augmentation_for_itself_alone(make_mix, tmp_path):
-    run = make_mix(tmp_path, f"stage.tune.data.text={{{TEXT[1:-1]},augment={{shift=1.0}}}}")
-    stage = stages(run.system.preset)[1]
+    run = make_mix(tmp_path, f"phase.tune.data.text={{{TEXT[1:-1]},augment={{shift=1.0}}}}")
+    phase = phases(run.system.preset)[1]
     shared = run.system.preset.section("augment", augment.Config)
-    made = run.parts(stage, learning=True)
+    made = run.parts(phase, learning=True)
     assert made["train"].augment == shared
     assert made["text"].augment == replace(shared, shift=1.0) != shared
-    assert run.parts(replace(stage, augment=False), learning=True)["text"].augment == NO_CHANGE
+    assert run.parts(replace(phase, augment=False), learning=True)["text"].augment == NO_CHANGE
 
 
 def test_an_unknown_task_is_refused_with_file_and_line_before_any_step(make_run, tiny, tmp_path):
@@ -150,14 +150,14 @@ def test_an_unknown_task_is_refused_with_file_and_line_before_any_step(make_run,
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("stage.tune.data={train=1,speech=2}", "wants --data speech=MANIFEST"),
-        ("stage.tune.data={train=1,valid={}}", "stage tune data: wanted a weight above 0 for each"),
-        ("stage.tune.temperature=-1", "temperature: wanted a number above 0"),
-        ("stage.tune.data={train={task={name='asrr'}}}", "did you mean 'asr'"),
-        ("stage.tune.data={train={augment={shif=1.0}}}", "did you mean 'shift'"),
+        ("phase.tune.data={train=1,speech=2}", "wants --data speech=MANIFEST"),
+        ("phase.tune.data={train=1,valid={}}", "phase tune data: wanted a weight above 0 for each"),
+        ("phase.tune.temperature=-1", "temperature: wanted a number above 0"),
+        ("phase.tune.data={train={task={name='asrr'}}}", "did you mean 'asr'"),
+        ("phase.tune.data={train={augment={shif=1.0}}}", "did you mean 'shift'"),
     ],
 )
 def test_wrong_mixtures_are_named_before_any_step(make_run, tmp_path, monkeypatch, change, says):
-    monkeypatch.setattr(loop.StageRun, "step", None)
+    monkeypatch.setattr(loop.PhaseRun, "step", None)
     with pytest.raises(ValueError, match=says):
         loop.train(make_run(tmp_path, change))

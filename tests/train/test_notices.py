@@ -18,7 +18,7 @@ def train(run, capsys):
 
 
 QUICK = tuple(
-    f"stage.{name}.{key}={value}"
+    f"phase.{name}.{key}={value}"
     for name in ("encoder", "tune")
     for key, value in {"steps": 1, "valid_every": 1, "warmup_steps": 0}.items()
 )
@@ -29,7 +29,7 @@ def test_nothing_to_say(make_run, tmp_path, capsys):
 
 
 def test_rows_outside_the_usable_length_are_counted(make_run, tmp_path, capsys):
-    """Of training and validation, once each, whichever stages share them."""
+    """Of training and validation, once each, whichever phases share them."""
     run = make_run(tmp_path, *QUICK, "data.max_duration_s=0.6", "data.min_duration_s=0.3")
     counts = {}
     for name, manifest in run.manifests.items():
@@ -50,16 +50,16 @@ def test_rows_outside_the_usable_length_are_counted(make_run, tmp_path, capsys):
 
 
 def test_a_rate_that_never_arrives(make_run, tmp_path, capsys):
-    said, _ = train(make_run(tmp_path, *QUICK, "stage.tune.warmup_steps=4"), capsys)
+    said, _ = train(make_run(tmp_path, *QUICK, "phase.tune.warmup_steps=4"), capsys)
     assert said == [
-        "stage tune: warmup_steps = 4 of 1 steps: the rate 0.001 never arrives, the last step has "
+        "phase tune: warmup_steps = 4 of 1 steps: the rate 0.001 never arrives, the last step has "
         "0.00025"
     ]
 
 
-def test_a_lora_that_no_stage_trains(make_run, tmp_path, capsys):
-    run = make_run(tmp_path, *QUICK, "stage.tune.train=['adapter.*']")
-    assert ["llm.lora 'default': no stage trains it" in s for s in train(run, capsys)[0]] == [True]
+def test_a_lora_that_no_phase_trains(make_run, tmp_path, capsys):
+    run = make_run(tmp_path, *QUICK, "phase.tune.train=['adapter.*']")
+    assert ["llm.lora 'default': no phase trains it" in s for s in train(run, capsys)[0]] == [True]
 
 
 WAVLM = """encoder={name="wavlm",config={hidden_size=32,num_hidden_layers=1,num_attention_heads=2,
@@ -70,10 +70,10 @@ num_conv_pos_embeddings=4,num_conv_pos_embedding_groups=2},lora={r=2,targets=["q
 def test_a_lora_that_its_layer_is_read_past(make_run, tmp_path):
     """WavLM's attention takes the weights of its projections and never calls them."""
     front = "frontend={name='wave16k'}"
-    learn = "stage.encoder.train=['encoder.*lora_*']"
+    learn = "phase.encoder.train=['encoder.*lora_*']"
     run = make_run(tmp_path, *QUICK, front, WAVLM.replace("\n", ""), learn, "augment={}")
     (line,) = (n for n in loop.train(run, until="encoder").notices if "gradient" in n)
-    assert "stage encoder: 2 LoRA weights never had a gradient, encoder." in line
+    assert "phase encoder: 2 LoRA weights never had a gradient, encoder." in line
 
 
 @pytest.mark.parametrize("texts", [["привет", "мир"], ["low", "мир"]])
@@ -91,7 +91,7 @@ def test_answers_outside_the_vocabulary(make_run, tmp_path, capsys, texts):
 
 def test_targets_longer_than_their_steps(make_run, tmp_path, capsys):
     """Named once, counted in the log and in the summary, and not in the loss."""
-    run = make_run(tmp_path / "exp", *QUICK, "stage.encoder.steps=2")
+    run = make_run(tmp_path / "exp", *QUICK, "phase.encoder.steps=2")
     for name in ("train", "valid"):
         row = {**run.manifests[name][0], "id": "toolong", "text": "low mid high say write " * 8}
         write(tmp_path / f"{name}.jsonl", [row, *list(run.manifests[name])[1:3]])
@@ -103,4 +103,4 @@ def test_targets_longer_than_their_steps(make_run, tmp_path, capsys):
     valid = [line["valid"] for line in log if "valid" in line]
     assert [v["ctc/left_out"] for v in valid] == [1] * len(valid) and valid[-1]["ctc"] > 1
     (line,) = found.notices
-    assert line.startswith("stage encoder: targets left out of loss and count") and "ctc " in line
+    assert line.startswith("phase encoder: targets left out of loss and count") and "ctc " in line

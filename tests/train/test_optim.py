@@ -7,16 +7,16 @@ import torch
 from torch import nn
 
 from speechllm.train import optim
-from speechllm.train.stages import Stage
+from speechllm.train.phases import Phase
 
 
-def stage(**settings):
+def phase(**settings):
     plain = {"name": "x", "train": ("*",), "objectives": {"ctc": {}}, "steps": 10, "lr": 0.1}
-    return Stage(**{**plain, **settings})
+    return Phase(**{**plain, **settings})
 
 
 def rates(**settings):
-    made = stage(**settings)
+    made = phase(**settings)
     return [optim.learning_rate(made, step) for step in range(made.steps)]
 
 
@@ -30,11 +30,11 @@ def test_warm_up_begins_above_zero_and_ends_at_the_highest_rate():
 def test_schedules_end_at_the_final_ratio(final):
     """The step after the last one would have it; half-way stands half-way between the two."""
     for schedule in ("cosine", "linear"):
-        made = stage(warmup_steps=2, schedule=schedule, final_lr_ratio=final)
+        made = phase(warmup_steps=2, schedule=schedule, final_lr_ratio=final)
         assert optim.learning_rate(made, 2) == pytest.approx(0.1)
         assert optim.learning_rate(made, 6) == pytest.approx(0.1 * (1 + final) / 2)
         assert optim.learning_rate(made, 10) == pytest.approx(0.1 * final)
-    cosine = stage(schedule="cosine", final_lr_ratio=final)
+    cosine = phase(schedule="cosine", final_lr_ratio=final)
     shape = (1 + math.cos(0.1 * math.pi)) / 2
     assert optim.learning_rate(cosine, 1) == pytest.approx(0.1 * (final + (1 - final) * shape))
 
@@ -55,7 +55,7 @@ PARAMETERS = {
 def test_matrices_decay_and_vectors_do_not(optimizer):
     """A step with a gradient of zeros takes lr x weight_decay off, and nothing else."""
     learning = {name: nn.Parameter(torch.ones(shape)) for name, shape in PARAMETERS.items()}
-    made = optim.make(stage(optimizer=optimizer, weight_decay=0.5), learning)
+    made = optim.make(phase(optimizer=optimizer, weight_decay=0.5), learning)
     for parameter in learning.values():
         parameter.grad = torch.zeros_like(parameter)
     made.step(0.1)
@@ -67,7 +67,7 @@ def test_matrices_decay_and_vectors_do_not(optimizer):
 
 def test_muon_has_the_matrices_between_hidden_layers_alone():
     learning = {name: nn.Parameter(torch.ones(shape)) for name, shape in PARAMETERS.items()}
-    made = optim.make(stage(optimizer="muon"), learning)
+    made = optim.make(phase(optimizer="muon"), learning)
     kinds = {name: type(made.of(parameter)).__name__ for name, parameter in learning.items()}
     assert [name for name, kind in kinds.items() if kind == "Muon"] == ["llm.q_proj.weight"]
 
@@ -77,7 +77,7 @@ def test_state_put_back_goes_on_to_the_bit(optimizer):
     def begin():
         torch.manual_seed(0)
         learning = {name: nn.Parameter(torch.randn(shape)) for name, shape in PARAMETERS.items()}
-        return learning, optim.make(stage(optimizer=optimizer), learning)
+        return learning, optim.make(phase(optimizer=optimizer), learning)
 
     def go(learning, made, steps):
         for number in steps:

@@ -16,7 +16,7 @@ from speechllm.models import store
 from speechllm.train import checkpoint, loop
 from speechllm.train.stopping import NAMES, Stop, Stopped
 
-LONG = ("--set", "stage.encoder.steps=100000", "--set", "stage.encoder.valid_every=100000")
+LONG = ("--set", "phase.encoder.steps=100000", "--set", "phase.encoder.valid_every=100000")
 
 
 @pytest.fixture(scope="session")
@@ -48,44 +48,44 @@ def send(number):
     time.sleep(0.01)  # the handler runs between two lines of the main thread
 
 
-def signalling(monkeypatch, method, stage, at, number):
-    """Let a signal come inside a method of the stage's run, once, at a step."""
-    inner, sent = getattr(loop.StageRun, method), []
+def signalling(monkeypatch, method, phase, at, number):
+    """Let a signal come inside a method of the phase's run, once, at a step."""
+    inner, sent = getattr(loop.PhaseRun, method), []
 
     def outer(self, *args):
-        if (self.stage.name, self.progress.step) == (stage, at) and not sent:
+        if (self.phase.name, self.progress.step) == (phase, at) and not sent:
             sent.append(send(number))
         return inner(self, *args)
 
-    monkeypatch.setattr(loop.StageRun, method, outer)
+    monkeypatch.setattr(loop.PhaseRun, method, outer)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("stage", "at"), [("encoder", 0), ("encoder", 2), ("tune", 4)])
+@pytest.mark.parametrize(("phase", "at"), [("encoder", 0), ("encoder", 2), ("tune", 4)])
 def test_a_signal_saves_the_step_and_says_so(
-    make_run, uninterrupted, tmp_path, monkeypatch, capfd, name, stage, at
+    make_run, uninterrupted, tmp_path, monkeypatch, capfd, name, phase, at
 ):
     number = getattr(signal, name)
-    signalling(monkeypatch, "step", stage, at, number)
+    signalling(monkeypatch, "step", phase, at, number)
     folder = store.step_name(at + 1, validated=at != 2)  # the third step's would come next
-    with pytest.raises(Stopped, match=f"{name}: saved in .*/{stage}/{folder}; the same"):
+    with pytest.raises(Stopped, match=f"{name}: saved in .*/{phase}/{folder}; the same"):
         loop.train(make_run(tmp_path / "exp"))
     assert f"{name}: saving a checkpoint after this step\n" == capfd.readouterr().err
-    assert store.checkpoints(tmp_path / "exp" / stage)[-1].name == folder
+    assert store.checkpoints(tmp_path / "exp" / phase)[-1].name == folder
     assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
     loop.train(make_run(tmp_path / "exp"))
     assert contents(tmp_path / "exp") == uninterrupted
 
 
-@pytest.mark.parametrize(("stage", "at"), [("encoder", 3), ("encoder", 6), ("tune", 6)])
+@pytest.mark.parametrize(("phase", "at"), [("encoder", 3), ("encoder", 6), ("tune", 6)])
 def test_a_signal_in_a_validation_does_not_wait_for_it(
-    make_run, uninterrupted, tmp_path, monkeypatch, stage, at
+    make_run, uninterrupted, tmp_path, monkeypatch, phase, at
 ):
-    signalling(monkeypatch, "validation", stage, at, signal.SIGTERM)
+    signalling(monkeypatch, "validation", phase, at, signal.SIGTERM)
     with pytest.raises(Stopped, match=f"step-0000000{at}-unvalidated") as stopped:
         loop.train(make_run(tmp_path / "exp"))
     assert stopped.value.code == 143
-    assert store.chosen(tmp_path / "exp" / stage, "last").name == f"step-0000000{at}-unvalidated"
+    assert store.chosen(tmp_path / "exp" / phase, "last").name == f"step-0000000{at}-unvalidated"
     loop.train(make_run(tmp_path / "exp"))
     assert contents(tmp_path / "exp") == uninterrupted
 
@@ -99,11 +99,11 @@ def test_a_checkpoint_each_so_many_minutes(make_run, uninterrupted, tmp_path, mo
 
     monkeypatch.setattr(checkpoint, "save", note)
     loop.train(make_run(tmp_path / "often", save_minutes=1e-9))
-    assert saved == [(stage, n) for stage in ("encoder", "tune") for n in range(1, 7)]
+    assert saved == [(phase, n) for phase in ("encoder", "tune") for n in range(1, 7)]
     assert contents(tmp_path / "often") == uninterrupted
     saved.clear()
     loop.train(make_run(tmp_path / "never", save_minutes=0))
-    assert saved == [(stage, n) for stage in ("encoder", "tune") for n in (3, 6)]
+    assert saved == [(phase, n) for phase in ("encoder", "tune") for n in (3, 6)]
     with pytest.raises(ValueError, match="--save-minutes: wanted 0 or more, got -1"):
         make_run(tmp_path, save_minutes=-1)
 

@@ -5,7 +5,7 @@
 #
 # DIR is a clone of github.com/cdjkim/audiocaps (dataset/*.csv); the sounds, which it does not hold,
 # lie in --audio-dir. Clips that are gone are listed in OUT/data/skipped.txt. Stages: 0 look for the
-# corpus, 1 manifests, 2 check them, 3 train the first stage, 4 the others, 5 decode, 6 score and
+# corpus, 1 manifests, 2 check them, 3 train the first phase, 4 the others, 5 decode, 6 score and
 # report: CIDEr-D, ROUGE-L and BLEU against five descriptions a clip.
 
 set -euo pipefail
@@ -33,8 +33,8 @@ fi
 if begin 2 "check the manifests"; then
   for s in train dev test; do speechllm data validate "$data/$s.jsonl"; done
 fi
-if begin 3 "train the first stage"; then train --until "$first"; fi
-if begin 4 "train the other stages"; then train; fi
+if begin 3 "train the first phase"; then train --until "$first"; fi
+if begin 4 "train the other phases"; then train; fi
 if begin 5 "decode"; then
   speechllm decode "$out/$preset" "$data/test.jsonl" --num-beams "$num_beams" --audio real shuffled silent
 fi

@@ -6,7 +6,7 @@
 # DIR holds clotho_aqa_{train,val,test}.csv and audio_files/ (zenodo.org/records/6473207, 3.7 GB).
 # The preset is any of `speechllm presets` that hears sounds; what is asked are the questions
 # themselves. Stages: 0 look for the corpus, 1 manifests, 2 check them, 3 train the first
-# stage, 4 the others, 5 decode, 6 score and report.
+# phase, 4 the others, 5 decode, 6 score and report.
 
 set -euo pipefail
 . "$(dirname "$0")/../../options.sh"
@@ -30,8 +30,8 @@ fi
 if begin 2 "check the manifests"; then
   for s in train dev test; do speechllm data validate "$data/$s.jsonl"; done
 fi
-if begin 3 "train the first stage"; then train --until "$first"; fi
-if begin 4 "train the other stages"; then train; fi
+if begin 3 "train the first phase"; then train --until "$first"; fi
+if begin 4 "train the other phases"; then train; fi
 if begin 5 "decode"; then
   speechllm decode "$out/$preset" "$data/test.jsonl" --audio real shuffled silent
   speechllm decode "$out/$preset" "$data/test_unanimous.jsonl"

@@ -39,7 +39,7 @@ if begin 1 "manifests"; then
   for split in train dev test; do speechllm data validate "$data/$split.jsonl"; done
 fi
 if begin 3 "train up to the adapter"; then train --until "$until"; fi
-if begin 4 "train the later stages"; then train; fi
+if begin 4 "train the later phases"; then train; fi
 if begin 5 "decode"; then
   speechllm decode "$out" "$data/test.jsonl" --num-beams "$num_beams" --max-tokens-per-s 50
 fi

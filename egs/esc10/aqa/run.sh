@@ -33,7 +33,7 @@ if [ "$spoken" != false ]; then
   sounds+=" words_train"
   questions+=" spoken_train"
   sets+=" spoken_test"
-  steps="--set stage.encoder.steps=1200 --set stage.tune.steps=300"  # for thrice as many recordings
+  steps="--set phase.encoder.steps=1200 --set phase.tune.steps=300"  # for thrice as many recordings
 fi
 train() {  # train FOLD NAME [OPTION...]
   local learned=$data/fold$1

@@ -48,7 +48,7 @@ if begin 2 "tokenizer" && [ "$tokenizer" = "$data/tokenizer" ]; then
   speechllm data tokenizer "$data/train.jsonl" --vocab-size 200 --out "$tokenizer"
 fi
 if begin 3 "train up to the adapter"; then train --until "$until"; fi
-if begin 4 "train the later stages"; then train; fi
+if begin 4 "train the later phases"; then train; fi
 if begin 5 "decode"; then
   for t in $test; do speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams"; done
 fi

@@ -6,7 +6,7 @@
 # espeak-ng speaks sentences of a small grammar in many voices; the voices and the sentences of the
 # test never occur in training. Stages: 0 speak, 1 check the manifests, 2 tokenizer, 3 train up to
 # the adapter, 4 adapter and LoRA, 5 decode, 6 score and report. Each can be stopped and started
-# again. Any setting of the preset: --train-options "--set stage.encoder.steps=100".
+# again. Any setting of the preset: --train-options "--set phase.encoder.steps=100".
 #
 # One run is a draw. Mean and deviation of three, each with a --seed and an --out of its own:
 #   speechllm report exp/mini0 exp/mini1 exp/mini2 --seeds

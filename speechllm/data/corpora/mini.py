@@ -4,7 +4,7 @@ Sentences of a small grammar (some 200 words) by many voices in eight accents of
 rates and pitches, in small rooms and mild noise; 16 kHz FLAC. What is in test and dev (voices,
 that is espeak variants, and sentences) is never in train: `prepare` asserts it. Written are
 `train.jsonl`, `dev.jsonl`, `test.jsonl` and `text.jsonl`: sentences alone, for the LLM's text
-stage, none of them in dev or test. The same options give the same bytes.
+phase, none of them in dev or test. The same options give the same bytes.
 
     speechllm data prepare mini --out data/mini --hours 1.6
 """

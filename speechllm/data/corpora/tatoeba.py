@@ -3,7 +3,7 @@
 espeak-ng speaks one side of the pairs in many voices (those of the corpus mini; 16 kHz FLAC, rooms
 and mild noise); the other side is the translation. Voices and sentences of dev and test are never
 in train, nor in the text, in either language. Written are `train.jsonl`, `dev.jsonl`, `test.jsonl`
-and, for the LLM's text stage, `text.jsonl` and `text_dev.jsonl`: pairs alone. `text` is what is
+and, for the LLM's text phase, `text.jsonl` and `text_dev.jsonl`: pairs alone. `text` is what is
 said, in small letters and without marks, `translation` is as it was written. The same options give
 the same bytes.
 
@@ -39,7 +39,7 @@ class Config(_speech.Settings):
     """Options: the languages of the two columns, which of them is spoken, how much of it.
 
     n_pairs: the simplest pairs, of which the speech is; hours: of speech in train, from as many of
-    them as it takes; n_text: the simplest pairs for the LLM's text stage, 0: all.
+    them as it takes; n_text: the simplest pairs for the LLM's text phase, 0: all.
     """
 
     corpus: str

@@ -4,7 +4,7 @@ A head over the LLM's vocabulary plus blank says what each encoder step spells. 
 mostly blank are dropped, neighbours that spell the same become one soft token, the mean of the
 embeddings weighted by their posteriors; so soft tokens lie in the hull of text embeddings, and a
 frozen LLM reads them from the first step. The head learns by CTC (objective `ctc` with
-`on = "posterior"`), in the encoder's own stage.
+`on = "posterior"`), in the encoder's own phase.
 
 (B, L, D) -> (B, K, H), K at most L: how many are left depends on what was said.
 Papers: CTC, Graves et al. 2006; frames dropped by their posteriors, Gaido et al., arXiv 2102.01578.

@@ -1,4 +1,4 @@
-"""What several families have in common: fields of configurations, names of weights, stages."""
+"""What several families have in common: fields of configurations, names of weights, phases."""
 
 # Of a text model's configuration: what says nothing about its computation, or is set elsewhere.
 NOT_OURS = (
@@ -77,7 +77,7 @@ def _bands(audio) -> int:
 
 
 def tune(lr: float, *train: str) -> list[dict]:
-    """Give one stage that trains on: whatever `train` names, by language modelling."""
+    """Give one phase that trains on: whatever `train` names, by language modelling."""
     return [
         {
             "name": "tune",

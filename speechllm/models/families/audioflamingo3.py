@@ -40,5 +40,5 @@ def tables(config) -> dict:
         "llm": {"config": _shared.llm(config.text_config), "pad_token": "<sound>"},
         "chat": _shared.CHATML,
         "task": {"name": "asr", "prompt": ["Transcribe the input speech."]},
-        "stage": _shared.tune(1e-5, "adapter.*", "llm.*"),
+        "phase": _shared.tune(1e-5, "adapter.*", "llm.*"),
     }

@@ -57,7 +57,7 @@ def tables(config) -> dict:
             "name": "asr",
             "prompt": ["can you transcribe the speech into a written format?"],
         },
-        "stage": _shared.tune(1e-5, "adapter.*", "llm.*lora_*"),
+        "phase": _shared.tune(1e-5, "adapter.*", "llm.*lora_*"),
     }
 
 

@@ -57,7 +57,7 @@ def tables(config) -> dict:
             "assistant": "{}<|end|>",
         },
         "task": {"name": "asr", "prompt": ["Transcribe the audio clip into text."]},
-        "stage": _shared.tune(4e-5, "adapter.*", "llm.*lora_*speech*"),
+        "phase": _shared.tune(4e-5, "adapter.*", "llm.*lora_*speech*"),
     }
 
 

@@ -34,5 +34,5 @@ def tables(config) -> dict:
         "llm": {"config": _shared.llm(config.text_config), "pad_token": "<|AUDIO|>"},
         "chat": {**_shared.CHATML, "medium": "Audio {n}: <|audio_bos|>{}<|audio_eos|>\n"},
         "task": {"name": "asr", "prompt": ["Transcribe the speech."]},
-        "stage": _shared.tune(1e-5, "adapter.*", "llm.*"),
+        "phase": _shared.tune(1e-5, "adapter.*", "llm.*"),
     }

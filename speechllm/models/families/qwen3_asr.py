@@ -51,5 +51,5 @@ def tables(config) -> dict:
             "medium": "<|audio_start|>{}<|audio_end|>",
         },
         "task": {"name": "asr", "prompt": [""]},
-        "stage": _shared.tune(1e-5, "adapter.*", "llm.*"),
+        "phase": _shared.tune(1e-5, "adapter.*", "llm.*"),
     }

@@ -52,5 +52,5 @@ def tables(config) -> dict:
             "medium": "[BEGIN_AUDIO]{}",
         },
         "task": {"name": "asr", "prompt": ["Transcribe the speech."]},
-        "stage": _shared.tune(1e-5, "adapter.*", "llm.*"),
+        "phase": _shared.tune(1e-5, "adapter.*", "llm.*"),
     }

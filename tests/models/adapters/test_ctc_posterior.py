@@ -79,7 +79,7 @@ def test_the_llm_keeps_its_embeddings():
     moved, _ = model(states[None], torch.tensor([2]))
     (embedding,) = model._embedding
     with torch.no_grad():
-        embedding.weight.mul_(2)  # the text stage trains them: the adapter sees it
+        embedding.weight.mul_(2)  # the text phase trains them: the adapter sees it
     torch.testing.assert_close(model(states[None], torch.tensor([2]))[0], moved * 2)
 
 

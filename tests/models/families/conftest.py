@@ -266,11 +266,11 @@ def check_lora(pair: Pair, out: Path) -> None:
         rows.append({"id": str(i), "audio": str(path), "duration": len(wave) / RATE, "text": "a b"})
     write(pair.room / "lora.jsonl", rows)
     manifest = Manifest(pair.room / "lora.jsonl")
-    stage = {"steps": 2, "warmup_steps": 0, "valid_first": "true", "lr": 1e-2}
-    few = [f"stage.tune.{key}={value}" for key, value in stage.items()]
+    phase = {"steps": 2, "warmup_steps": 0, "valid_first": "true", "lr": 1e-2}
+    few = [f"phase.tune.{key}={value}" for key, value in phase.items()]
     losses = {}
     for name, more in {
-        "plain": ["stage.tune.train=['adapter.*']"],
+        "plain": ["phase.tune.train=['adapter.*']"],
         "llm": ["llm.lora.r=8"],
         "all": ["llm.lora.r=2", "encoder.lora.r=2", "adapter.lora.r=2"],
     }.items():

@@ -202,8 +202,8 @@ def test_command_decodes_trains_and_loads(published, tiny, tmp_path, capsys):
     lines = (out / "decode_valid" / "hyp.jsonl").read_text().splitlines()
     assert len(lines) == 5
     data = [f"--data={name}={tiny / name}.jsonl" for name in ("train", "valid")]
-    short = ("--set", "stage.tune.steps=2", "--set", 'stage.tune.train=["adapter.*"]')
-    call("train", out, *data, *short, "--set", "stage.tune.lr=1e-6", "--out", exp, *common)
+    short = ("--set", "phase.tune.steps=2", "--set", 'phase.tune.train=["adapter.*"]')
+    call("train", out, *data, *short, "--set", "phase.tune.lr=1e-6", "--out", exp, *common)
     before = load_file(out / "model.safetensors")
     after = load_file(sorted(exp.glob("tune/step-*"))[-1] / "model.safetensors")
     assert before.keys() == after.keys()

@@ -329,7 +329,7 @@ def test_a_system_trains_saves_and_decodes(make_run, tmp_path):
     run = make_run(
         tmp_path / "run",
         "fusion={name='cross_attention',every=1}",
-        "stage.tune.train=['adapter.*','fusion.*']",
+        "phase.tune.train=['adapter.*','fusion.*']",
     )
     loop.train(run)
     folder = store.find(tmp_path / "run")

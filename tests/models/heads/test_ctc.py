@@ -10,13 +10,13 @@ from speechllm.data.collate import collate
 from speechllm.models import heads, store
 from speechllm.models.heads.ctc import Config
 from speechllm.train import loop
-from speechllm.train.stages import stages
+from speechllm.train.phases import phases
 
 HEAD = "heads.ctc.head."
 
 
 def batch_of(run):
-    examples = run.examples(stages(run.system.preset)[0], run.manifests["valid"], learning=False)
+    examples = run.examples(phases(run.system.preset)[0], run.manifests["valid"], learning=False)
     return collate([examples.make(0, i) for i in range(3)], run.system.tokenizer.pad_token_id)
 
 
@@ -40,8 +40,8 @@ def test_a_loaded_model_has_its_head(make_run, tmp_path):
     run = make_run(tmp_path)
     loop.train(run)
     batch = batch_of(run)
-    for stage, on, width in (("encoder", "encoder", 16), ("tune", "adapter", 32)):
-        folder = store.chosen(tmp_path / stage, "last")
+    for phase, on, width in (("encoder", "encoder", 16), ("tune", "adapter", 32)):
+        folder = store.chosen(tmp_path / phase, "last")
         _, model = store.load(folder)
         held = load_file(folder / "model.safetensors")
         assert heads.table(model) == {"ctc": {"on": on}}
@@ -64,22 +64,22 @@ def test_a_checkpoint_of_before_goes_on_to_the_same_bits(make_run, tmp_path):
     class StopError(Exception):
         pass
 
-    def stopped(folder, stage):
+    def stopped(folder, phase):
         run = make_run(folder)
-        step = loop.StageRun.step
+        step = loop.PhaseRun.step
 
         def dying(self, taken):
-            if self.stage.name == stage and self.progress.step == 4:
+            if self.phase.name == phase and self.progress.step == 4:
                 raise StopError
             return step(self, taken)
 
         with pytest.MonkeyPatch.context() as patch, pytest.raises(StopError):
-            patch.setattr(loop.StageRun, "step", dying)
+            patch.setattr(loop.PhaseRun, "step", dying)
             loop.train(run)
 
-    for stage in ("encoder", "tune"):
-        folder = tmp_path / stage
-        stopped(folder, stage)
+    for phase in ("encoder", "tune"):
+        folder = tmp_path / phase
+        stopped(folder, phase)
         for checkpoint in folder.glob("*/step-*"):
             older(checkpoint)
         for checkpoint in folder.glob("*/step-*"):
@@ -92,10 +92,10 @@ def test_a_checkpoint_of_before_goes_on_to_the_same_bits(make_run, tmp_path):
 
 
 def test_a_training_begins_with_the_head_of_a_folder(make_run, tmp_path):
-    """And keeps it where its stages read another place, or train none."""
+    """And keeps it where its phases read another place, or train none."""
     loop.train(make_run(tmp_path / "first"), until="encoder")
     start = store.find(tmp_path / "first")
-    changes = "stage.encoder.steps=1", "stage.encoder.lr=1e-12", "stage.encoder.warmup_steps=0"
+    changes = "phase.encoder.steps=1", "phase.encoder.lr=1e-12", "phase.encoder.warmup_steps=0"
     loop.train(make_run(tmp_path / "second", *changes, start=start), until="encoder")
     before, after = (
         load_file(folder / "model.safetensors")[HEAD + "weight"]

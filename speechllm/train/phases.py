@@ -1,4 +1,7 @@
-"""Stages: what learns, from which data, with which objectives, how fast, for how long."""
+"""Phases: what learns, from which data, with which objectives, how fast, for how long.
+
+A training has phases, a recipe stages: stage 3 trains the first phases, stage 4 the others.
+"""
 
 import functools
 from dataclasses import dataclass
@@ -12,8 +15,8 @@ from speechllm.ranges import AboveZero, BelowOne, Count, NotNegative, Positive, 
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One entry of a preset's `[[stage]]` list.
+class Phase:
+    """One entry of a preset's `[[phase]]` list.
 
     Attributes:
         name: names the folder of its checkpoints.
@@ -28,15 +31,15 @@ class Stage:
         data, valid: names of the manifests (`--data NAME=PATH`); of several, a table of their
             weights, or of {weight, task, augment, plain} (data/mixing.py). No weights: by size.
         temperature: evens the shares of `data` out, above 1.
-        task: replaces the preset's task in this stage, e.g. `{ name = "copy" }`, or a name.
-        max_batch_s, max_duration_s: replace the preset's in this stage, 0 keeps them. Short
+        task: replaces the preset's task in this phase, e.g. `{ name = "copy" }`, or a name.
+        max_batch_s, max_duration_s: replace the preset's in this phase, 0 keeps them. Short
             utterances first let CTC find its alignments (SortaGrad, arXiv 1512.02595).
-        valid_every: steps between validations (and checkpoints), 0: ten a stage.
-        valid_first: also before the first step, to see what the stage changes.
+        valid_every: steps between validations (and checkpoints), 0: ten a phase.
+        valid_first: also before the first step, to see what the phase changes.
         valid_decode: utterances of each manifest of `valid` that a validation also decodes, greedy,
             and scores as the task is (WER); 0: none.
         augment: with the preset's augmentation.
-        keep: "best" (lowest validation loss) or "last" weights go on to the next stage.
+        keep: "best" (lowest validation loss) or "last" weights go on to the next phase.
     """
 
     name: str
@@ -80,14 +83,14 @@ class Stage:
 
     @property
     def patterns(self) -> list[str]:
-        """What learns: `train` and the heads of this stage's objectives."""
+        """What learns: `train` and the heads of this phase's objectives."""
         own = [f"{place}.{name}.*" for place in ("objectives", "heads") for name in self.objectives]
         return [*self.train, *own]
 
     @property
     def needs(self) -> frozenset:
         """What its objectives want of the data besides examples: "pairs", "words"."""
-        parts = (self._objective(name, f"stage {self.name}") for name in self.objectives)
+        parts = (self._objective(name, f"phase {self.name}") for name in self.objectives)
         return frozenset(need for part in parts for need in getattr(part, "needs", ()))
 
     def _objective(self, name: str, where: str):
@@ -95,32 +98,32 @@ class Stage:
         return config.part("objectives", table, f"{where} objectives.{name}")
 
     def build_objectives(self, model, where: str) -> nn.ModuleDict:
-        """Make the objectives of this stage."""
-        made = nn.ModuleDict()
+        """Make the objectives of this phase."""
+        objectives = nn.ModuleDict()
         for name in self.objectives:
-            made[name] = self._objective(name, where).build(model)
-        return made
+            objectives[name] = self._objective(name, where).build(model)
+        return objectives
 
     @functools.cached_property
     def weights(self) -> dict[str, float]:
         """Weight of each objective in the sum, by its name."""
-        where = f"stage {self.name}"
+        where = f"phase {self.name}"
         return {name: self._objective(name, where).weight for name in self.objectives}
 
 
-def stages(preset: config.Preset) -> list[Stage]:
-    """Read a preset's stages.
+def phases(preset: config.Preset) -> list[Phase]:
+    """Read a preset's phases.
 
     Raises:
         ValueError: none at all, one setting wrong, two of one name.
     """
-    tables = preset.tables.get("stage", [])
+    tables = preset.tables.get("phase", [])
     if not tables:
-        raise ValueError(f"{preset.source}: no [[stage]]: nothing says what to train")
-    made = [config.fill(Stage, t, f"{preset.source} [[stage]] {t.get('name')}") for t in tables]
-    if len({stage.name for stage in made}) < len(made):
-        raise ValueError(f"{preset.source}: two stages of one name")
-    return made
+        raise ValueError(f"{preset.source}: no [[phase]]: nothing says what to train")
+    plan = [config.fill(Phase, t, f"{preset.source} [[phase]] {t.get('name')}") for t in tables]
+    if len({phase.name for phase in plan}) < len(plan):
+        raise ValueError(f"{preset.source}: two phases of one name")
+    return plan
 
 
 class Learner(nn.Module):
@@ -135,20 +138,19 @@ class Learner(nn.Module):
         """Parameters by name: `encoder.…`, `adapter.…`, `llm.…`, `heads.…`, `objectives.…`."""
         return {name.removeprefix("model."): p for name, p in self.named_parameters()}
 
-    def begin(self, stage: Stage, where: str, trained: list[list[str]]) -> dict[str, nn.Parameter]:
-        """Make the stage's objectives, let its parameters learn, freeze all others.
+    def begin(self, phase: Phase, where: str, trained: list[list[str]]) -> dict[str, nn.Parameter]:
+        """Make the phase's objectives, let its parameters learn, freeze all others.
 
-        A head that an earlier stage trained is kept where its shape still fits. Returns the
-        learning parameters by name. `trained` are the patterns of each stage up to this one: LoRA
-        takes part from the first stage that trains it.
+        A head that an earlier phase trained is kept where its shape still fits. Returns the
+        learning parameters by name. `trained` are the patterns of each phase up to this one: LoRA
+        takes part from the first phase that trains it.
 
         Raises:
             ValueError: nothing learns.
         """
         for part, module in self.model.named_children():
             lora.switch(module, self.has_learned(f"{part}.", trained, "lora_"))
-        made = stage.build_objectives(self.model, where)
-        for name, objective in made.items():
+        for name, objective in phase.build_objectives(self.model, where).items():
             earlier = self.objectives[name].state_dict() if name in self.objectives else {}
             state = objective.state_dict()
             if {k: v.shape for k, v in earlier.items()} == {k: v.shape for k, v in state.items()}:
@@ -156,29 +158,29 @@ class Learner(nn.Module):
             self.objectives[name] = objective
             for kind, head in getattr(objective, "heads", {}).items():
                 self.model.take_head(kind, head)
-        return self._choose(stage, where)
+        return self._choose(phase, where)
 
-    def check(self, stage: Stage, where: str) -> None:
+    def check(self, phase: Phase, where: str) -> None:
         """Refuse patterns that match nothing, before any step.
 
         Raises:
             ValueError: the pattern, and what there is.
         """
         named = self.named()
-        for pattern in stage.train:
+        for pattern in phase.train:
             bare = pattern.removeprefix("!")
             if not any(matches(name, [bare]) for name in named):
                 hint = config.suggest(bare, {name.split(".")[0] + ".*" for name in named})
                 raise ValueError(f"{where}: {pattern!r} in train matches no parameter; {hint}")
-        stage.build_objectives(self.model, where)
+        phase.build_objectives(self.model, where)
 
-    def _choose(self, stage: Stage, where: str) -> dict[str, nn.Parameter]:
+    def _choose(self, phase: Phase, where: str) -> dict[str, nn.Parameter]:
         named = self.named()
-        chosen = {name for name in named if matches(name, stage.patterns)}
+        chosen = {name for name in named if matches(name, phase.patterns)}
         whole = sorted(name for name in chosen if not named[name].is_floating_point())
         if whole:
             raise ValueError(
-                f"{where}: quantized weights cannot learn, and train = {list(stage.train)} names "
+                f"{where}: quantized weights cannot learn, and train = {list(phase.train)} names "
                 f"{whole[0]} and {len(whole) - 1} more; let LoRA learn, or leave quantize out"
             )
         for name, parameter in named.items():
@@ -186,7 +188,7 @@ class Learner(nn.Module):
         self.set_modes()
         learning = {name: p for name, p in named.items() if p.requires_grad}
         if not learning:
-            raise ValueError(f"{where}: nothing learns: train = {list(stage.train)}")
+            raise ValueError(f"{where}: nothing learns: train = {list(phase.train)}")
         return learning
 
     def has_learned(self, part: str, trained: list[list[str]], word: str = "") -> bool:
