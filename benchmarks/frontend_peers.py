@@ -110,6 +110,19 @@ def rosa(kind: str):
     return lambda wave: librosa.feature.mfcc(S=in_db(mel(y=wave)), n_mfcc=13).T
 
 
+@_peer("asrfront")
+def asrfront(kind: str):
+    """asrfront's Kaldi fbank of SenseVoice, or its Whisper log-mel, bare or in its 30 s window."""
+    from asrfront import qwen3_asr, sensevoice, whisper
+
+    return {
+        "fbank": sensevoice.fbank_raw,
+        "log-mel": lambda wave: whisper.log_mel(wave, pad_or_trim=False).T,
+        "log-mel 30 s": lambda wave: whisper.log_mel(wave).T,
+        "log-mel 128": lambda wave: qwen3_asr.log_mel(wave).T,
+    }[kind]
+
+
 def waves(data: str, wanted: int) -> list:
     """Utterances (N,) of 2 to 15 s, real ones where there are."""
     import features

@@ -6,6 +6,7 @@ made when a wave comes from there and are kept. Nothing is changed afterwards: t
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,8 @@ class Tables:
         return Tables(*(t if t is None else t.to(device) for t in tensors))
 
 
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # others may want gradients through what was made inside of it
 def make(o: Spectral) -> Tables:
     """Tables of the options; raises ValueError when a mel filter holds no FFT bin."""
     window = windows.window(o.window, o.frame_length, o.periodic) * o.scale
