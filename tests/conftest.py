@@ -74,7 +74,7 @@ def make_run(tiny):
     from speechllm.data.manifest import Manifest
     from speechllm.models.system import System
     from speechllm.models.tokens import load_tokenizer
-    from speechllm.train.run import Run
+    from speechllm.train.context import Run
 
     def make(out, *changes, **options) -> Run:
         preset = config.load(tiny / "tiny.toml", changes)

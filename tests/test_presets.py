@@ -15,8 +15,8 @@ from speechllm.data.manifest import Manifest
 from speechllm.decode import run as decoding
 from speechllm.models import store, tiny
 from speechllm.train import loop
+from speechllm.train.context import Run
 from speechllm.train.phases import phases
-from speechllm.train.run import Run
 
 
 @pytest.fixture(scope="session")

@@ -129,7 +129,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     from speechllm.models.system import System
     from speechllm.train import loop
     from speechllm.train import start as begin
-    from speechllm.train.run import Run
+    from speechllm.train.context import Run
     from speechllm.train.stopping import Stop
 
     preset, start = begin.read(args.preset, args.set)

@@ -53,7 +53,7 @@ class Batch:
         seconds: audio seconds in the batch, unpadded.
         modalities: what stands in each slot, one of `MEDIA`; empty where all are audio.
         errors: what could not be read (`--on-error skip`), one message an example.
-        answers: rows of one medium: 1, or 2 where the first half of the rows ends in the chosen
+        n_answers: rows of one medium: 1, or 2 where the first half of the rows ends in the chosen
             answers and the second half in the rejected ones. The media stand there once; `slots`
             are then (2 M, 3), the chosen rows' first.
         words: the same rows with what was said in place of the media, for a teacher that reads;
@@ -71,13 +71,13 @@ class Batch:
     seconds: float = 0.0
     errors: tuple[str, ...] = field(default=())
     modalities: tuple[str, ...] = ()
-    answers: int = 1
+    n_answers: int = 1
     words: "Batch | None" = None
 
     @property
     def n_chosen(self) -> int:
         """Rows whose answers are to be learned: all, or of pairs the chosen half."""
-        return len(self.ids) // self.answers
+        return len(self.ids) // self.n_answers
 
     @property
     def wanted(self) -> torch.Tensor:
@@ -98,7 +98,7 @@ class Batch:
 
     def which(self, kind: str) -> torch.Tensor:
         """Numbers of the slots that hold media of this kind; of pairs, among the chosen rows'."""
-        n = len(self.slots) // self.answers
+        n = len(self.slots) // self.n_answers
         kinds = self.modalities[:n] or ("audio",) * n
         here = [number for number, one in enumerate(kinds) if one == kind]
         return torch.tensor(here, dtype=torch.long, device=self.slots.device)

@@ -44,7 +44,7 @@ def collate(
         seconds=sum(e.seconds for e in examples),
         errors=errors,
         modalities=tuple(kind for e in encoded for kind in e.modalities),
-        answers=1 + pairs,
+        n_answers=1 + pairs,
         words=_text(words, [len(row) for row in rows], pad_id) if words[0] else None,
     )
 

@@ -58,7 +58,7 @@ class Examples:
         augment: of sound; None in evaluation.
         answer: with the answer (training, validation) or up to it (decoding).
         seed: seed of augmentation and prompts.
-        heard: what replaces each sound (data/heard.py), None where they are heard as they are.
+        control: what replaces each medium (data/control.py), None where they stay as they are.
         cache_mb: frames kept in memory between epochs, where no augmentation changes the wave.
         needs: what objectives want besides: "pairs" (rows with `chosen` and `rejected`), "words".
     """
@@ -71,7 +71,7 @@ class Examples:
     augment: Augment | None = None
     answer: bool = True
     seed: int = 0
-    heard: object = None
+    control: object = None
     cache_mb: int = 0
     needs: frozenset = frozenset()
     named: dict = field(default_factory=dict)
@@ -117,8 +117,8 @@ class Examples:
         try:
             messages = self.messages(row, rng)
             parts = chat.media(messages)
-            heard = [self._frames(part, rng) for part in parts]
-            media, lengths = [x for x, _ in heard], [n for _, n in heard]
+            framed = [self._frames(part, rng) for part in parts]
+            media, lengths = [x for x, _ in framed], [n for _, n in framed]
             counts = [self.soft_tokens(n, p["type"]) for n, p in zip(lengths, parts, strict=True)]
             if 0 in counts:
                 raise ValueError(f"too short: {row.get('duration')} s give no soft token; drop it")
@@ -174,15 +174,15 @@ class Examples:
             )
         front, medium = self.fronts[kind], media.of(kind)
         augment = self.augment if kind == "audio" else None
-        heard = self.heard if self.heard and self.heard.medium == kind else None
-        part = heard.part(part) if heard else part
+        control = self.control if self.control and self.control.medium == kind else None
+        part = control.part(part) if control else part
         key = (kind, *medium.key(part))
         x, n = self._cache.get(key) or medium.frames(part, front, rng, augment)
         if not (augment and augment.on_waves):
             self._keep(key, x, n)
         if augment:
             x = augment.frames(x, front, rng)
-        return (heard.frames(request, x) if heard else x), n
+        return (control.frames(request, x) if control else x), n
 
     def _keep(self, key: tuple, x: torch.Tensor, n: int) -> None:
         """Keep frames while there is room; they are never changed in place."""

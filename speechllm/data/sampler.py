@@ -86,6 +86,7 @@ class Sampler(Order):
         batches = []
         for members, size in self._buckets:
             chosen = rng.permutation(members) if self.shuffle else members
+            # equal pieces, not full ones and a rest: 10 members by 4 are 4, 3 and 3, not 4, 4 and 2
             pieces = -(-len(chosen) // size)
             batches += np.array_split(chosen, pieces) if self.shuffle else [chosen]
         if self.shuffle:
@@ -95,7 +96,7 @@ class Sampler(Order):
     def batch(self, number: int) -> tuple[int, np.ndarray]:
         """Return (epoch, indices) of a batch, counted over the whole run."""
         epoch, place = divmod(number, len(self))
-        if epoch not in self._plans:
+        if epoch not in self._plans:  # one is kept: batches are asked for in order
             self._plans.clear()
             self._plans[epoch] = self.epoch(epoch)
         return epoch, self._plans[epoch][place]

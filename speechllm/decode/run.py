@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from speechllm import files, lock
-from speechllm.data import check, heard, loader
+from speechllm.data import check, control, loader
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
 from speechllm.data.rows import seconds
@@ -126,7 +126,7 @@ def _examples(system, model, manifest: Manifest, left: list[int], options: Optio
         ValueError: they cannot.
     """
     front = system.extractor if options.audio == "silent" else None
-    other = heard.make(options.audio, manifest, front, system.preset.seed)
+    other = control.make(options.audio, manifest, front, system.preset.seed)
     kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
     fitting = _fitting(room.Room(system, model), manifest, left, options, tally)
     examples = Examples.of(
@@ -134,7 +134,7 @@ def _examples(system, model, manifest: Manifest, left: list[int], options: Optio
         manifest.subset(fitting),
         options.task,
         answer=False,
-        heard=other,
+        control=other,
         cache_mb=kept,
     )
     check.rows(examples)

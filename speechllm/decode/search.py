@@ -150,6 +150,8 @@ def _one_by_one(reading: Reading, ending: Ending, config: Config, allow: Allow):
         left = [i for i, row in enumerate(going) if not row.why]
         if not left:
             return [ending.close(row.ids, row.why, row.total) for row in rows]
+        # Rows that have ended are read on, their ids thrown away, until enough of them have:
+        # cutting them out copies the whole cache, which costs more than a few rows too many.
         if len(left) <= CROWDED * len(going):
             kept = torch.tensor(left, device=device)
             going, ids = [going[i] for i in left], ids[kept]
@@ -165,6 +167,8 @@ def _draw(allowed: torch.Tensor, rows: list[_Row], config: Config) -> torch.Tens
     """Draw an id for each line (N,), each row by its own generator."""
     shares = (allowed / config.temperature).softmax(-1)
     if config.top_p < 1:
+        # shares 0.5 0.3 0.2, top_p 0.7: before each stand 0, 0.5 and 0.8, so the third is out; the
+        # first never is. Shares need not sum to 1 afterwards: multinomial takes them as weights.
         sorted_shares, order = shares.sort(-1, descending=True)
         before = sorted_shares.cumsum(-1) - sorted_shares  # the share of what is more probable
         out = torch.zeros_like(before, dtype=torch.bool)

@@ -50,6 +50,7 @@ def _inject(model: nn.Module, name: str, lora: Lora, where: str) -> None:
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
+        # whole names in one pattern: of a list, peft takes each as the end of a name, in any part
         target_modules="|".join(map(re.escape, names)),
     )
     with warnings.catch_warnings():

@@ -128,7 +128,7 @@ class Pass:
         kinds = self.batch.media
         results = [self._branch(kind).adapter(*self.states_of(kind)) for kind in kinds]
         tokens, lengths = results[0] if len(results) == 1 else self._in_order(results)
-        if (times := self.batch.answers) == 1:
+        if (times := self.batch.n_answers) == 1:
             return tokens, lengths
         return tokens.repeat(times, 1, 1), lengths.repeat(times)
 
@@ -225,7 +225,7 @@ class Pass:
         return None
 
     @property
-    def answers(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def answer_logits(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (N, V) and labels (N,) of the answers to be learned: of pairs, the chosen ones."""
         n = int((self.places[0] < self.layout.n_chosen).sum())
         return self.logits[:n], self.targets[:n]

@@ -41,6 +41,7 @@ class Reading:
     @torch.no_grad()
     def step(self, ids: torch.Tensor) -> None:
         """Read one more id in each line, (N,)."""
+        # rows are padded on the left: the new column is the next of every row, whatever its length
         self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
         self._positions = self._positions[:, -1:] + 1
         self._read(input_ids=ids[:, None])

@@ -75,6 +75,7 @@ class CTC(nn.Module):
 
     def targets(self, batch: Batch) -> list[torch.Tensor]:
         """Answer ids of each medium's example, without the close."""
+        # of packed examples: the answer that stands in the same segment of the row as the sound
         places = batch.slots[batch.which("audio"), :2].tolist()
         answers = batch.kinds == Kind.ANSWER
         return [
@@ -96,7 +97,7 @@ class CTC(nn.Module):
             sizes,
             blank=self.blank,
             reduction="sum",
-            zero_infinity=True,
+            zero_infinity=True,  # a target longer than its steps has no alignment: left out below
         )
         kept = [len(t) for t, n in zip(targets, lengths.tolist(), strict=True) if _fits(t, n)]
         return loss, torch.tensor(sum(kept), device=loss.device)
@@ -139,11 +140,14 @@ class CTC(nn.Module):
 
 def _fits(target: torch.Tensor, steps: int) -> bool:
     """Say whether a target has an alignment: equal neighbours want a blank between them."""
+    # "a a b" wants a - a b: four steps
     return len(target) + int((target[1:] == target[:-1]).sum()) <= steps
 
 
 def _name(batch: Batch, row: int, start: int) -> str:
     """Name the example that stands at a place; rows hold one, or several that are packed."""
+    # the largest segment number of a row is how many examples it holds; of pairs, the rejected rows
+    # come after the chosen ones, under the same names
     before = int(batch.segments[:row].amax(1).sum()) if row else 0
     number = before + int(batch.segments[row, start]) - 1
     return batch.names[number % len(batch.names)]

@@ -44,8 +44,8 @@ class Distillation(nn.Module):
         self.temperature = temperature
 
     def teacher(self, result: Pass) -> torch.Tensor:
-        """Logits (N, V) of the LLM that reads, at the positions that `result.answers` has."""
-        model, targets = result.model, result.answers[1]
+        """Logits (N, V) of the LLM that reads, at the positions that `result.answer_logits` has."""
+        model, targets = result.model, result.answer_logits[1]
         with model.untouched():
             reading = model(result.batch.words)
             assert torch.equal(reading.targets, targets), "the teacher reads another answer"
@@ -54,7 +54,7 @@ class Distillation(nn.Module):
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count)."""
         wanted = (self.teacher(result).float() / self.temperature).log_softmax(-1)
-        logs = (result.answers[0].float() / self.temperature).log_softmax(-1)
+        logs = (result.answer_logits[0].float() / self.temperature).log_softmax(-1)
         loss = F.kl_div(logs, wanted, reduction="sum", log_target=True)
         return loss, torch.tensor(len(logs), device=loss.device)
 
@@ -64,5 +64,5 @@ class Distillation(nn.Module):
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Share of answer tokens that reader and listener agree on, as (sum, count)."""
-        same = self.teacher(result).argmax(-1) == result.answers[0].argmax(-1)
+        same = self.teacher(result).argmax(-1) == result.answer_logits[0].argmax(-1)
         return {"agreement": (same.sum(), torch.tensor(len(same)))}

@@ -31,7 +31,7 @@ class LanguageModelling(nn.Module):
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count)."""
-        logits, targets = result.answers
+        logits, targets = result.answer_logits
         smoothing = self.label_smoothing if self.training else 0.0
         loss = nn.functional.cross_entropy(
             logits.float(), targets, reduction="sum", label_smoothing=smoothing
@@ -44,6 +44,6 @@ class LanguageModelling(nn.Module):
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Share of answer tokens that are the most probable, as (sum, count)."""
-        logits, targets = result.answers
+        logits, targets = result.answer_logits
         right = (logits.argmax(-1) == targets).sum()
         return {"accuracy": (right, torch.tensor(len(targets)))}

@@ -4,8 +4,8 @@
 log p summed over an answer's tokens, its close included. Paper: arXiv 2305.18290, equation 7;
 label_smoothing takes that share of the labels to be wrong (E. Mitchell, "A note on DPO with noisy
 preferences").
-Rows carry `chosen` and `rejected`; a batch holds both answers to the same media (`Batch.answers`).
-A batch of single answers, of a `plain` source beside the pairs, adds nothing.
+Rows carry `chosen` and `rejected`; a batch holds both answers to the same media (its `n_answers` is
+2). A batch of single answers, of a `plain` source beside the pairs, adds nothing.
 """
 
 import copy
@@ -117,7 +117,7 @@ class Preference(nn.Module):
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count); of single answers, two zeros."""
-        if result.batch.answers == 1:
+        if result.batch.n_answers == 1:
             return torch.zeros((), device=result.batch.ids.device), torch.tensor(0)
         margins = self.margins(result)
         wrong = self.label_smoothing if self.training else 0.0
@@ -126,11 +126,11 @@ class Preference(nn.Module):
 
     def count(self, batch: Batch) -> int:
         """Number of pairs in a batch, known before any pass."""
-        return len(batch.ids) // 2 if batch.answers == 2 else 0
+        return len(batch.ids) // 2 if batch.n_answers == 2 else 0
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Share of pairs in which the chosen answer gained more, and the mean margin."""
-        if result.batch.answers == 1:
+        if result.batch.n_answers == 1:
             return {}
         margins = self.margins(result)
         number = torch.tensor(len(margins))

@@ -12,8 +12,8 @@ from speechllm.data import examples, mixing
 from speechllm.data.manifest import Manifest
 from speechllm.decode.rated import rated
 from speechllm.decode.run import Options
+from speechllm.train.context import Run
 from speechllm.train.phases import Learner, Phase
-from speechllm.train.run import Run
 
 
 def some(manifest: Manifest, most: int) -> Manifest:

@@ -8,9 +8,9 @@ from speechllm import config, files, lock
 from speechllm.data import check as data_check
 from speechllm.models import apart, filling, heads, store, whole
 from speechllm.train import checkpoint, notices
+from speechllm.train.context import Run
 from speechllm.train.log import Log
 from speechllm.train.phases import Learner, Phase, phases
-from speechllm.train.run import Run
 from speechllm.train.steps import PhaseRun
 
 

@@ -24,8 +24,8 @@ from speechllm.data.batch import Batch
 from speechllm.data.collate import collate
 from speechllm.models.system import System
 from speechllm.train import optim
+from speechllm.train.context import Run
 from speechllm.train.phases import Learner, Phase, phases
-from speechllm.train.run import Run
 
 TOKENS_PER_S = 3.0  # of an answer: English speech in a large vocabulary
 PROMPT = 30  # tokens

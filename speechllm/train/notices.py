@@ -14,8 +14,8 @@ from speechllm.data.manifest import Manifest
 from speechllm.models import lora
 from speechllm.models.system import matches
 from speechllm.train import optim
+from speechllm.train.context import Run
 from speechllm.train.phases import Phase
-from speechllm.train.run import Run
 
 
 def before(run: Run, plan: list[Phase], last: int, named: dict) -> list[str]:

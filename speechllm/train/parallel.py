@@ -83,6 +83,8 @@ class Group:
         """
         if self.size == 1:
             return
+        # one flat message of all gradients, and behind them, for each parameter, 1 where it has
+        # one: two processes with gradients (a, none) and (c, none) send a 0 1 0 and c 0 1 0
         has = torch.tensor([p.grad is not None for p in parameters], device=parameters[0].device)
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([*(grad.flatten() for grad in grads), has.to(grads[0].dtype)])

@@ -17,12 +17,12 @@ import torch
 from speechllm import media
 from speechllm.data import loader, mixing
 from speechllm.train import checkpoint, decoded, optim
+from speechllm.train.context import Run
 from speechllm.train.log import Log
 from speechllm.train.parallel import Group
 from speechllm.train.phases import Learner, Phase
-from speechllm.train.run import Run
 from speechllm.train.stopping import Interrupted, Stopped
-from speechllm.train.tally import Tally, count_left_out
+from speechllm.train.sums import SourceSums, count_left_out
 from speechllm.train.validate import remarks, share, together, validate
 
 
@@ -125,12 +125,17 @@ class PhaseRun:
     def step(self, taken: list[tuple[int, object]]) -> dict[str, float]:
         """Do one optimiser step; return each objective's mean loss, and the gradient's norm."""
         phase, learner = self.phase, self.learner
+        # Each loss is a sum over targets, divided by the targets of the whole step, of all
+        # processes and micro-batches. A mean of means would give the tokens of a short batch more
+        # weight than those of a long one: 10 tokens and 90 are 100 tokens, not two halves.
         batches = [batch for _, batch in taken]
         counts = self.counts(batches)
         sums = dict.fromkeys(phase.objectives, 0.0)
-        tally = Tally([*self.parts], phase.weights)
+        sources = SourceSums([*self.parts], phase.weights)
         for number, batch in taken:
             parts = self.group.seeds(phase.gradient_accumulation)
+            # the dropout of a batch follows from its number, so that a resumed run draws the same;
+            # a hash of whole numbers is the same in each process
             torch.manual_seed(hash((self.run.seed, self.number, number, *parts)) % 2**63)
             with self.run.autocast():
                 result = learner.model(batch)
@@ -142,7 +147,7 @@ class PhaseRun:
                     loss.backward()
             sums = {name: sums[name] + value.item() for name, (value, _) in pairs.items()}
             if len(self.parts) > 1:
-                tally.add(self.mixture.source(number)[0], batch, pairs)
+                sources.add(self.mixture.source(number)[0], batch, pairs)
         own = {name: learner.objectives[name] for name in sums}
         count_left_out(batches, own, self.progress.left_out, self.group.total, self.log.say)
         norm = self.update()
@@ -152,7 +157,7 @@ class PhaseRun:
         loss = sum(phase.weights[k] * v for k, v in means.items())
         values = {"loss": loss, **means, "norm": norm}
         if len(self.parts) > 1:
-            values["sources"] = tally.report(self.group.total)
+            values["sources"] = sources.report(self.group.total)
         return values
 
     def counts(self, batches: list) -> dict[str, float]:

@@ -9,7 +9,7 @@ import torch
 
 import features
 from features import extract, sources
-from speechllm.data import heard, manifest
+from speechllm.data import control, manifest
 from speechllm.data.examples import Examples
 from speechllm.data.validate import validate
 
@@ -68,7 +68,7 @@ def test_a_row_and_a_part_hear_their_channel(make_run, call):
 
 def test_shuffled_channels_are_two_sounds(call):
     found = written(call, rows(channel=0), rows(id="v", channel=1))
-    other = heard.make("shuffled", found, None)
+    other = control.make("shuffled", found, None)
     assert other.part(part(str(call / "call.wav"), channel=0))["channel"] == 1
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechllm.data import heard as sounds
+from speechllm.data import control as sounds
 from speechllm.data.manifest import Manifest, write
 from speechllm.decode import record, room
 from speechllm.decode import run as decoding

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 import speechllm.media
 import speechllm.models.encoders
-from speechllm.data import heard, manifest, show
+from speechllm.data import control, manifest, show
 from speechllm.data.collate import collate
 from speechllm.data.validate import validate
 from speechllm.decode import run as decoding
@@ -183,7 +183,7 @@ def test_cost_faults_and_what_is_shown(job, conversations, tmp_path):
     assert {p.id for p in found} >= {"first0", "first4"} and "0.npy: no such file" in str(found[0])
     text = show.show(run.system, conversations.path, "picture")
     assert "(6, 4) of 6 frames -> 6 soft tokens" in text
-    other = heard.make("shuffled", conversations, None, medium="image")
+    other = control.make("shuffled", conversations, None, medium="image")
     picture = {"type": "image", "image": str(tmp_path / "1.npy")}
     assert other.part(picture)["image"] != picture["image"]
     model = run.system.build()

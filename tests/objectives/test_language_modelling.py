@@ -14,7 +14,7 @@ def test_equals_the_formula(training):
     torch.manual_seed(0)
     logits, targets = torch.randn(7, 5), torch.tensor([0, 4, 2, 2, 1, 3, 0])
     objective = Config(label_smoothing=0.2).build(None).train(training)
-    loss, count = objective(SimpleNamespace(answers=(logits, targets)))
+    loss, count = objective(SimpleNamespace(answer_logits=(logits, targets)))
     logs = logits.double().log_softmax(-1)
     said, all_alike = -logs[range(7), targets], -logs.mean(-1)
     wanted = 0.8 * said + 0.2 * all_alike if training else said
@@ -23,6 +23,6 @@ def test_equals_the_formula(training):
 
 def test_accuracy_is_the_share_of_most_probable_tokens():
     logits = torch.eye(3)[[0, 1, 2, 0]]
-    result = SimpleNamespace(answers=(logits, torch.tensor([0, 1, 0, 0])))
+    result = SimpleNamespace(answer_logits=(logits, torch.tensor([0, 1, 0, 0])))
     right, number = Config().build(None).metrics(result)["accuracy"]
     assert (int(right), int(number)) == (3, 4)

@@ -121,7 +121,7 @@ def test_a_pair_is_encoded_once_and_language_modelling_takes_the_chosen(pairs, b
     half = pairs("{language_modelling={}}")
     _, alone = batch_of(half)
     objective = language_modelling.Config().build(model)
-    assert alone.answers == 1 and objective.count(batch) == objective.count(alone)
+    assert alone.n_answers == 1 and objective.count(batch) == objective.count(alone)
     with torch.no_grad():
         both, one = objective(model(batch)), objective(model(alone))
     torch.testing.assert_close(both, one)

@@ -7,27 +7,25 @@ from torch import nn
 class Queries(nn.Module):
     """Learned queries (Q, E) and the Q-Former of BLIP-2 around them.
 
-    Raises:
-        ValueError: sizes that do not fit together.
+    config: an adapter's, with queries, hidden, heads, layers and dropout. every: how many layers
+    there are to one that looks at the encoder.
     """
 
-    def __init__(
-        self, in_dim: int, queries: int, hidden: int, heads: int, layers: int, every: int, dropout
-    ):
+    def __init__(self, in_dim: int, config, every: int):
         from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
         super().__init__()
-        self.query = nn.Parameter(torch.randn(1, queries, hidden))
+        self.query = nn.Parameter(torch.randn(1, config.queries, config.hidden))
         self.qformer = Blip2QFormerModel(
             Blip2QFormerConfig(
-                hidden_size=hidden,
-                num_hidden_layers=layers,
-                num_attention_heads=heads,
-                intermediate_size=4 * hidden,
+                hidden_size=config.hidden,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                intermediate_size=4 * config.hidden,
                 encoder_hidden_size=in_dim,
                 cross_attention_frequency=every,
-                hidden_dropout_prob=dropout,
-                attention_probs_dropout_prob=dropout,
+                hidden_dropout_prob=config.dropout,
+                attention_probs_dropout_prob=config.dropout,
             )
         )
 

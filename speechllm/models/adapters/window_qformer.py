@@ -60,15 +60,7 @@ class WindowQFormer(_norm.Adapter):
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
         super().__init__(config)
-        self.queries = _qformer.Queries(
-            in_dim,
-            queries=config.queries,
-            hidden=config.hidden,
-            heads=config.heads,
-            layers=config.layers,
-            every=1,
-            dropout=config.dropout,
-        )
+        self.queries = _qformer.Queries(in_dim, config, every=1)
         self.linear = nn.Linear(config.hidden, out_dim)
         self.norm = config.last(out_dim)
 

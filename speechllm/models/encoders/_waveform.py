@@ -181,6 +181,8 @@ class UtteranceNorm(nn.GroupNorm):
     def forward(self, x):
         """Normalise x (B, C, L), each channel over the utterance's own frames."""
         with torch.autocast(x.device.type, enabled=False):
+            # Mean and variance as products with a vector of 1/n, 0 beyond the end: one pass each,
+            # and no masked copy of (B, C, L), the largest tensor of the whole encoder.
             n = self.lengths.clamp(min=1)[:, None, None]
             share = valid_mask(self.lengths, x.shape[2])[:, :, None] / n
             wide = x.float()
@@ -191,6 +193,7 @@ class UtteranceNorm(nn.GroupNorm):
 
 def _receptive(kernels, strides) -> int:
     """Give the number of samples that one state needs."""
+    # backwards: n outputs of a layer need (n - 1) x stride + kernel inputs; of wav2vec 2.0, 400
     n = 1
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         n = (n - 1) * stride + kernel

@@ -151,10 +151,14 @@ class Whisper(nn.Module):
 
         A window in which nothing is valid is left out; zeros stand in its place.
         """
+        # Two utterances of 1700 and 900 steps in windows of 1500 (30 s):
+        #
+        #     inside    1500 200    the second window of the first holds 200 steps, of the second
+        #                900   0    none, so three windows are encoded, not four
         half = self.frames // 2
         begin = torch.arange(x.shape[1] // self.frames, device=x.device) * half
         inside = (steps[:, None] - begin).clamp(0, half)  # valid steps of each window: (B, W)
-        used = (inside > 0) | (begin == 0)
+        used = (inside > 0) | (begin == 0)  # an empty utterance has its first window all the same
         states = self._encode(x.unflatten(1, (-1, self.frames))[used], inside[used])
         if used.shape[1] == 1:
             return states

@@ -90,6 +90,8 @@ class CrossAttention(nn.Module):
         settings = self._settings(llm.config.get_text_config(), embedding.embedding_dim)
         self.layers = nn.ModuleList(_cross_layer(settings, i) for i in range(len(chosen)))
         weight = embedding.weight
+        # as large as a text embedding is, root mean square over the vocabulary: the LLM has never
+        # seen a position much larger or smaller
         scale = torch.linalg.vector_norm(weight.detach(), dtype=torch.float32)
         scale = scale / weight.numel() ** 0.5 * getattr(embedding, "embed_scale", 1.0)
         self.place = nn.Parameter(torch.randn(weight.shape[1], device=scale.device) * scale)
@@ -170,6 +172,7 @@ class CrossAttention(nn.Module):
 
 def _layers(llm) -> nn.ModuleList:
     """Find the LLM's layers: the first list of as many modules as its configuration says."""
+    # by its length, not by its name: it is model.layers, transformer.h, gpt_neox.layers, ...
     n = llm.config.get_text_config().num_hidden_layers
     for module in llm.modules():
         if isinstance(module, nn.ModuleList) and len(module) == n:

@@ -28,7 +28,7 @@ from speechllm.models import store
 from speechllm.models.importing import bring
 from speechllm.models.system import System
 from speechllm.train import loop, start
-from speechllm.train.run import Run
+from speechllm.train.context import Run
 
 RATE = 16000
 CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

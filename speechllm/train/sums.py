@@ -7,7 +7,7 @@ from speechllm.data.batch import Batch
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
-class Tally:
+class SourceSums:
     """Sums by source: [examples, seconds, then (loss, targets) of each objective].
 
     Args:

@@ -1,9 +1,9 @@
 """What is heard in place of the right sound, to see how much of an answer comes from listening.
 
-    other = heard.make("shuffled", manifest, extractor, seed=0)    # each sound is another's
-    other = heard.make("silent", manifest, extractor)              # every frame is one of silence
+    other = control.make("shuffled", manifest, extractor, seed=0)    # each sound is another's
+    other = control.make("silent", manifest, extractor)              # every frame is one of silence
 
-Given to `Examples` as `heard`. Rows keep their ids, questions and answers; so do the parts of a
+Given to `Examples` as `control`. Rows keep their ids, questions and answers; so do the parts of a
 message that say `"asks": true`, because they ask and are not asked about.
 """
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import features
-from speechllm.data import heard
+from speechllm.data import control
 from speechllm.data.manifest import Manifest, write
 
 
@@ -33,7 +33,7 @@ def part(row: dict) -> dict:
 def test_every_sound_is_another_and_each_is_heard_once(tmp_path):
     m = manifest(tmp_path)
     for seed in range(20):
-        other = heard.make("shuffled", m, None, seed)
+        other = control.make("shuffled", m, None, seed)
         replaced = {m[i]["audio"]: other.part(part(m[i]))["audio"] for i in range(6)}
         assert all(a != b for a, b in replaced.items())
         assert set(replaced) == set(replaced.values())
@@ -43,25 +43,25 @@ def test_every_sound_is_another_and_each_is_heard_once(tmp_path):
         ]
         assert other.part(content[2]) == content[2]
         assert other.part(part(m[m.find("again")])) == other.part(part(m[0]))
-    again = heard.make("shuffled", m, None, 19)
-    assert again == other and heard.make("shuffled", m, None, 1) != other
+    again = control.make("shuffled", m, None, 19)
+    assert again == other and control.make("shuffled", m, None, 1) != other
 
 
 def test_silence_keeps_the_length(tmp_path):
     extractor = features.get("kaldi_fbank80", dither=0.0)
-    other = heard.make("silent", manifest(tmp_path), extractor)
+    other = control.make("silent", manifest(tmp_path), extractor)
     x = torch.randn(7, 80)
     frame, _ = extractor(torch.zeros(16000))
     assert torch.equal(other.frames({}, x), frame[:1].expand(7, 80))
     assert torch.equal(other.frames({"asks": True}, x), x)
-    wave = heard.make("silent", manifest(tmp_path), features.get("wave16k"))
+    wave = control.make("silent", manifest(tmp_path), features.get("wave16k"))
     assert torch.equal(wave.frames({}, torch.randn(9)), torch.zeros(9))
 
 
 def test_bad_words(tmp_path):
     m = manifest(tmp_path)
-    assert heard.make("real", m, None) is None
+    assert control.make("real", m, None) is None
     with pytest.raises(ValueError, match="wanted real, shuffled or silent, got 'mute'"):
-        heard.make("mute", m, None)
+        control.make("mute", m, None)
     with pytest.raises(ValueError, match="1 sounds; shuffling wants two"):
-        heard.make("shuffled", m.subset([0]), None)
+        control.make("shuffled", m.subset([0]), None)
