@@ -8,11 +8,8 @@ registered anywhere; a new part is a new file. Wrong words are answered with the
 import copy
 import dataclasses
 import difflib
-import functools
 import importlib
-import logging
 import math
-import re
 import tomllib
 import types
 import typing
@@ -20,14 +17,11 @@ from pathlib import Path
 
 import tomli_w
 
-from speechllm import files, ranges
+from speechllm import files, older, ranges
 
 ROOT = Path(__file__).parent
 WORDS = {**files.NAMES, dict: "a table", tuple: "a list"}
-OLD = re.compile(r"\s*stage\s*(?=[.=])")  # before a key of --set: phases were called stages
 SECTIONS = "frontend encoder adapter branch fusion llm chat task data augment phase tiny".split()
-
-_log = logging.getLogger(__name__)
 
 
 def suggest(word: str, known) -> str:
@@ -184,38 +178,13 @@ def load(name_or_path, changes: typing.Iterable[str] = ()) -> Preset:
         raise ValueError(f"{path}: not valid TOML: nested too deep to be meant") from None
     except ValueError as error:  # of TOML, of UTF-8, of a number of thousands of digits
         raise ValueError(f"{path}: not valid TOML: {error}") from None
-    tables = _today(tables, path)
+    tables = older.tables(tables, path)
     for change in changes:
         _apply(tables, change)
     for key in tables:
         if key not in (*SECTIONS, "seed", "preset"):
             raise ValueError(f"{path}: no table called {key!r}; {suggest(key, SECTIONS)}")
     return Preset(tables, str(path))
-
-
-def _today(tables: dict, path: Path) -> dict:
-    """Read [[phase]] also where it has its old name, [[stage]], which is a recipe's word."""
-    if "stage" not in tables:
-        return tables
-    if "phase" in tables:
-        raise ValueError(f"{path}: [[stage]] is the old name of [[phase]]; wanted one of them")
-    if "preset" not in tables:  # else a checkpoint's own copy, which nobody is to edit
-        _advise(f"{path}: [[stage]] is called [[phase]] now; read as before, better renamed")
-    return {"phase" if key == "stage" else key: value for key, value in tables.items()}
-
-
-def today(change: str) -> str:
-    """Give a change of `--set` in the words of today: `stage.NAME.key=value` is of a phase."""
-    if not OLD.match(change):
-        return change
-    _advise("--set stage.NAME.key is called phase.NAME.key now; read as before")
-    return OLD.sub("phase", change, count=1)
-
-
-@functools.cache
-def _advise(text: str) -> None:
-    """Say something once a process."""
-    _log.warning(text)
 
 
 def changed(preset: Preset, changes: typing.Iterable[str]) -> Preset:
@@ -232,7 +201,7 @@ def changed(preset: Preset, changes: typing.Iterable[str]) -> Preset:
 
 def _apply(tables: dict, change: str) -> None:
     """Apply one change, `table.key=value` or `phase.NAME.key=value`; the value is read as TOML."""
-    address, equals, text = today(change).partition("=")
+    address, equals, text = older.change(change).partition("=")
     if not equals:
         raise ValueError(f"--set wants table.key=value, got {change!r}")
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from speechllm import config, ranges
+from speechllm import config, older, ranges
 from speechllm.data import loader
 from speechllm.media._augment import Config as AudioConfig
 from speechllm.models.lora import Lora
@@ -176,7 +176,7 @@ def test_no_config_takes_a_number_that_means_nothing(cls, given):
 
 def test_the_old_word_for_a_phase_is_read_with_a_line_of_advice(tmp_path, caplog):
     """[[stage]] in a file of one's own and `--set stage.NAME.key`; silence in a checkpoint's."""
-    config._advise.cache_clear()
+    older._advise.cache_clear()
     new = config.load("mini", ["phase.encoder.steps=5"])
     text = (config.ROOT / "presets/mini.toml").read_text("utf-8")
     assert not caplog.messages and text.count("[[phase]]") == 4

@@ -90,7 +90,7 @@ def _hand_over(master: nn.Parameter, weight: nn.Parameter) -> None:
     """Move the gradient of a weight to its master."""
     if weight.grad is None:
         return
-    if master.grad is None:  # the first micro-step of an accumulation
+    if master.grad is None:
         master.grad = weight.grad.float()
     else:
         master.grad += weight.grad
@@ -223,8 +223,7 @@ def _check(optimizer: Optimizer, tensors: dict[str, torch.Tensor], where: str) -
         entries.setdefault(name, set()).add(entry)
     for part in optimizer.parts:
         own = {id(p) for group in part.param_groups for p in group["params"]}
-        # AdamW keeps step, exp_avg and exp_avg_sq, Muon one buffer: whatever one parameter has, all
-        # of the same optimiser must have, or some were lost
+        # AdamW keeps three entries, Muon one: what one parameter has, all of its optimiser have
         names = [name for name in entries if id(optimizer.stepped[name]) in own]
         everything = set().union(*(entries[name] for name in names)) - {MASTER}
         for name in names:

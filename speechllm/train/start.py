@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterable
 from pathlib import Path
 
-from speechllm import config
+from speechllm import config, older
 from speechllm.models import lora, store
 
 NOUNS = ("encoder", "adapter", "llm")
@@ -32,7 +32,7 @@ def read(what, changes: Iterable[str] = ()) -> tuple[config.Preset, Path | None]
     """
     if str(what) in config.presets() or not Path(what).is_dir():
         return config.load(what, changes), None
-    start, changes = store.find(what), [config.today(change) for change in changes]
+    start, changes = store.find(what), [older.change(change) for change in changes]
     before = config.load(start / "preset.toml")
     preset = config.load(start / "preset.toml", changes)
     tables = copy.deepcopy(preset.tables)

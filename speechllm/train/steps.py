@@ -125,17 +125,14 @@ class PhaseRun:
     def step(self, taken: list[tuple[int, object]]) -> dict[str, float]:
         """Do one optimiser step; return each objective's mean loss, and the gradient's norm."""
         phase, learner = self.phase, self.learner
-        # Each loss is a sum over targets, divided by the targets of the whole step, of all
-        # processes and micro-batches. A mean of means would give the tokens of a short batch more
-        # weight than those of a long one: 10 tokens and 90 are 100 tokens, not two halves.
+        # divided once, by the targets of all micro-batches: 10 and 90 are 100, not two halves
         batches = [batch for _, batch in taken]
         counts = self.counts(batches)
         sums = dict.fromkeys(phase.objectives, 0.0)
         sources = SourceSums([*self.parts], phase.weights)
         for number, batch in taken:
             parts = self.group.seeds(phase.gradient_accumulation)
-            # the dropout of a batch follows from its number, so that a resumed run draws the same;
-            # a hash of whole numbers is the same in each process
+            # dropout follows from the number of the batch: a resumed run draws the same
             torch.manual_seed(hash((self.run.seed, self.number, number, *parts)) % 2**63)
             with self.run.autocast():
                 result = learner.model(batch)
@@ -154,8 +151,11 @@ class PhaseRun:
         self.progress.audio_s += self.group.total([sum(batch.seconds for batch in batches)])[0]
         totals = self.group.total(list(sums.values()))
         means = {k: v / max(counts[k], 1) for k, v in zip(sums, totals, strict=True)}
-        loss = sum(phase.weights[k] * v for k, v in means.items())
-        values = {"loss": loss, **means, "norm": norm}
+        values = {
+            "loss": sum(phase.weights[k] * v for k, v in means.items()),
+            **means,
+            "norm": norm,
+        }
         if len(self.parts) > 1:
             values["sources"] = sources.report(self.group.total)
         return values
