@@ -151,11 +151,8 @@ class PhaseRun:
         self.progress.audio_s += self.group.total([sum(batch.seconds for batch in batches)])[0]
         totals = self.group.total(list(sums.values()))
         means = {k: v / max(counts[k], 1) for k, v in zip(sums, totals, strict=True)}
-        values = {
-            "loss": sum(phase.weights[k] * v for k, v in means.items()),
-            **means,
-            "norm": norm,
-        }
+        loss = sum(phase.weights[k] * v for k, v in means.items())
+        values = {"loss": loss, **means, "norm": norm}
         if len(self.parts) > 1:
             values["sources"] = sources.report(self.group.total)
         return values
