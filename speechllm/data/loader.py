@@ -74,7 +74,7 @@ class _Batches(torch.utils.data.Dataset):
             try:
                 good.append(self.examples.make(epoch, int(index)))
             except ValueError as error:
-                errors.append(str(error))
+                errors.append(str(error))  # an exception would come out of a worker as its stack
                 if self.on_error == "stop":
                     return number, None, errors
         pad = self.examples.builder.tokenizer.pad_token_id
@@ -105,7 +105,7 @@ def batches(examples: Examples, config: Config, keys):
     loader = torch.utils.data.DataLoader(
         _Batches(examples, config.on_error, config.pack),
         sampler=keys,
-        batch_size=None,
+        batch_size=None,  # each key is a whole batch already
         num_workers=config.workers,
         worker_init_fn=_begin,
         prefetch_factor=4 if config.workers else None,

@@ -93,6 +93,7 @@ def key(part: dict) -> tuple:
 
 def nothing(front: features.Extractor) -> torch.Tensor:
     """Give what the front end makes of digital silence: one frame (F,), or one sample."""
+    # a second of it, and its middle: the edges of a front end with context are not like the rest
     x, n = front(torch.zeros(front.sampling_rate))
     return x[n // 2]
 
@@ -104,6 +105,7 @@ def _stored(part: dict, front: features.Extractor) -> tuple[torch.Tensor, int]:
     x, n = stored[id]
     stored.refuse_moved(id, part.get("start") or 0.0, part.get("channel"))
     seconds = part.get("duration")
+    # stored frames know nothing of the row: one that was cut since would be heard whole
     wanted = front.count(round(seconds * front.sampling_rate)) if seconds else n
     if abs(n - wanted) > STALE_S * front.frame_rate_hz:
         raise ValueError(

@@ -73,6 +73,7 @@ class Branch:
         """
         if hasattr(self.encoder, "check"):
             self._say(self.encoder.check, self.front)
+        # an adapter that stacks more steps than an ordinary medium has would leave the LLM deaf
         usual = media.of(self.kind).usual(self.front)
         if not self.count(usual):
             what = "10 s of audio give" if self.kind == "audio" else f"{usual} frames give"
@@ -122,6 +123,8 @@ def branches(preset: config.Preset) -> dict[str, Branch]:
         ValueError: a medium that nothing here reads, a table that is none of the three, audio in
             the long form.
     """
+    # A preset of nothing but [branch.image] has no audio; one that says nothing of media has it,
+    # with the defaults.
     long = preset.table("branch")
     short = any(noun in preset.tables for noun in NOUNS) or not long
     by_kind = {"audio": Branch("audio", preset.tables, preset.source)} if short else {}

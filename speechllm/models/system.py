@@ -84,7 +84,7 @@ class System:
 
     def build(self) -> SpeechLLM:
         """Build the model, weights from the preset's pretrained parts or from the seed."""
-        torch.manual_seed(self.preset.seed)
+        torch.manual_seed(self.preset.seed)  # before any weight is drawn, whatever ran before
         self.check()
         try:
             return self._build()
@@ -121,6 +121,8 @@ class System:
             names: names of all parameters and buffers.
             trained: the patterns of each phase so far.
         """
+        # of an LLM with `pretrained`, only what some phase has trained, and LoRA, goes into the
+        # folder: the rest is opened again from where it came from
         parts = {f"{one.place}encoder.": one.encoder for one in self.branches.values()}
         parts["llm."] = self.llm
         borrowed = [part for part, config in parts.items() if getattr(config, "pretrained", "")]
@@ -138,6 +140,7 @@ def has_learned(name: str, trained: list[list[str]]) -> bool:
 
 def matches(name: str, patterns) -> bool:
     """Say whether a name fits the patterns: any of them, and no pattern that begins with `!`."""
+    # ("encoder.*", "!*lora_*"): all of the encoder but its LoRA
     wanted = [p for p in patterns if not p.startswith("!")]
     refused = [p[1:] for p in patterns if p.startswith("!")]
     return any(fnmatchcase(name, p) for p in wanted) and not any(

@@ -59,6 +59,7 @@ def verify(folder: Path) -> None:
         path = folder / name
         try:
             status = path.stat()
+            # size and time are in the key: a file that was replaced is read anew
             now = _digest(path.absolute(), status.st_size, status.st_mtime_ns)
         except OSError as error:
             raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -96,7 +97,7 @@ def newest(folders: list[Path]) -> Path:
         except ValueError as error:
             wrong.append(str(error))
             continue
-        for fault in wrong:
+        for fault in wrong:  # known only now which folder is taken in their place
             _log.warning("%s; taken instead: %s", fault, folder)
         return folder
     where = folders[-1].parent

@@ -28,6 +28,7 @@ class Line:
 
 def ticks(low: float, high: float, number: int = 4) -> list[float]:
     """Choose about `number` round values that span low..high, the first at or below `low`."""
+    # 0 to 7 by four: 1.75 a step, the next round one is 2, so 0 2 4 6 8
     span = high - low or abs(high) or 1.0
     raw = span / number
     power = 10.0 ** math.floor(math.log10(raw))
@@ -134,6 +135,7 @@ def _grid(x_ticks, y_ticks, to_x, to_y, width, height, x_label) -> list[str]:
 def _names(ends: list[tuple[float, Line, float]], bottom: float) -> list[str]:
     """Name each curve at its end, from the lowest up, pushed apart where names would meet."""
     parts, last = [], bottom + 7.0
+    # y grows downwards: the largest is the lowest name, and each next one at least 13 above it
     for y, curve, x in sorted(ends, key=lambda end: -end[0]):
         last = min(y, last - 13)
         parts.append(

@@ -130,6 +130,7 @@ def randomised(
     as_far = 0
     for start in range(0, trials, step):
         coins = rng.integers(2, size=(min(step, trials - start), len(stats_a)), dtype=np.int8)
+        # what a has after the swaps; b then has the rest of `both`
         totals = stats_a.sum(0) + coins @ change
         as_far += int((np.abs(score(totals) - score(both - totals)) >= wanted).sum())
     return (as_far + 1) / (trials + 1)
@@ -153,6 +154,8 @@ def _totals(stats: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = rng.integers(units, size=(rows, units))
+        # One count for many corpora: each row counts in numbers of its own. Of 3 units, the draws
+        # (0 2 2), (1 1 0) are 0 2 2, 4 4 3, and the counts (1 0 2), (1 2 0).
         drawn += units * np.arange(rows)[:, None]
         times = np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units)
         totals.append(times @ weights)

@@ -56,6 +56,7 @@ def run_of_words(text: str, least: int, most: int, rng: np.random.Generator) -> 
     if most <= least:
         size = most
     else:
+        # uniform in the logarithm: 1 to 2 words as often as 8 to 16
         size = int(np.exp(rng.uniform(np.log(max(least, 1)), np.log(most + 1))))
     first = int(rng.integers(len(words) - size + 1))
     return " ".join(words[first : first + size])
@@ -71,14 +72,14 @@ def corrupt(text: str, noise: float, rng: np.random.Generator) -> str:
     out = []
     for word in words:
         kinds = (
-            [],
-            [words[int(rng.integers(len(words)))]],
+            [],  # dropped
+            [words[int(rng.integers(len(words)))]],  # another word of the text
             [word, word],
-            [word[: len(word) // 2] or word],
+            [word[: len(word) // 2] or word],  # its first half
             [_misspelt(word, text, rng)],
         )
         out += kinds[int(rng.integers(len(kinds)))] if rng.random() < noise else [word]
-    return gap.join(out) or text
+    return gap.join(out) or text  # nothing at all could not be copied
 
 
 def _misspelt(word: str, text: str, rng: np.random.Generator) -> str:

@@ -87,6 +87,8 @@ class Config:
         way = self.way
         if rng is not None and self.mix:
             way = self.mix[int(rng.integers(len(self.mix)))]
+        # `text` is what is to be said, `shown` what stands in the prompt where there is no sound: a
+        # random string is both, so that only copying explains the answer; noise is in `shown` alone
         text, shown = row["text"], row["text"]
         if rng is not None and row.get("audio") is None:
             if way == "recognise" and rng.random() < self.random_share:
@@ -155,6 +157,7 @@ class Config:
         if self.way == "direct":
             return {"hyp": answer, **source}
         marker = self.marker.format(**self._names(row)).strip()
+        # the first marker: what follows is the translation, even if it names the language again
         transcript, _, translation = answer.partition(marker)
         return {"hyp": translation.strip(), "transcript": transcript.strip(), **source}
 

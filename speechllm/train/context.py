@@ -118,11 +118,14 @@ class Run:
     def mixture(self, phase: Phase, parts: dict[str, Examples]) -> mixing.Mixture:
         """Make the order in which a phase's sources take turns."""
         data = self.data(phase)
+        # seeds far apart: sources of one size would else be read in the same order
         samplers = [
             data.sampler(part.manifest, self.seed + mixing.APART * number, shuffle=True)
             for number, part in enumerate(parts.values())
         ]
         table = mixing.sources(phase.data, f"phase {phase.name} data").values()
+        # `len` of a sampler is its batches in an epoch: without weights each source has an epoch in
+        # the time of the others'
         weights = [s.weight or len(own) for s, own in zip(table, samplers, strict=True)]
         sizes = [len(part.manifest) for part in parts.values()]
         return mixing.Mixture(samplers, sizes, mixing.shares(weights, phase.temperature))

@@ -149,8 +149,11 @@ class Learner(nn.Module):
             ValueError: nothing learns.
         """
         for part, module in self.model.named_children():
+            # second matrices that nobody has trained are zero: the LoRA would only cost time
             lora.switch(module, self.has_learned(f"{part}.", trained, "lora_"))
         for name, objective in phase.build_objectives(self.model, where).items():
+            # a CTC head over encoder states goes on from phase to phase; one that another setting
+            # has made wider begins anew
             earlier = self.objectives[name].state_dict() if name in self.objectives else {}
             state = objective.state_dict()
             if {k: v.shape for k, v in earlier.items()} == {k: v.shape for k, v in state.items()}:
@@ -184,7 +187,9 @@ class Learner(nn.Module):
                 f"{whole[0]} and {len(whole) - 1} more; let LoRA learn, or leave quantize out"
             )
         for name, parameter in named.items():
-            parameter.requires_grad_(name in chosen)
+            parameter.requires_grad_(
+                name in chosen
+            )  # frozen ones cost neither gradient nor moments
         self.set_modes()
         learning = {name: p for name, p in named.items() if p.requires_grad}
         if not learning:

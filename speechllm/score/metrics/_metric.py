@@ -95,6 +95,7 @@ class Rate(Metric):
         correct, sub, deleted, inserted = np.moveaxis(np.asarray(total, np.float64), -1, 0)
         words = correct + sub + deleted
         with np.errstate(divide="ignore", invalid="ignore"):
+            # [()] makes a number of what is an array without dimensions, for a total (4,)
             return np.where(words > 0, 100 * (sub + deleted + inserted) / words, np.nan)[()]
 
     def size(self, total: Sequence[int]) -> int:

@@ -90,6 +90,8 @@ class _Reader:
 
     def _with_one(self, number: int) -> int | str:
         """The value with one..nineteen behind it: added where a zero waits for it, else strung."""
+        # "twenty five" 20 + 5; "one hundred twelve" 100 + 12; "twenty twelve" is strung: 2012;
+        # "nineteen seventy five": 1970 is a str by then, and its last zero gives way to the 5
         value = self.value
         if value is None:
             return number
@@ -135,6 +137,7 @@ class _Reader:
             else:
                 self.value = product.numerator
         else:
+            # "two thousand three hundred": of 2003, the 2000 stay and the 3 becomes 300
             self.value = self.value // 1000 * 1000 + self.value % 1000 * factor
 
     def _multiplier(self, word: str) -> None:
@@ -163,7 +166,7 @@ class _Reader:
         whole = word == "percent" or self.next == "cent"
         if self.value is not None and whole:
             self._put(f"{self.value}%")
-            return word == "per"
+            return word == "per"  # and "cent" behind it is used up
         self._flush()
         self._put(word)
         return False
@@ -212,10 +215,12 @@ def _halves(text: str) -> str:
 def figures(text: str) -> str:
     """Write the number words of a lower-case text as figures; "1" alone stays "one"."""
     text = _halves(text)
+    # figures apart from letters, so that the reader sees them: "b2b" -> "b 2 b", "1 st" -> "1st"
     text = re.sub(r"([a-z])([0-9])", r"\1 \2", text)
     text = re.sub(r"([0-9])([a-z])", r"\1 \2", text)
     text = re.sub(r"([0-9])\s+(st|nd|rd|th|s)\b", r"\1\2", text)
     text = " ".join(_Reader(text.split()).read())
+    # "$2 and ¢5" -> "$2.05", "$0.05" -> "¢5"
     text = re.sub(r"([€£$])([0-9]+) (?:and )?¢([0-9]{1,2})\b", _join_cents, text)
     text = re.sub(r"[€£$]0.([0-9]{1,2})\b", lambda m: f"¢{int(m[1])}", text)
     return re.sub(r"\b1(s?)\b", r"one\1", text)
