@@ -187,9 +187,7 @@ class Learner(nn.Module):
                 f"{whole[0]} and {len(whole) - 1} more; let LoRA learn, or leave quantize out"
             )
         for name, parameter in named.items():
-            parameter.requires_grad_(
-                name in chosen
-            )  # frozen ones cost neither gradient nor moments
+            parameter.requires_grad_(name in chosen)
         self.set_modes()
         learning = {name: p for name, p in named.items() if p.requires_grad}
         if not learning:
