@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a preset's phases",
     "decode": "decode a manifest with a trained model",
     "ask": "ask a trained or imported model about a sound file",
+    "transcribe": "write down what is said in sound files of any length",
     "score": "score a decode: WER, CER, accuracy, with intervals and alignments",
     "import": "turn a published checkpoint into a model folder of ours",
     "following": "measure how often each of several instructions is followed",

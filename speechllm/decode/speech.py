@@ -3,23 +3,27 @@
 speech = speechllm.load("exp/mini")
 speech.ask("a.flac")                                  # what its task asks
 speech.ask([wave, "b.flac"], "Which one is longer?")  # waves (N,) or files, own words
-speech.transcribe(["a.flac", "b.flac"])               # many, in batches
+speech.transcribe(["a.flac", "hour.mp3"])             # many, in batches, of any length
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
+from speechllm.data import examples
 from speechllm.decode import search
 from speechllm.decode.answer import Answer
 from speechllm.decode.ask import Answerer, Request, example
 from speechllm.decode.filters import Filter
+from speechllm.decode.grouping import groups
+from speechllm.decode.listeners import TOKENS_PER_S, WINDOWED, OfSpeech
 from speechllm.decode.room import Room, bound
+from speechllm.decode.transcribe import Options, said
 from speechllm.media import audio
 from speechllm.models import store
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
-TOKENS_PER_S = 25.0  # no language is spoken faster, even spelled letter by letter
 MAX_TOKENS = 200
 
 
@@ -60,10 +64,13 @@ class Speech:
     ) -> str:
         """Answer a question about sounds; "" where the model says nothing.
 
+        What the task asks of one sound that is longer than the model hears at once is answered
+        window by window, as by `transcribe`; other questions are about the whole.
+
         Args:
             sounds: a wave (N,) at `sampling_rate`, a file's name, or a list of these.
             question: said after the sounds, or whole chat messages; "" asks what the task asks.
-            max_tokens: most tokens of the answer.
+            max_tokens: most tokens of the answer, not of one put together of windows.
             options: how to search, fields of `search.Config`: num_beams, temperature, seed, ...;
                 and filters, what may be said next (`decode/filters.py`).
 
@@ -71,25 +78,37 @@ class Speech:
             ValueError: what cannot be read, or is too long for the model or the machine.
         """
         every = sounds if isinstance(sounds, list) else [sounds]
+        if not question and len(every) == 1 and self._is_long(every[0]):
+            return self.transcribe(every[0], **options)
         request = Request([self._wave(sound) for sound in every], question, _name(every[0]))
         return self.answers([request], [max_tokens], **options)[0].text
 
-    def transcribe(self, sounds, max_batch_s: float = 200.0, **options):
+    def transcribe(self, sounds, max_batch_s: float = 200.0, vad: str = "auto", **options):
         """Say of each sound what the task asks: of one a text, of a list a list of texts.
+
+        Sounds longer than the model hears at once are cut at pauses (`decode/long.py`), where the
+        task is to write down or to translate what is said; "" where nobody speaks.
 
         Args:
             sounds: files or waves, one or a list of them.
             max_batch_s: how much is computed at once, sounds times the longest, in seconds.
+            vad: who finds speech in long ones, one of `voice.KINDS`.
             options: as of `ask`.
 
         Raises:
             ValueError: as of `ask`; names the file.
         """
         if not isinstance(sounds, list | tuple):
-            return self.transcribe([sounds], max_batch_s, **options)[0]
+            return self.transcribe([sounds], max_batch_s, vad, **options)[0]
         lengths = [self._seconds(sound) for sound in sounds]
         texts = [""] * len(sounds)
-        for chosen in _groups(lengths, max_batch_s):
+        long = [i for i in range(len(sounds)) if self._is_long(sounds[i])]
+        for i in long:
+            cut = Options(vad=vad, max_batch_s=max_batch_s)
+            texts[i] = said(OfSpeech(self, **options), sounds[i], cut)
+        short = [i for i in range(len(sounds)) if i not in long]
+        for places in groups([lengths[i] for i in short], max_batch_s):
+            chosen = [short[place] for place in places]
             requests = [Request([self._wave(sounds[i])], "", _name(sounds[i])) for i in chosen]
             bounds = [bound(lengths[i], TOKENS_PER_S, MAX_TOKENS) for i in chosen]
             for i, answer in zip(chosen, self.answers(requests, bounds, **options), strict=True):
@@ -129,6 +148,19 @@ class Speech:
         pairs = zip(requests, bounds, strict=True)
         return [self.answers([request], [n], filters, **options)[0] for request, n in pairs]
 
+    def _is_long(self, sound) -> bool:
+        """Say whether a sound is longer than is heard at once, and may be cut into windows."""
+        if self._window_s is None:
+            return False
+        return self._seconds(sound) > self._window_s
+
+    @cached_property
+    def _window_s(self) -> float | None:
+        """Longest window, None where the task is not one of windows."""
+        if examples.asked(self.system.preset).get("name") not in WINDOWED:
+            return None
+        return OfSpeech(self).window_s
+
     def _wave(self, sound):
         if not isinstance(sound, str | Path):
             return sound
@@ -150,14 +182,3 @@ class Speech:
 
 def _name(sound) -> str:
     return str(sound) if isinstance(sound, str | Path) else "the wave"
-
-
-def _groups(lengths: Sequence[float], max_batch_s: float) -> list[list[int]]:
-    """Put sounds of like lengths together, the longest first: number times longest is bounded."""
-    groups: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= max_batch_s:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups

@@ -134,17 +134,17 @@ def test_an_answer_that_could_not_be_given_is_an_error(speech, tiny, capsys, mon
 
 
 def test_a_file_too_long_for_the_llm_or_the_machine(speech, tmp_path, monkeypatch):
-    """Said in one line, the second before the file is read."""
+    """Said in one line, the second before the file is read; of what is about the whole of it."""
     import soundfile
 
     path = tmp_path / "long.wav"
     soundfile.write(path, noise(16000 * 40), 16000)
     wanted = "long.wav: too long: 503 positions, and the LLM reads 256"
     with pytest.raises(ValueError, match=wanted):
-        speech.ask(path)
+        speech.ask(path, "low")
     hour = dataclasses.replace(features.info(path), n_samples=16000 * 480)
     monkeypatch.setattr(features, "info", lambda path: hour)
     monkeypatch.setattr(features, "load", lambda *args, **options: pytest.fail("was read"))
     monkeypatch.setattr(speech._room, "free", lambda: 1e6)
     with pytest.raises(ValueError, match=r"long.wav: too long: 480 s want about .* GB of memory"):
-        speech.ask(path)
+        speech.ask(path, "low")

@@ -79,6 +79,11 @@ class Config(_pretrained.Config):
         """Width D of the states."""
         return self.hf.d_model
 
+    @property
+    def most_frames(self) -> int:
+        """Frames of the longest sound that is heard without windows, 0 for any length."""
+        return 2 * self.hf.max_source_positions if self.window == "variable" else 0
+
     def count(self, n):
         """Give the number of states L for n frames; n may be a tensor of lengths."""
         return -(-n // 2)

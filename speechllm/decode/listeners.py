@@ -1,0 +1,150 @@
+"""Who writes down what is said in a window of sound: a model of ours, whatever its family.
+
+    listener = OfSpeech(speechllm.load("exp/mini"), Wanted(language="de"))
+    listener([wave, other])          # waves (N,) at listener.sampling_rate -> one text each
+
+A listener has `sampling_rate`, `window_s` (the longest window it hears), `cost(seconds)` (what a
+window counts for in a batch) and `identity` (all that a text depends on besides the sound).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from speechllm import config
+from speechllm.data import examples, loader
+from speechllm.data.chat import Builder
+from speechllm.decode import record, room, search
+from speechllm.decode.ask import Request
+from speechllm.models.fingerprint import fingerprint
+from speechllm.tasks import languages
+
+MOST_S = 30.0  # few models heard longer sounds in training, whatever their data allowed
+LEAST_S = 0.5  # shorter waves are followed by silence: encoders want some frames
+TOKENS_PER_S = 25.0  # no language is spoken faster, even spelled letter by letter
+USUAL_PER_S = 6.0  # tokens of ordinary speech, for which the LLM must have room
+WINDOWED = ("asr", "translate")  # tasks whose answers to parts are the answer to the whole
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be written down.
+
+    Attributes:
+        task: a task by its name, "transcribe" for asr; "" for the model's own.
+        language: what is spoken, a code; "" for what the model thinks.
+        to: language of a translation.
+    """
+
+    task: str = ""
+    language: str = ""
+    to: str = "en"
+
+    def __post_init__(self):
+        """Refuse languages that there are not."""
+        for code in filter(None, (self.language, self.to)):
+            languages.code(code)
+
+
+class OfSpeech:
+    """A speech LLM as a listener.
+
+    Args:
+        speech: of `speechllm.load`.
+        wanted: what is asked of each window.
+        options: how to search, fields of `search.Config`.
+
+    Raises:
+        ValueError: a task that cannot be asked of windows, or wants a language that is not given.
+    """
+
+    def __init__(self, speech, wanted: Wanted = Wanted(), **options):  # noqa: B008  # frozen
+        self.speech, self.wanted, self._options = speech, wanted, options
+        system = speech.system
+        self.sampling_rate = system.extractor.sampling_rate
+        name = "asr" if wanted.task == "transcribe" else wanted.task
+        own = examples.asked(system.preset)
+        self.table = own if name in ("", own.get("name")) else examples.asked(system.preset, name)
+        if (name := self.table.get("name")) not in WINDOWED:
+            raise ValueError(
+                f"task {name!r}: its answers to parts of a sound are no answer to the whole; "
+                f"wanted one of {', '.join(WINDOWED)} (--task), or ask about one short sound"
+            )
+        self._task = config.part("tasks", self.table, f"{system.preset.source} [task]")
+        self._row = {"id": "asked", "audio": "", "text": "", "translation": ""}
+        if name == "translate":
+            self._row |= self._languages()
+        self._messages = self._task.messages(self._row)
+
+    def _languages(self) -> dict:
+        source = self.wanted.language or self._task.source
+        if not source:
+            raise ValueError("task 'translate': which language is spoken? (--language CODE)")
+        return {"lang": source, "translation_lang": self._task.target or self.wanted.to}
+
+    @property
+    def needless(self) -> str:
+        """Say which wish has no effect, "" for none."""
+        if self.wanted.language and self.table["name"] == "asr":
+            return "this model's prompt names no language: --language has no effect"
+        return ""
+
+    @cached_property
+    def window_s(self) -> float:
+        """Longest window: what encoder and front end take, training had and the LLM reads."""
+        system = self.speech.system
+        front, encoder = system.extractor, system.encoder
+        options = front.options()
+        data = system.preset.section("data", loader.Config)
+        limits = [MOST_S, data.max_duration_s, options.get("pad_to_s") or MOST_S]
+        for frames in (options.get("pad_to_frames"), getattr(encoder, "most_frames", 0)):
+            limits += [frames / front.frame_rate_hz] if frames else []
+        seconds = min(limits)
+        while seconds > 1.0 and not self._fits(seconds):
+            seconds *= 0.9
+        return max(seconds, 1.0)
+
+    def _fits(self, seconds: float) -> bool:
+        """Say whether the LLM can read a window of this length and answer it."""
+        system, limit = self.speech.system, room.positions(self.speech.model)
+        soft = system.soft_tokens(system.extractor.count(round(seconds * self.sampling_rate)))
+        prompt = len(Builder.of(system).build(self._messages, [soft], answer=False).ids)
+        return not limit or prompt + USUAL_PER_S * seconds + room.SPARE <= limit
+
+    def cost(self, seconds: float) -> float:
+        """Give what a window counts for: where the front end fills it up, all of that."""
+        return max(seconds, self.speech.system.extractor.options().get("pad_to_s") or 0.0)
+
+    @property
+    def identity(self) -> dict:
+        """All that a text depends on besides the sound."""
+        preset = self.speech.system.preset
+        return {
+            "weights": fingerprint(self.speech.model),
+            "system": {n: preset.tables[n] for n in record.NOUNS if n in preset.tables},
+            "task": self.table,
+            "languages": [self._row.get("lang", ""), self._row.get("translation_lang", "")],
+            "search": dataclasses.asdict(search.Config(**self._options)),
+        }
+
+    def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
+        """Write what is said in each wave, (N,) at `sampling_rate`.
+
+        Raises:
+            ValueError: the model refuses one of them.
+            FloatingPointError: the model computes no numbers.
+        """
+        least = round(LEAST_S * self.sampling_rate)
+        waves = [np.pad(wave, (0, max(least - len(wave), 0))) for wave in waves]
+        seconds = [len(wave) / self.sampling_rate for wave in waves]
+        requests = [Request([wave], self._messages, "a window") for wave in waves]
+        bounds = [room.bound(s, TOKENS_PER_S, room.SPARE) for s in seconds]
+        answers = self.speech.answers(requests, bounds, **self._options)
+        return [self._read(answer.text) for answer in answers]
+
+    def _read(self, text: str) -> str:
+        read = getattr(self._task, "read", None)
+        return (read(text, self._row)["hyp"] if read else text).strip()
