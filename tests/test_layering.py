@@ -26,8 +26,8 @@ ALLOWED = {
         "speechllm/config", "speechllm/provenance", "speechllm/data", "speechllm/tasks",
         "speechllm/media", "speechllm/models", "speechllm/objectives", "speechllm/decode",
     },
-    "speechllm/decode": {
-        "speechllm/config", "speechllm/provenance", "speechllm/data", "speechllm/tasks",
+    "speechllm/decode": {  # features: sound in blocks, for what is longer than memory
+        "features", "speechllm/config", "speechllm/provenance", "speechllm/data", "speechllm/tasks",
         "speechllm/media", "speechllm/models", "speechllm/score",
     },
     "speechllm/report": {"speechllm/config", "speechllm/score", "speechllm/provenance"},
