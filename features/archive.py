@@ -11,6 +11,7 @@ shell commands of an .scp and open pickles: both are refused here. Format: kaldi
 from __future__ import annotations
 
 import importlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +52,7 @@ def read_scp(path) -> dict[str, str]:
     """
     path, places = Path(path), {}
     with _opened(path) as file:
-        lines = file.read().decode("utf-8", errors="replace").splitlines()
+        lines = [line.decode("utf-8", errors="replace") for line in file]  # end at "\n" alone
     for number, line in enumerate(lines, 1):
         id, _, place = line.strip().partition(" ")
         place = place.strip()
@@ -117,10 +118,10 @@ def join(path) -> Path:
     lines = [
         line
         for part in sorted(Path(path).glob("[0-9]*-*.scp"))
-        for line in part.read_bytes().splitlines()
+        for line in io.BytesIO(part.read_bytes())
     ]
     with whole(Path(path) / "feats.scp") as file:
-        file.write(b"".join(line + b"\n" for line in sorted(lines)))
+        file.write(b"".join(sorted(lines)))
     return Path(path) / "feats.scp"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import filelock
 import numpy as np
 
-from features import presets
+from features import indexes, presets
 
 SHARD_BYTES = 64 << 20  # of a shard; the next one begins when it holds so much
 
@@ -23,7 +23,7 @@ def holds(extractor) -> dict:
 
 def refuse_other(folder: Path, wanted: dict) -> None:
     """Raise ValueError unless the set in `folder` holds what is wanted, and say what differs."""
-    there = read(folder / "preset.json")
+    there = indexes.about(folder)
     if there["preset"] == wanted["preset"]:
         # an option that is younger than the set had its default when the set was made
         there["options"] = presets.plain(presets.options(there["preset"])) | there["options"]
@@ -220,16 +220,3 @@ def _exactly(id: str, rows: int, slabs: Iterable) -> Iterator[np.ndarray]:
             yield slab
     if done != rows:
         raise ValueError(f"{id}: {done} rows, wanted {rows}; it changed while it was read")
-
-
-def read(path: Path) -> dict:
-    """A JSON file; ValueError when it is damaged."""
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
-
-
-def repair(path: Path) -> str:
-    """What to do about a damaged file of a set."""
-    return f"remove {path.stem}.* there and run the same `features extract` again"

@@ -9,11 +9,13 @@ requests stand in the index, of archives in NAME-00.of beside NAME-00.scp.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
 
-from features.folder import read, whole
+from features import indexes
+from features.folder import whole
 from features.sources import Item
 
 START_S = 0.006  # by which a start may differ: times are written with two decimals
@@ -67,11 +69,11 @@ def forget(out, kind: str, ids: set[str]) -> None:
         if not ids & _entries(path).keys():
             continue
         if path.suffix == ".json":
-            index = read(path)
+            index = indexes.index(path)
             index["ids"] = [None if id in ids else id for id in index["ids"]]
             data = json.dumps(index).encode()
         else:
-            lines = path.read_bytes().splitlines(keepends=True)
+            lines = io.BytesIO(path.read_bytes()).readlines()  # ends at "\n" alone
             data = b"".join(line for line in lines if line.split(b" ")[0].decode() not in ids)
         with whole(path) as file:
             file.write(data)
@@ -84,12 +86,14 @@ def _indexes(out: Path, kind: str) -> list[Path]:
 def _entries(path: Path) -> dict[str, list | None]:
     """Ids and requests of one index."""
     if path.suffix == ".json":
-        index = read(path)
-        ids = index["ids"]
-        pairs = zip(ids, index.get("of") or [None] * len(ids), strict=True)
+        index = indexes.index(path)
+        pairs = zip(index["ids"], index["of"], strict=True)
         return {id: request for id, request in pairs if id is not None}
     from features.archive import read_scp
 
     beside = path.with_suffix(".of")
-    requests = read(beside) if beside.exists() else {}
+    requests = indexes.read(beside, {}) if beside.exists() else {}
+    for id, made in requests.items():
+        if made is not None and not indexes.is_request(made):
+            raise ValueError(f"{beside}: damaged ({id!r}: no request); {indexes.repair(beside)}")
     return {id: requests.get(id) for id in read_scp(path)}

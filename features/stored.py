@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from features import folder, requests
-from features.folder import holds, read, refuse_other, repair, whole
+from features import folder, indexes, requests
+from features.folder import holds, refuse_other, whole
+from features.indexes import repair
 
 OPEN_SHARDS = 128  # mapped at a time: each holds a file descriptor, of which there are some 1024
 
@@ -95,7 +96,7 @@ class Stored:
             )
         if extractor is not None:
             refuse_other(self.folder, holds(extractor))
-        about = read(self.folder / "preset.json")
+        about = indexes.about(self.folder)
         self.preset, self.options = about["preset"], about["options"]
         self._names: list[str] = sorted(path.stem for path in self.folder.glob("[0-9]*-*.json"))
         self._maps: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -106,15 +107,12 @@ class Stored:
         hashes, places, requests = [], [], []
         for shard, name in enumerate(self._names):
             path = self.folder / f"{name}.json"
-            index = read(path)
-            try:
-                rows = np.array(index["rows"], dtype=np.int64)
-                place = [np.full_like(rows, shard), np.cumsum(rows) - rows, rows, index["valid"]]
-                places.append(np.stack(place, axis=1).astype(np.int64))
-                hashes += [_hash(id) if id is not None else None for id in index["ids"]]
-                requests += map(_made, index.get("of") or [None] * len(rows))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
+            index = indexes.index(path)
+            rows = np.array(index["rows"], dtype=np.int64)
+            place = [np.full_like(rows, shard), np.cumsum(rows) - rows, rows, index["valid"]]
+            places.append(np.stack(place, axis=1).astype(np.int64))
+            hashes += [_hash(id) if id is not None else None for id in index["ids"]]
+            requests += map(_made, index["of"])
             self._check(name, int(rows.sum()))
         there = np.array([i for i, hashed in enumerate(hashes) if hashed is not None], np.int64)
         hashed = np.array([h for h in hashes if h is not None], dtype=np.uint64)
@@ -144,7 +142,8 @@ class Stored:
     def __iter__(self) -> Iterator[str]:
         """The ids, shard by shard; read from the indexes, as they are not kept in memory."""
         for name in self._names:
-            yield from (i for i in read(self.folder / f"{name}.json")["ids"] if i is not None)
+            ids = indexes.index(self.folder / f"{name}.json")["ids"]
+            yield from (id for id in ids if id is not None)
 
     def __contains__(self, id: str) -> bool:
         return self._find(id) is not None
@@ -180,7 +179,7 @@ class Stored:
         """Read all frames; ValueError for a shard that is not as it was written."""
         for shard, name in enumerate(self._names):
             path = self.folder / f"{name}.npy"
-            if zlib.crc32(self._map(shard)) != read(path.with_suffix(".json"))["crc32"]:
+            if zlib.crc32(self._map(shard)) != indexes.index(path.with_suffix(".json"))["crc32"]:
                 raise ValueError(f"{path}: damaged (checksum); {repair(path)}")
 
     def __getstate__(self) -> dict:
@@ -231,4 +230,5 @@ def split(reference: str) -> tuple[str, str]:
 
 
 def _hash(id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")
+    data = id.encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

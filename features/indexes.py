@@ -1,0 +1,74 @@
+"""What the JSON files of a stored set hold, each kind checked; damage is named by file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def about(folder: Path) -> dict:
+    """What a set says of itself: `preset`, a name, and `options`, by name. Raises ValueError."""
+    path = Path(folder) / "preset.json"
+    return read(path, {"preset": str, "options": dict})
+
+
+def index(path: Path) -> dict:
+    """Index of a shard: `ids`, `rows` and `valid` of each utterance, `crc32`, and perhaps `of`.
+
+    An id is None where the utterance was forgotten; `of` says what each was made of (requests.py),
+    None where nobody knows. Raises ValueError where it is damaged.
+    """
+    found = read(path, {"ids": list, "rows": list, "valid": list, "crc32": int})
+    ids, rows, valid = (found[name] for name in ("ids", "rows", "valid"))
+    found["of"] = made = found.get("of") or [None] * len(ids)
+    sound = (
+        isinstance(made, list)
+        and len(ids) == len(rows) == len(valid) == len(made)
+        and all(id is None or isinstance(id, str) for id in ids)
+        and all(map(_is_count, (*rows, *valid)))
+        and all(v <= n for v, n in zip(valid, rows, strict=True))
+        and all(one is None or is_request(one) for one in made)
+    )
+    if not sound:
+        raise ValueError(f"{path}: damaged (ids, rows, valid, of: no index); {repair(path)}")
+    return found
+
+
+def is_request(value) -> bool:
+    """Whether a value read from an index has the form of a request (requests.py)."""
+    if not isinstance(value, list) or len(value) != 6 or not isinstance(value[0], str):
+        return False
+    _, size, changed, start, duration, channel = value
+    return (
+        all(one is None or _is_count(one) for one in (size, channel))
+        and type(changed) in (int, type(None))
+        and _is_seconds(start)
+        and (duration is None or _is_seconds(duration))
+    )
+
+
+def _is_count(value) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_seconds(value) -> bool:
+    return type(value) in (int, float) and 0 <= value < 2**53
+
+
+def read(path: Path, kinds: dict[str, type]) -> dict:
+    """A JSON object with at least these keys, of these kinds; ValueError when it is damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: damaged (no object {{...}}); {repair(path)}")
+    for key, kind in kinds.items():
+        if not isinstance(found.get(key), kind):
+            raise ValueError(f"{path}: damaged ({key!r}: no {kind.__name__}); {repair(path)}")
+    return found
+
+
+def repair(path: Path) -> str:
+    """What to do about a damaged file of a set."""
+    return f"remove {path.stem}.* there and run the same `features extract` again"
