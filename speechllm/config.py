@@ -7,7 +7,6 @@ registered anywhere; a new part is a new file. Wrong words are answered with the
 
 import copy
 import dataclasses
-import difflib
 import importlib
 import math
 import tomllib
@@ -17,19 +16,10 @@ from pathlib import Path
 
 import tomli_w
 
-from speechllm import files, older, ranges
+from speechllm import files, nested, older, ranges
+from speechllm.nested import WORDS, suggest
 
 ROOT = Path(__file__).parent
-WORDS = {**files.NAMES, dict: "a table", tuple: "a list"}
-SECTIONS = "frontend encoder adapter branch fusion llm chat task data augment phase tiny".split()
-
-
-def suggest(word: str, known) -> str:
-    """Say what was probably meant by `word`, and everything that would have been understood."""
-    known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"{hint}known: {', '.join(known) or '(nothing)'}"
 
 
 def names(room: str) -> list[str]:
@@ -48,11 +38,29 @@ def part(room: str, table: dict, where: str):
     Raises:
         ValueError: no name, a name or key that does not exist, a value of the wrong type.
     """
-    name = table.get("name")
+    return fill(_chosen(room, table, where), _settings(table), where)
+
+
+def kinds(room: str, table: dict, where: str) -> None:
+    """Check a part's name, and the kind and range of its settings, as `part` does; make nothing.
+
+    For what reads a table as it stands: `part` itself may open the part's checkpoint.
+    """
+    check(_chosen(room, table, where), _settings(table), where)
+
+
+def _chosen(room: str, table: dict, where: str):
+    """Give the Config that `table["name"]` chooses."""
+    name = files.expect(table, dict, where).get("name")
     if name not in names(room):
-        raise ValueError(f"{where}: no {room} called {name!r}; {suggest(str(name), names(room))}")
-    settings = {key: value for key, value in table.items() if key != "name"}
-    return fill(config_class(room, name), settings, where)
+        raise ValueError(
+            f"{where}: no {room} called {files.shown(name)}; {suggest(str(name), names(room))}"
+        )
+    return config_class(room, name)
+
+
+def _settings(table: dict) -> dict:
+    return {key: value for key, value in table.items() if key != "name"}
 
 
 def config_class(room: str, name: str):
@@ -64,11 +72,24 @@ def fill(cls, table: dict, where: str):
     """Make the dataclass `cls` from a table, each key and each type checked.
 
     Raises:
+        ValueError: as `check`, and what `cls` itself refuses.
+    """
+    values = check(cls, table, where)
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def check(cls, table: dict, where: str) -> dict:
+    """Return the values of a table as the fields of the dataclass `cls` want them.
+
+    Raises:
         ValueError: a key that `cls` does not have, a missing one, a value of the wrong type or
             outside the range that its annotation (`Positive`, `Share`, ...) names.
     """
     if not isinstance(table, dict):
-        raise ValueError(f"{where}: wanted a table of settings, got {table!r}")
+        raise ValueError(f"{where}: wanted a table of settings, got {files.shown(table)}")
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     hints = typing.get_type_hints(cls, include_extras=True)
     values = {}
@@ -80,10 +101,7 @@ def fill(cls, table: dict, where: str):
         no_default = field.default is field.default_factory is dataclasses.MISSING
         if no_default and name not in values:
             raise ValueError(f"{where}: {name!r} is missing")
-    try:
-        return cls(**values)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    return values
 
 
 def _convert(value, hint, where: str):
@@ -180,10 +198,8 @@ def load(name_or_path, changes: typing.Iterable[str] = ()) -> Preset:
         raise ValueError(f"{path}: not valid TOML: {error}") from None
     tables = older.tables(tables, path)
     for change in changes:
-        _apply(tables, change)
-    for key in tables:
-        if key not in (*SECTIONS, "seed", "preset"):
-            raise ValueError(f"{path}: no table called {key!r}; {suggest(key, SECTIONS)}")
+        nested.change(tables, change)
+    nested.check(tables, str(path))
     return Preset(tables, str(path))
 
 
@@ -195,47 +211,6 @@ def changed(preset: Preset, changes: typing.Iterable[str]) -> Preset:
     """
     tables = copy.deepcopy({**preset.tables, "preset": preset.name})
     for change in changes:
-        _apply(tables, change)
+        nested.change(tables, change)
+    nested.check(tables, preset.source)
     return Preset(tables, preset.source)
-
-
-def _apply(tables: dict, change: str) -> None:
-    """Apply one change, `table.key=value` or `phase.NAME.key=value`; the value is read as TOML."""
-    address, equals, text = older.change(change).partition("=")
-    if not equals:
-        raise ValueError(f"--set wants table.key=value, got {change!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text
-    *parents, key = address.strip().split(".")
-    table = tables
-    for word in parents:
-        if isinstance(table, list):
-            table = _phase(table, word, change)
-        else:
-            table = table.setdefault(word, {})
-        if not isinstance(table, dict | list):
-            raise ValueError(f"--set {change}: {word!r} is a value, not a table")
-    if isinstance(table, list):
-        raise ValueError(f"--set {change}: wanted phase.NAME.key=value")
-    table[key] = value
-
-
-def _phase(phases: list, name: str, change: str) -> dict:
-    by_name = {phase.get("name", "?"): phase for phase in reversed(phases)}
-    if name not in by_name:
-        raise ValueError(f"--set {change}: no phase called {name!r}; {suggest(name, by_name)}")
-    return by_name[name]
-
-
-def flat(tables, where: str = "") -> dict:
-    """Give the settings of nested tables by address, as `--set` names them."""
-    if isinstance(tables, list) and all(isinstance(entry, dict) for entry in tables):
-        names = [entry.get("name") for entry in tables]
-        known = None not in names and len(set(names)) == len(names)
-        tables = dict(zip(names if known else map(str, range(len(names))), tables, strict=True))
-    if not isinstance(tables, dict) or not tables:
-        return {where: tables}
-    inside = (flat(value, f"{where}.{key}".lstrip(".")) for key, value in tables.items())
-    return {key: value for settings in inside for key, value in settings.items()}

@@ -9,7 +9,10 @@ ROOT = Path(__file__).parent.parent
 # room -> rooms of ours that it may import, besides itself
 ALLOWED = {
     "features": set(),
-    "speechllm/config": {"speechllm/files", "speechllm/older", "speechllm/ranges"},
+    "speechllm/config": {
+        "speechllm/files", "speechllm/nested", "speechllm/older", "speechllm/ranges",
+    },
+    "speechllm/nested": {"speechllm/files", "speechllm/older", "speechllm/ranges"},
     "speechllm/older": set(),
     "speechllm/ranges": set(),
     "speechllm/files": set(),
@@ -35,6 +38,7 @@ ALLOWED = {
 GROUND = {
     "speechllm/files",
     "speechllm/lock",
+    "speechllm/nested",
     "speechllm/older",
     "speechllm/places",
     "speechllm/ranges",

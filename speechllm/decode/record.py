@@ -10,7 +10,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from speechllm import config, files, provenance
+from speechllm import config, files, nested, provenance
 from speechllm.data import examples
 from speechllm.data.manifest import Manifest
 from speechllm.models.fingerprint import fingerprint
@@ -74,7 +74,7 @@ def _compare(folder: Path, before: dict, now: dict, more: dict) -> None:
             f"{folder}: holds answers, but no {NAME} that says which model gave them and how; "
             f"{advice}"
         )
-    old, new = (config.flat({key: values.get(key) for key in now}) for values in (before, now))
+    old, new = (nested.flat({key: values.get(key) for key in now}) for values in (before, now))
     differing = [
         f"{key}: {_shown(old, key)} -> {_shown(new, key)}"
         for key in sorted(old.keys() | new.keys())

@@ -40,9 +40,9 @@ def outline(preset: config.Preset, vocab_size: int = VOCAB) -> tuple[System, Spe
     """
     from transformers import AutoConfig
 
-    llm = preset.table("llm")
+    bare, llm = tiny.bare(preset), preset.table("llm")
     pretrained, size = llm.get("pretrained"), llm.get("config", {}).get("vocab_size", vocab_size)
-    system = System(tiny.bare(preset), Vocabulary(size))
+    system = System(bare, Vocabulary(size))
     if pretrained:
         family = AutoConfig.for_model(**system.llm.config)
         system = System(system.preset, Vocabulary(family.vocab_size))

@@ -60,6 +60,16 @@ class Branch:
         """Give the LoRAs of the encoder or the adapter by name."""
         return read(self.tables.get(noun, {}).get("lora", {}), self._at(f"{noun}.lora"))
 
+    def check_tables(self) -> None:
+        """Check names and kinds of the settings of encoder and adapter; open nothing.
+
+        Raises:
+            ValueError: one that is wrong.
+        """
+        for noun in ("encoder", "adapter"):
+            config.kinds(f"models.{noun}s", self._without_lora(noun), self._at(noun))
+            _ = self.loras(noun)
+
     def count(self, n: int) -> int:
         """Most soft tokens of `n` frames (or samples, for a raw waveform)."""
         return self.adapter.count(self.encoder.count(n))

@@ -25,8 +25,9 @@ class System:
         """Open a preset with the tokenizer in a folder, or with that of its pretrained LLM.
 
         Raises:
-            ValueError: neither is given; the tokenizer cannot be loaded.
+            ValueError: neither is given; the tokenizer cannot be loaded; as `check`.
         """
+        check(preset)
         llm = preset.table("llm")
         source = tokenizer or llm.get("pretrained")
         if not source:
@@ -131,6 +132,18 @@ class System:
             for name in names
             if not name.startswith(tuple(borrowed)) or has_learned(name, trained) or "lora_" in name
         ]
+
+
+def check(preset: config.Preset) -> None:
+    """Check names, kinds and ranges in the tables of a model's parts; open and make nothing.
+
+    Raises:
+        ValueError: a part or setting that there is not, or a value of a wrong kind.
+    """
+    for branch in branches(preset).values():
+        branch.check_tables()
+    config.kinds("models.fusion", preset.table("fusion"), f"{preset.source} [fusion]")
+    config.check(LLMConfig, preset.table("llm"), f"{preset.source} [llm]")
 
 
 def has_learned(name: str, trained: list[list[str]]) -> bool:

@@ -21,7 +21,7 @@ from speechllm import config
 from speechllm.models.families import _shared
 from speechllm.models.hub import read_config, read_fields
 from speechllm.models.sizes import small
-from speechllm.models.system import System
+from speechllm.models.system import System, check
 
 RANK = 4  # of LoRA
 STEPS = 2  # of a phase
@@ -44,8 +44,9 @@ def bare(preset: config.Preset) -> config.Preset:
     """Give a preset's architecture without its checkpoints: shapes stand in the tables instead.
 
     Raises:
-        ValueError: a checkpoint whose shape is not known here.
+        ValueError: a checkpoint whose shape is not known here; a setting of a wrong name or kind.
     """
+    check(preset)
     tables = copy.deepcopy(preset.tables)
     for table in _encoders(tables):
         _bare(table, "encoder")
@@ -216,7 +217,10 @@ def tokenizer(preset: config.Preset):
     from transformers import PreTrainedTokenizerFast
 
     said = preset.table("chat")
-    chat = " ".join([*(v for v in said.values() if isinstance(v, str)), *said.get("stops", ())])
+    stops = said.get("stops", ())
+    written = [*said.values(), *(stops if isinstance(stops, list | tuple) else ())]
+    # what is no text is refused by whoever reads the chat (data/chat.py)
+    chat = " ".join(text for text in written if isinstance(text, str))
     specials = dict.fromkeys([*SPECIALS.values(), *re.findall(SPECIAL, chat)])
     units = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     vocab = {unit: i for i, unit in enumerate(units)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from speechllm import config, files
+from speechllm import config, files, nested
 from speechllm.models import filling, heads, store, whole
 from speechllm.models.system import System
 from speechllm.models.tokens import load_tokenizer
@@ -187,7 +187,7 @@ def same_preset(folder: Path, preset: config.Preset, phase: str) -> None:
     Phases after `phase` may differ: they have not begun.
     """
     presets = config.load(folder / "preset.toml"), preset
-    before, now = (config.flat({**_up_to(p, phase), "preset": ""}) for p in presets)
+    before, now = (nested.flat({**_up_to(p, phase), "preset": ""}) for p in presets)
     differing = [
         f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}"
         for key in sorted(before.keys() | now.keys())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from speechllm import config, older
 from speechllm.models import lora, store
+from speechllm.train.phases import phases
 
 NOUNS = ("encoder", "adapter", "llm")
 
@@ -44,7 +45,9 @@ def read(what, changes: Iterable[str] = ()) -> tuple[config.Preset, Path | None]
             added = (
                 lora.read(table["lora"], where).keys() - lora.read(had.get(part, {}), where).keys()
             )
-            _learn(tables.get("phase", []), part, sorted(added), changes)
+            if added:
+                phases(preset)  # a phase that is none is refused before its patterns are changed
+                _learn(tables["phase"], part, sorted(added), changes)
     return config.Preset(tables, preset.source), start
 
 
@@ -55,9 +58,9 @@ def _parts(tables: dict) -> dict[str, dict]:
     return {part: table for part, table in nouns.items() if table}
 
 
-def _learn(phases: list[dict], part: str, added: list[str], changes: list[str]) -> None:
+def _learn(entries: list[dict], part: str, added: list[str], changes: list[str]) -> None:
     """Let a part's added LoRAs learn, in place of its weights, where no change says otherwise."""
-    for phase in phases if added else ():
+    for phase in entries:
         if not any(change.startswith(f"phase.{phase.get('name')}.train=") for change in changes):
             own = [pattern for pattern in phase["train"] if pattern != f"{part}.*"]
             phase["train"] = [*own, *(f"{part}.*lora_*.{name}.*" for name in added)]
