@@ -64,7 +64,7 @@ def read(path: Path, kinds: dict[str, type]) -> dict:
     if not isinstance(found, dict):
         raise ValueError(f"{path}: damaged (no object {{...}}); {repair(path)}")
     for key, kind in kinds.items():
-        if not isinstance(found.get(key), kind):
+        if type(found.get(key)) is not kind:
             raise ValueError(f"{path}: damaged ({key!r}: no {kind.__name__}); {repair(path)}")
     return found
 

@@ -10,7 +10,9 @@ import pytest
 from speechllm import config, older, ranges
 from speechllm.data import loader
 from speechllm.media._augment import Config as AudioConfig
+from speechllm.models import anatomy
 from speechllm.models.lora import Lora
+from speechllm.models.system import System
 from speechllm.train.phases import Phase
 
 SIGNED = ("filling", "noise_snr_db", "blank_id")  # may be below zero
@@ -199,3 +201,25 @@ def test_the_old_word_for_a_phase_is_read_with_a_line_of_advice(tmp_path, caplog
         config.load(tmp_path / "both.toml")
     with pytest.raises(ValueError, match="no phase called 'encodr'; did you mean 'encoder'"):
         config.load("mini", ["stage.encodr.steps=5"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["encoder=[1]", "phase={a = 1}", "phase=[1]", "llm=5", "chat='x'", "seed=-1", "seed=1.5"]
+    + ["seed=true", "branch={image = 1}", "branch={image = {encoder = 1}}", "fusion=[]", "tiny=0"],
+)
+def test_what_is_no_table_is_refused_on_reading(change):
+    """So that nobody who reads a table as it stands meets a number."""
+    with pytest.raises(ValueError, match=r"mini.toml.*(wanted|got)"):
+        config.load("mini", [change])
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["encoder.layers='x'", "encoder.name=[1]", "llm.pretrained=0.5", "llm.config=3", "llm.lora=[3]"]
+    + ["fusion.name={}", "adapter.kernel={}", "encoder.lora=1"],
+)
+def test_a_setting_of_a_wrong_kind_is_refused_before_anything_is_opened(change, tmp_path):
+    for open_it in (anatomy.outline, System.open):
+        with pytest.raises(ValueError, match=r"mini.toml \[\w+|wanted"):
+            open_it(config.load("mini", [change]))

@@ -15,6 +15,7 @@ import dataclasses
 import torch
 from torch import nn
 
+from speechllm import files
 from speechllm.config import fill, suggest
 from speechllm.data.batch import MEDIA, Batch
 from speechllm.models.hub import without_bitsandbytes
@@ -57,7 +58,9 @@ def read(table: dict, where: str = "lora") -> dict[str, Lora]:
     Raises:
         ValueError: a setting that does not exist, a name that is not a word.
     """
-    several = bool(table) and all(isinstance(value, dict) for value in table.values())
+    several = bool(files.expect(table, dict, where)) and all(
+        isinstance(value, dict) for value in table.values()
+    )
     named = table if several else {DEFAULT: table} if table else {}
     for name in named:
         if not name.isidentifier():

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterable
 from pathlib import Path
 
-from speechllm import config, older
+from speechllm import config, files, older
 from speechllm.models import lora, store
 from speechllm.train.phases import phases
 
@@ -40,8 +40,8 @@ def read(what, changes: Iterable[str] = ()) -> tuple[config.Preset, Path | None]
     had = {part: table.get("lora", {}) for part, table in _parts(before.tables).items()}
     for part, table in _parts(tables).items():
         if table.get("lora", {}) != had.get(part, {}):
-            table["lora"] = _apart(table["lora"])
             where = f"{preset.source} [{part}.lora]"
+            table["lora"] = _apart(files.expect(table.get("lora", {}), dict, where))
             added = (
                 lora.read(table["lora"], where).keys() - lora.read(had.get(part, {}), where).keys()
             )

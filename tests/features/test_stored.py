@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import features
-from features import folder, stored
+from features import folder, requests, stored
 from features.extractor import get
 
 FBANK = get("kaldi_fbank80")
@@ -137,6 +137,33 @@ def test_damage_is_seen_on_opening(tmp_path, name, damage):
     with pytest.raises(ValueError, match="damaged") as caught:
         stored.Stored(tmp_path)
     assert name.split(".")[0] in str(caught.value) and "\n" not in str(caught.value)
+
+
+KINDS = [None, True, -1, 0.5, 2**70, "x", [], ["a"], [-1], [2**70], [None], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("value", KINDS)
+@pytest.mark.parametrize("key", ["ids", "rows", "valid", "of", "crc32"])
+def test_an_index_of_other_kinds_is_damaged(tmp_path, key, value):
+    """Whatever stands in the JSON: a line that names the file, from all who read indexes."""
+    fill(tmp_path, ["a", "bc"])
+    path = tmp_path / "00000-00.json"
+    index = json.loads(path.read_text()) | {key: value}
+    path.write_text(json.dumps(index))
+    fine = (key == "of" and not value) or (key == "crc32" and type(value) is int)
+    for read in (stored.Stored, lambda folder: requests.made(folder, "shards")):
+        if not fine:
+            with pytest.raises(ValueError, match=r"00000-00.json: damaged .*remove 00000-00"):
+                read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "{}", '{"preset": 1, "options": {}}', "[" * 9999])
+def test_a_set_that_does_not_say_what_it_holds(tmp_path, text):
+    fill(tmp_path, ["a"])
+    (tmp_path / "preset.json").write_text(text)
+    for use in (lambda: stored.Stored(tmp_path), lambda: fill(tmp_path, ["b"])):
+        with pytest.raises(ValueError, match=r"preset.json: damaged"):
+            use()
 
 
 def test_a_changed_byte_is_seen_by_verify(tmp_path):
