@@ -4,11 +4,36 @@
 padded, so that it has a soft token.
 """
 
+import dataclasses
+
 from torch.nn import functional
 
+from speechllm.models.adapters import _norm
 from speechllm.models.masks import zero_beyond
+from speechllm.ranges import Width
 
 RESTS = ("drop", "pad")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(_norm.Config):
+    """Settings that adapters of stacks have besides those of the last norm.
+
+    stack: encoder steps a soft token. rest: what becomes of the last, incomplete stack, "drop" or
+    "pad".
+    """
+
+    stack: Width = 1
+    rest: str = "drop"
+
+    def __post_init__(self):
+        """Refuse a stack of nothing."""
+        check(self.stack, self.rest)
+        super().__post_init__()
+
+    def count(self, n):
+        """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
+        return count(n, self.stack, self.rest)
 
 
 def check(stack: int, rest: str) -> None:

@@ -20,33 +20,24 @@ TINY = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_norm.Config):
+class Config(_stack.Config):
     """Settings of the frame-stacking adapter.
 
-    stack: encoder steps a soft token. hidden: width between the two Linears.
-    activation: "relu", "gelu" or "silu". bias: whether the Linears have one.
-    rest: what becomes of the last, incomplete stack: "drop" leaves it out, "pad" fills it with
-    zeros. An utterance shorter than one stack is always padded, so that it has a soft token.
-    norm, norm_scale: of the last norm (`_norm.Config`).
+    hidden: width between the two Linears. activation: "relu", "gelu" or "silu". bias: whether the
+    Linears have one. stack, rest, norm, norm_scale: `_stack.Config`.
     """
 
     stack: Width = 5
     hidden: Size = 2048
     activation: str = "relu"
     bias: bool = True
-    rest: str = "drop"
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
         if self.hidden < 1:
             raise ValueError(f"hidden must be 1 or more, got {self.hidden}")
-        _stack.check(self.stack, self.rest)
         _mlp.check(self.activation)
         super().__post_init__()
-
-    def count(self, n):
-        """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
-        return _stack.count(n, self.stack, self.rest)
 
     def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
         """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""

@@ -12,7 +12,7 @@ import dataclasses
 from torch import nn
 
 from speechllm.models.adapters import _mlp, _norm, _stack
-from speechllm.ranges import Layers, Size, Width
+from speechllm.ranges import Layers, Size
 
 # Settings to try in tests, small enough for them.
 TINY = (
@@ -23,22 +23,18 @@ TINY = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_norm.Config):
+class Config(_stack.Config):
     """Settings of the perceptron.
 
     layers: how many Linears. hidden: width between them, 0 for the LLM's width.
     activation: "relu", "gelu" or "silu". bias: whether the Linears have one.
-    stack: encoder steps a soft token. rest: what becomes of the last, incomplete stack: "drop"
-    leaves it out, "pad" fills it with zeros.
-    norm, norm_scale: of the last norm (`_norm.Config`).
+    stack, rest, norm, norm_scale: `_stack.Config`.
     """
 
     layers: Layers = 2
     hidden: Size = 0
     activation: str = "gelu"
     bias: bool = True
-    stack: Width = 1
-    rest: str = "drop"
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
@@ -47,13 +43,8 @@ class Config(_norm.Config):
                 f"wanted layers >= 1 and hidden >= 0, got layers {self.layers}, "
                 f"hidden {self.hidden}"
             )
-        _stack.check(self.stack, self.rest)
         _mlp.check(self.activation)
         super().__post_init__()
-
-    def count(self, n):
-        """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
-        return _stack.count(n, self.stack, self.rest)
 
     def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
         """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""

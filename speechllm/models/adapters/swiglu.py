@@ -23,15 +23,12 @@ TINY = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(_norm.Config):
+class Config(_stack.Config):
     """Settings of the gated adapter.
 
-    stack: encoder steps a soft token. hidden: width after the gate, where Ultravox's `hidden_size`
-    is the width before it, twice as much. init: where the weights of the inner norms start.
-    middle: the second norm stands between the gate and the last Linear.
-    rest: what becomes of the last, incomplete stack: "drop" leaves it out, "pad" fills it with
-    zeros.
-    norm, norm_scale: of the last norm (`_norm.Config`).
+    hidden: width after the gate, where Ultravox's `hidden_size` is the width before it, twice as
+    much. init: where the weights of the inner norms start. middle: the second norm stands between
+    the gate and the last Linear. stack, rest, norm, norm_scale: `_stack.Config`.
     """
 
     stack: Width = 8
@@ -46,12 +43,7 @@ class Config(_norm.Config):
             raise ValueError(
                 f"wanted hidden >= 1 and init > 0, got hidden {self.hidden}, init {self.init}"
             )
-        _stack.check(self.stack, self.rest)
         super().__post_init__()
-
-    def count(self, n):
-        """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
-        return _stack.count(n, self.stack, self.rest)
 
     def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
         """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""
