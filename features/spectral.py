@@ -16,7 +16,6 @@ tests/features/reference.py is it in float64 numpy: the specification.
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 
@@ -26,8 +25,6 @@ from features.samples import Samples
 from features.tables import Tables
 
 CHUNK = 384  # frames at a time
-# shares of the mel bins; rounded to 16 bins, the width that matrix products like (measured)
-BAND_CUTS = (0.4, 0.6, 0.8)
 
 
 class Pipeline:
@@ -37,7 +34,7 @@ class Pipeline:
         self.o = options
         self.tables = tables.make(options)
         self._tables = {self.tables.window.device: self.tables}
-        self.bands = _bands(options, self.tables.bank) if options.num_mel_bins else None
+        self.bands = tables.bands(options, self.tables.bank) if options.num_mel_bins else None
         self.gain = tables.gain(options)
         # the limit of top_db holds for log-mel, so cepstra have to wait for the last frame
         self.late = bool(options.top_db and options.num_ceps)
@@ -245,17 +242,3 @@ def _log_energy(framed: torch.Tensor, scale: float, floor: float) -> torch.Tenso
     """ln of the frame's energy in units of `scale`, floored like the spectrum."""
     energy = torch.linalg.vector_norm(framed, dim=1).square_() * scale**2
     return energy.clamp_(min=max(steps.TINY, floor)).log_()
-
-
-def _bands(o: Spectral, bank: torch.Tensor) -> list[tuple[int, int, int, int, torch.Tensor]]:
-    """Mel bank in pieces that skip its zeros: (row, end row, mel bin, end bin, matrix)."""
-    if o.power == 2:
-        bank = bank.repeat_interleave(2, dim=0)  # re^2 and im^2 stand side by side
-    cuts = {0, o.num_mel_bins, *(16 * round(o.num_mel_bins * part / 16) for part in BAND_CUTS)}
-    cuts = sorted(cut for cut in cuts if cut <= o.num_mel_bins)
-    bands = []
-    for begin, end in pairwise(cuts):
-        used = bank[:, begin:end].any(dim=1).nonzero().flatten().tolist() or [0]
-        low, high = used[0] & ~1, used[-1] + 1
-        bands.append((low, high, begin, end, bank[low:high, begin:end].contiguous()))
-    return bands
