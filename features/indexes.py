@@ -18,20 +18,20 @@ def index(path: Path) -> dict:
     An id is None where the utterance was forgotten; `of` says what each was made of (requests.py),
     None where nobody knows. Raises ValueError where it is damaged.
     """
-    found = read(path, {"ids": list, "rows": list, "valid": list, "crc32": int})
-    ids, rows, valid = (found[name] for name in ("ids", "rows", "valid"))
-    found["of"] = made = found.get("of") or [None] * len(ids)
+    fields = read(path, {"ids": list, "rows": list, "valid": list, "crc32": int})
+    ids, rows, valid = (fields[name] for name in ("ids", "rows", "valid"))
+    fields["of"] = requests = fields.get("of") or [None] * len(ids)
     sound = (
-        isinstance(made, list)
-        and len(ids) == len(rows) == len(valid) == len(made)
+        isinstance(requests, list)
+        and len(ids) == len(rows) == len(valid) == len(requests)
         and all(id is None or isinstance(id, str) for id in ids)
         and all(map(_is_count, (*rows, *valid)))
         and all(v <= n for v, n in zip(valid, rows, strict=True))
-        and all(one is None or is_request(one) for one in made)
+        and all(one is None or is_request(one) for one in requests)
     )
     if not sound:
         raise ValueError(f"{path}: damaged (ids, rows, valid, of: no index); {repair(path)}")
-    return found
+    return fields
 
 
 def is_request(value) -> bool:
@@ -58,15 +58,15 @@ def _is_seconds(value) -> bool:
 def read(path: Path, kinds: dict[str, type]) -> dict:
     """A JSON object with at least these keys, of these kinds; ValueError when it is damaged."""
     try:
-        found = json.loads(path.read_bytes())
+        fields = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise ValueError(f"{path}: damaged (no object {{...}}); {repair(path)}")
     for key, kind in kinds.items():
-        if type(found.get(key)) is not kind:
+        if type(fields.get(key)) is not kind:
             raise ValueError(f"{path}: damaged ({key!r}: no {kind.__name__}); {repair(path)}")
-    return found
+    return fields
 
 
 def repair(path: Path) -> str:
