@@ -64,7 +64,7 @@ class Config:
     mix: "last" or "weighted" (learned sum of all layers); elsewhere called layers.
     pretrained: Hub id or folder, such as "nvidia/parakeet-ctc-1.1b", or a folder of NeMo's own;
     sizes and conv_norm are then the checkpoint's and left out. Published ones want normalize
-    "nemo" and the front end nemo80 or nemo128.
+    "none" behind the front ends nemo80 and nemo128, which normalise, or "nemo" behind others.
     """
 
     dim: Width = 144
