@@ -56,7 +56,7 @@ class Segment:
 
     def cues(self) -> list[Word]:
         """Give pieces that a screen has room for, with their times."""
-        lines = textwrap.wrap(self.text, LINE, break_on_hyphens=False)
+        lines = _even_lines(self.text)
         chunks = [lines[i : i + LINES] for i in range(0, len(lines), LINES)]
         words, cues = self.timed(), []
         if not self.words or len(words) != len(self.text.split()):
@@ -105,6 +105,20 @@ class Transcript:
     def text(self) -> str:
         """All of it, in one line."""
         return " ".join(one.text for one in self.segments if one.text)
+
+
+def _even_lines(text: str) -> list[str]:
+    """Wrap a text to as few subtitles as it takes, their lines alike in length."""
+    lines = textwrap.wrap(text, LINE, break_on_hyphens=False)
+    if len(lines) < 2:
+        return lines
+    most = len(lines) + len(lines) % LINES  # the last subtitle's second line is used, too
+    longest = max(map(len, text.split()))
+    for width in range(min(max(len(text) // most, longest), LINE), LINE):
+        even = textwrap.wrap(text, width, break_on_hyphens=False)
+        if len(even) <= most:
+            return even
+    return lines
 
 
 def text(transcript: Transcript) -> str:
