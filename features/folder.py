@@ -28,14 +28,26 @@ def refuse_other(folder: Path, wanted: dict) -> None:
         # an option that is younger than the set had its default when the set was made
         there["options"] = presets.plain(presets.options(there["preset"])) | there["options"]
         there = json.loads(json.dumps(there))
-    options = wanted["options"]
-    changed = [k for k, v in options.items() if there["options"].get(k) != v]
-    if there["preset"] != wanted["preset"] or changed:
+    flat, asked = dict(_flat(there)), dict(_flat(wanted))
+    changed = [name for name, value in asked.items() if flat.get(name) != value]
+    both = [f"states of {set['preset']}" if "states" in set else set["preset"]
+            for set in (there, wanted)]  # fmt: skip
+    if changed or both[0] != both[1]:
+        names = [name.removeprefix("options.") for name in changed if name != "preset"]
         raise ValueError(
-            f"{folder}: holds {there['preset']}, wanted {wanted['preset']} "
-            f"(different: {', '.join(changed) or 'the preset alone'}); "
-            "give another folder, or extract the features anew"
+            f"{folder}: holds {both[0]}, wanted {both[1]} "
+            f"(different: {', '.join(names) or 'the preset alone'}); "
+            f"give another folder, or {'store' if 'states' in there else 'extract'} them anew"
         )
+
+
+def _flat(values: dict, before: str = "") -> Iterator[tuple[str, object]]:
+    """The values of a nested object by their places, "options.dither"."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
 
 
 @contextlib.contextmanager
@@ -119,6 +131,7 @@ class Writer:
     """
 
     suffix = ""
+    descr = "<f4"  # of what is written
 
     def __init__(self, folder, name: str):
         self.folder, self.name = Path(folder).absolute(), name
@@ -165,7 +178,7 @@ class Writer:
                 self.begin(self._file, shape)
                 self._first = self._file.tell()
             self._file.seek(self._end)  # over what a failure may have left
-            entry = self.put(self._file, id, shape, int(n), _exactly(id, shape[0], slabs))
+            entry = self.put(self._file, id, shape, int(n), self._exactly(id, shape[0], slabs))
             end = self._file.tell()
         self._of[id] = of
         self._held[id] = entry, end  # one step: an interrupt comes before or after it
@@ -209,14 +222,13 @@ class Writer:
         """Write the index of the whole file `path`: without it the file is not there."""
         raise NotImplementedError
 
-
-def _exactly(id: str, rows: int, slabs: Iterable) -> Iterator[np.ndarray]:
-    """The slabs, float32; ValueError unless they are `rows` rows in all."""
-    done = 0
-    for slab in slabs:
-        slab = np.ascontiguousarray(slab, dtype="<f4")
-        done += len(slab)
-        if len(slab):
-            yield slab
-    if done != rows:
-        raise ValueError(f"{id}: {done} rows, wanted {rows}; it changed while it was read")
+    def _exactly(self, id: str, rows: int, slabs: Iterable) -> Iterator[np.ndarray]:
+        """The slabs, of the type that is written; ValueError unless they are `rows` rows in all."""
+        done = 0
+        for slab in slabs:
+            slab = np.ascontiguousarray(slab, dtype=self.descr)
+            done += len(slab)
+            if len(slab):
+                yield slab
+        if done != rows:
+            raise ValueError(f"{id}: {done} rows, wanted {rows}; it changed while it was read")

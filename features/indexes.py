@@ -12,11 +12,12 @@ def about(folder: Path) -> dict:
     return read(path, {"preset": str, "options": dict})
 
 
-def index(path: Path) -> dict:
+def index(path: Path, framed: bool = False) -> dict:
     """Index of a shard: `ids`, `rows` and `valid` of each utterance, `crc32`, and perhaps `of`.
 
     An id is None where the utterance was forgotten; `of` says what each was made of (requests.py),
-    None where nobody knows. Raises ValueError where it is damaged.
+    None where nobody knows. `framed`: a row is a frame, so that `valid` is at most `rows`. Raises
+    ValueError where it is damaged.
     """
     fields = read(path, {"ids": list, "rows": list, "valid": list, "crc32": int})
     ids, rows, valid = (fields[name] for name in ("ids", "rows", "valid"))
@@ -26,7 +27,7 @@ def index(path: Path) -> dict:
         and len(ids) == len(rows) == len(valid) == len(requests)
         and all(id is None or isinstance(id, str) for id in ids)
         and all(map(_is_count, (*rows, *valid)))
-        and all(v <= n for v, n in zip(valid, rows, strict=True))
+        and (not framed or all(v <= n for v, n in zip(valid, rows, strict=True)))
         and all(one is None or is_request(one) for one in requests)
     )
     if not sound:

@@ -6,10 +6,11 @@
     x, n = fbank["utt1"]                                  # (T, dim) view of the file, and T
 
 A folder holds `preset.json` (preset and all its options) and pairs NAME.npy, NAME.json: all frames
-of a shard one after another, float32, as plain numpy reads them, and their index (ids, rows, valid
-frames, CRC-32). Both are written under another name, flushed to the disk and renamed, the index
-last: a shard without index does not exist. In memory stand 64 bytes an utterance. T and n differ
-where a window is filled up (`pad_to_s`); a raw wave is (N,) and N.
+of a shard one after another, float32, as plain numpy reads them (or smaller: packed.py), and their
+index (ids, rows, valid frames, CRC-32). Both are written under another name, flushed to the disk
+and renamed, the index last: a shard without index does not exist. In memory stand 64 bytes an
+utterance. T and n differ where a window is filled up (`pad_to_s`); a raw wave is (N,) and N.
+A set may hold an encoder's states: `preset.json` then says which's under "states"; n is of frames.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features import folder, indexes, requests
+from features import folder, indexes, packed, requests
 from features.folder import holds, refuse_other, whole
 from features.indexes import repair
 
@@ -35,6 +36,15 @@ class Writer(folder.Writer):
     """Writes shards: NAME-00.npy with NAME-00.json, and so on."""
 
     suffix = ".npy"
+
+    def __init__(self, folder, name: str, dtype: str = "float32"):
+        super().__init__(folder, name)
+        self.dtype, self.descr = dtype, packed.check(dtype)
+
+    def add(self, id: str, x, n: int, of: list | None = None) -> None:
+        """Add an utterance as the base does, packed."""
+        rows = packed.pack(x, self.dtype)
+        self.add_slabs(id, rows.shape, n, [rows], of)
 
     def check(self, id: str, shape: tuple[int, ...]) -> None:
         """Refuse another width than that of the frames before it."""
@@ -47,7 +57,7 @@ class Writer(folder.Writer):
     def begin(self, file, shape: tuple[int, ...]) -> None:
         """Write a header that leaves room for any number of rows."""
         self._shape = shape[1:]
-        _header(file, (0, *self._shape))
+        _header(file, (0, *self._shape), self.descr)
 
     def put(
         self, file, id: str, shape: tuple[int, ...], n: int, slabs: Iterator[np.ndarray]
@@ -62,7 +72,8 @@ class Writer(folder.Writer):
     def finish(self, file, entries: dict) -> None:
         """Write the header once more, with the rows there are."""
         file.seek(0)
-        _header(file, (sum(rows for rows, _, _ in entries.values()), *self._shape))
+        rows = sum(rows for rows, _, _ in entries.values())
+        _header(file, (rows, *self._shape), self.descr)
 
     def index(self, path: Path, entries: dict, of: dict) -> None:
         """Write NAME-00.json."""
@@ -73,21 +84,24 @@ class Writer(folder.Writer):
             file.write(json.dumps(index).encode())
 
 
-def _header(file, shape: tuple[int, ...]) -> None:
+def _header(file, shape: tuple[int, ...], descr: str) -> None:
     """As np.save writes it: padded, so that another number of rows changes no length."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 
 
 class Stored:
-    """An opened set: `s[id]` -> features (T, dim), a read-only view of the file, and n <= T.
+    """An opened set: `s[id]` -> features (T, dim), float32, and n.
+
+    They are a read-only view of the file where it holds float32; n <= T, but of states.
 
     Opening reads the indexes and holds each against the size and header of its shard, not the
     frames: `verify` does. Raises ValueError for what is no set, is damaged, or was made by another
-    front end than `extractor` (None: whichever). May be pickled and forked.
+    front end than `extractor` (None: whichever), of which `states` may be wanted. May be pickled
+    and forked.
     """
 
-    def __init__(self, path, extractor=None):
+    def __init__(self, path, extractor=None, states: dict | None = None):
         self.folder = Path(path)
         if not (self.folder / "preset.json").is_file():
             raise ValueError(
@@ -95,9 +109,11 @@ class Stored:
                 "make them: features extract SOURCE --out FOLDER"
             )
         if extractor is not None:
-            refuse_other(self.folder, holds(extractor))
+            refuse_other(self.folder, holds(extractor) | ({"states": states} if states else {}))
         about = indexes.about(self.folder)
         self.preset, self.options = about["preset"], about["options"]
+        self.dtype, self.of_states = about.get("dtype", "float32"), "states" in about
+        self._command = "speechllm data states" if self.of_states else "features extract"
         self._names: list[str] = sorted(path.stem for path in self.folder.glob("[0-9]*-*.json"))
         self._maps: OrderedDict[int, np.ndarray] = OrderedDict()
         self._index()
@@ -107,7 +123,7 @@ class Stored:
         hashes, places, requests = [], [], []
         for shard, name in enumerate(self._names):
             path = self.folder / f"{name}.json"
-            index = indexes.index(path)
+            index = indexes.index(path, framed=not self.of_states)
             rows = np.array(index["rows"], dtype=np.int64)
             place = [np.full_like(rows, shard), np.cumsum(rows) - rows, rows, index["valid"]]
             places.append(np.stack(place, axis=1).astype(np.int64))
@@ -130,10 +146,10 @@ class Stored:
             frames = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
-        if len(frames) != n_rows or frames.dtype != np.float32:
+        if len(frames) != n_rows or frames.dtype != packed.check(self.dtype):
             raise ValueError(
                 f"{path}: damaged (has {len(frames)} rows of {frames.dtype}, its index says "
-                f"{n_rows} of float32); {repair(path)}"
+                f"{n_rows} of {self.dtype}); {repair(path)}"
             )
 
     def __len__(self) -> int:
@@ -150,7 +166,7 @@ class Stored:
 
     def __getitem__(self, id: str) -> tuple[np.ndarray, int]:
         shard, start, rows, valid = self._place(id)
-        return self._map(shard)[start : start + rows], valid
+        return packed.unpack(self._map(shard)[start : start + rows], self.dtype), valid
 
     def valid(self, id: str) -> int:
         """Valid frames of an utterance, from the index alone; threads may ask."""
@@ -173,7 +189,7 @@ class Stored:
             what = f"made of a file of {bytes_:.0f} bytes, which has {size} now"
         else:
             return
-        raise ValueError(f"{self.folder}#{id}: {what}; run the same `features extract` again")
+        raise ValueError(f"{self.folder}#{id}: {what}; run the same `{self._command}` again")
 
     def verify(self) -> None:
         """Read all frames; ValueError for a shard that is not as it was written."""
@@ -192,7 +208,7 @@ class Stored:
         at = self._find(id)
         if at is None:
             raise ValueError(
-                f"{self.folder}: has no features of {id!r}; run `features extract` once more"
+                f"{self.folder}: has no features of {id!r}; run `{self._command}` once more"
             )
         return at
 

@@ -88,7 +88,7 @@ def asked(system, changes: list[str]):
 
 def run(args: argparse.Namespace) -> None:
     """Decode each manifest, heard in each way."""
-    from speechllm.data import examples
+    from speechllm.data.asked import asked as table_of
     from speechllm.decode.run import Options
     from speechllm.decode.search import Config
     from speechllm.models import store
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     folder = store.find(args.model)
     system, model = store.load(folder)
     system = asked(system, args.set)
-    table = examples.asked(system.preset, args.task) if args.task else None
+    table = table_of(system.preset, args.task) if args.task else None
     model.to(where)
     for path, audio in jobs:
         parts = ["decode", path.stem, args.task, "" if audio == "real" else audio]

@@ -57,7 +57,8 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--precision",
         choices=("auto", "fp32", "bf16"),
         default="auto",
-        help="auto: bf16 on a GPU that has it, else fp32",
+        help="auto: bf16 on a GPU that has it, and on a processor that has it where the LLM is of "
+        "dtype bfloat16; else fp32",
     )
     add_reading(parser)
     parser.add_argument(
@@ -122,10 +123,10 @@ def run(args: argparse.Namespace) -> int:
 def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     """Train in this process; the first of several prints and writes."""
     import accelerate
-    import torch
 
     from speechllm import files, provenance
     from speechllm.data.manifest import Manifest
+    from speechllm.models import kernels
     from speechllm.models.system import System
     from speechllm.train import loop
     from speechllm.train import start as begin
@@ -135,7 +136,8 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     preset, start = begin.read(args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")
-    bf16 = accelerator.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    wanted = accelerator.device.type == "cuda" or system.llm.dtype == "bfloat16"
+    bf16 = wanted and kernels.has_bf16()
     if not accelerator.is_main_process:
         hush()
     with accelerator.local_main_process_first():  # it builds the index of a long manifest

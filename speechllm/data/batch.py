@@ -53,6 +53,9 @@ class Batch:
         seconds: audio seconds in the batch, unpadded.
         modalities: what stands in each slot, one of `MEDIA`; empty where all are audio.
         errors: what could not be read (`--on-error skip`), one message an example.
+        encoded: the media whose x are states (M, L, D) that an encoder once gave, stored since: it
+            is skipped. Their lengths are those of the frames, as ever.
+        masked: by medium (M, L) bool, states that training masks; nothing where it does not.
         n_answers: rows of one medium: 1, or 2 where the first half of the rows ends in the chosen
             answers and the second half in the rejected ones. The media stand there once; `slots`
             are then (2 M, 3), the chosen rows' first.
@@ -71,6 +74,8 @@ class Batch:
     seconds: float = 0.0
     errors: tuple[str, ...] = field(default=())
     modalities: tuple[str, ...] = ()
+    encoded: frozenset = frozenset()
+    masked: dict = field(default_factory=dict)
     n_answers: int = 1
     words: "Batch | None" = None
 
@@ -94,7 +99,8 @@ class Batch:
         movable = torch.Tensor | Batch
         moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, movable)}
         media = {k: Media(m.x.to(device), m.lengths.to(device)) for k, m in self.media.items()}
-        return replace(self, **moved, media=media)
+        masked = {kind: mask.to(device) for kind, mask in self.masked.items()}
+        return replace(self, **moved, media=media, masked=masked)
 
     def which(self, kind: str) -> torch.Tensor:
         """Numbers of the slots that hold media of this kind; of pairs, among the chosen rows'."""

@@ -7,6 +7,9 @@ asked, without reading their media, and speak for all others.
 import functools
 from collections.abc import Iterator
 
+import numpy as np
+
+from speechllm import media
 from speechllm.data import chat
 from speechllm.data.batch import Kind
 from speechllm.data.examples import Examples
@@ -24,6 +27,22 @@ def rows(examples: Examples) -> None:
                 counts = [1] * len(chat.media(messages))
                 examples.builder.build(messages, counts, examples.answer)
                 examples.more(row, messages, counts)
+        except (KeyError, ValueError) as error:
+            raise examples.wrong(error, line, row) from None
+
+
+def stored(examples: Examples) -> None:
+    """Refuse stored states that cannot be used, of the first row of each kind.
+
+    Raises:
+        ValueError: the encoder learns, is another one, or [augment] changes what it hears.
+    """
+    rng = np.random.default_rng(0) if examples.augment else None
+    for line, row in examples.manifest.kinds():
+        try:
+            for part in chat.media(examples.messages(row)):
+                if media.encoded(part):
+                    examples.stored(part, rng)
         except (KeyError, ValueError) as error:
             raise examples.wrong(error, line, row) from None
 

@@ -25,7 +25,7 @@ def collate(
         pack: most positions of a row that holds several examples, 0: a row an example.
 
     Raises:
-        ValueError: pairs of answers, packed.
+        ValueError: pairs of answers, packed; stored states beside frames.
     """
     rows = fill([len(e.encoded.ids) for e in examples], pack)
     pairs = examples[0].rejected is not None
@@ -39,11 +39,13 @@ def collate(
     words = [e.words for e in examples]
     return replace(
         _text(encoded, sizes, pad_id),
+        encoded=_encoded(examples),
         media=_media(examples),
         names=tuple(e.row["id"] for e in examples),
         seconds=sum(e.seconds for e in examples),
         errors=errors,
         modalities=tuple(kind for e in encoded for kind in e.modalities),
+        masked=_masked(examples),
         n_answers=1 + pairs,
         words=_text(words, [len(row) for row in rows], pad_id) if words[0] else None,
     )
@@ -62,6 +64,28 @@ def _media(examples: list[Example]) -> dict[str, Media]:
         )
         for kind, pairs in by_kind.items()
     }
+
+
+def _encoded(examples: list[Example]) -> frozenset:
+    """Say which media come as states: all of a kind, or none."""
+    stored = {kind for e in examples for kind in e.stored}
+    for e in examples:
+        if other := stored & {*e.encoded.modalities} - e.stored:
+            raise ValueError(
+                f"utterance {e.row['id']!r}: its {other.pop()} has no stored states, others of the "
+                "batch have: run `speechllm data states` once more, or take them apart"
+            )
+    return frozenset(stored)
+
+
+def _masked(examples: list[Example]) -> dict[str, torch.Tensor]:
+    """Pad the masks over states of each kind."""
+    found: dict[str, list] = {}
+    for e in examples:
+        for kind, mask in e.masks:
+            found.setdefault(kind, []).append(mask)
+    pad = torch.nn.utils.rnn.pad_sequence
+    return {kind: pad(masks, batch_first=True) for kind, masks in found.items()}
 
 
 def fill(lengths: list[int], size: int) -> list[list[int]]:

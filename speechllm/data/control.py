@@ -43,8 +43,10 @@ class Silent:
     frame: torch.Tensor
 
     def part(self, part: dict) -> dict:
-        """Leave parts as they are."""
-        return part
+        """Leave parts as they are, but for stored states: silence is put in before the encoder."""
+        if part.get("asks") or not media.encoded(part):
+            return part
+        return {key: value for key, value in part.items() if key != "features"}
 
     def frames(self, part: dict, x: torch.Tensor) -> torch.Tensor:
         """Return as many frames of silence as x (T, F) or (N,) has."""
@@ -75,7 +77,8 @@ def make(
         return None
     key = media.of(medium).key
     if kind == "silent":
-        return Silent(medium, media.of(medium).nothing(front))
+        x, n = media.of(medium).nothing(front)
+        return Silent(medium, x[n // 2])
     there = (p for row in manifest for p in parts(row) if p["type"] == medium and not p.get("asks"))
     sounds = {key(part): part for part in there}
     if len(sounds) < 2:

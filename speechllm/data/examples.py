@@ -1,7 +1,8 @@
 """From a manifest row to one example: audio decoded, augmented, turned into frames, ids built.
 
 Where a row refers to stored features (`features: FOLDER#ID`) and no augmentation changes the wave,
-those are taken, and the audio is not read. A set that another front end made is refused.
+those are taken, and the audio is not read. A set that another front end made is refused. A set of
+an encoder's states is taken in any case: what would change the sound before them is refused.
 
 Every random choice of an example is drawn from a generator seeded by (seed, epoch, index): the same
 example comes out in any batch, in any process and after any restart.
@@ -15,6 +16,7 @@ import torch
 
 from speechllm import config, media
 from speechllm.data import chat
+from speechllm.data.asked import asked, named, tables
 from speechllm.data.chat import Builder, Encoded
 from speechllm.data.manifest import Manifest
 from speechllm.data.rows import seconds
@@ -28,6 +30,8 @@ class Example:
 
     rejected: ids with the answer that is not wanted, where a preference is learned.
     words: ids with what was said in place of the media, where a teacher reads.
+    stored: the kinds of media that are stored states (L, D).
+    masks: (kind, (L,) bool) of each medium whose states are masked, in order.
     """
 
     row: dict
@@ -36,6 +40,8 @@ class Example:
     lengths: list[int]
     rejected: Encoded | None = None
     words: Encoded | None = None
+    stored: frozenset = frozenset()
+    masks: tuple = ()
 
     @property
     def seconds(self) -> float:
@@ -55,11 +61,14 @@ class Examples:
         fronts: the front end of each medium, by medium.
         soft_tokens: (frames, medium) -> text positions, the one function of encoder, adapter and
             fusion.
+        states: (frames, medium) -> states, of the encoder alone.
         augment: of sound; None in evaluation.
         answer: with the answer (training, validation) or up to it (decoding).
         seed: seed of augmentation and prompts.
         control: what replaces each medium (data/control.py), None where they stay as they are.
         cache_mb: frames kept in memory between epochs, where no augmentation changes the wave.
+        encoders: by medium, of which encoder stored states must be (`media.audio.states`); a text
+            where none may be used, which says why.
         needs: what objectives want besides: "pairs" (rows with `chosen` and `rejected`), "words".
     """
 
@@ -68,11 +77,13 @@ class Examples:
     builder: Builder
     fronts: dict[str, object]
     soft_tokens: Callable[[int, str], int]
+    states: Callable[[int, str], int]
     augment: Augment | None = None
     answer: bool = True
     seed: int = 0
     control: object = None
     cache_mb: int = 0
+    encoders: dict = field(default_factory=dict)
     needs: frozenset = frozenset()
     named: dict = field(default_factory=dict)
     _cache: dict = field(default_factory=dict, repr=False)
@@ -94,16 +105,17 @@ class Examples:
             ValueError: rows name a task that there is not; says in which file and line.
         """
         preset = system.preset
-        table, others = _tables(preset)
+        table, others = tables(preset)
         task = asked(preset, task) if isinstance(task, str) else task
         return cls(
             manifest=manifest,
             task=config.part("tasks", task or table, f"{preset.source} [task]"),
-            named={} if task else _named(manifest, others),
+            named={} if task else named(manifest, others),
             builder=Builder.of(system),
             fronts={kind: branch.front for kind, branch in system.branches.items()},
             soft_tokens=system.soft_tokens,
-            **options,
+            states=system.states,
+            **{"encoders": {k: b.origin for k, b in system.branches.items()}, **options},
         )
 
     def make(self, epoch: int, index: int) -> Example:
@@ -117,8 +129,10 @@ class Examples:
         try:
             messages = self.messages(row, rng)
             parts = chat.media(messages)
-            framed = [self._frames(part, rng) for part in parts]
-            media, lengths = [x for x, _ in framed], [n for _, n in framed]
+            found = [self._medium(part, rng) for part in parts]
+            media, lengths = [x for x, *_ in found], [n for _, n, _ in found]
+            stored = _all_or_none(parts, [one for *_, one in found])
+            masks = self._masks(parts, lengths, rng)
             counts = [self.soft_tokens(n, p["type"]) for n, p in zip(lengths, parts, strict=True)]
             if 0 in counts:
                 raise ValueError(f"too short: {row.get('duration')} s give no soft token; drop it")
@@ -126,7 +140,7 @@ class Examples:
             more = self.more(row, messages, counts)
         except (KeyError, ValueError, OSError) as error:
             raise self.wrong(error, self.manifest.line(index), row) from None
-        return Example(row, encoded, media, lengths, **more)
+        return Example(row, encoded, media, lengths, stored=stored, masks=masks, **more)
 
     def wrong(self, error: Exception, line: int, row: dict) -> ValueError:
         """Make the error that says in which row something is wrong."""
@@ -164,25 +178,47 @@ class Examples:
             encoded["words"] = self.builder.build(chat.spoken(messages, row), [], self.answer)
         return encoded
 
-    def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
-        """Take the frames of one medium: its own or another's, kept or made, augmented."""
-        request, kind = part, part["type"]
+    def _medium(self, part: dict, rng) -> tuple[torch.Tensor, int, bool]:
+        """Take one medium: its frames or stored states, how many frames, whether it is states."""
+        kind = part["type"]
         if kind not in self.fronts or kind not in part:
             raise ValueError(
                 f"a part of type {kind!r} has no {' or '.join(map(repr, self.fronts))}, which is "
                 "all that this preset reads"
             )
+        control = self.control if self.control and self.control.medium == kind else None
+        other = control.part(part) if control else part
+        if media.encoded(other):
+            return *self.stored(other, rng), True
+        x, n = self._frames(other, rng)
+        return (control.frames(part, x) if control else x), n, False
+
+    def stored(self, part: dict, rng) -> tuple[torch.Tensor, int]:
+        """Take stored states (L, D), of so many frames."""
+        of = self.encoders[part["type"]]
+        if isinstance(of, str):
+            raise ValueError(of)
+        if rng is not None:
+            self.augment.refuse_stored()
+        return media.of(part["type"]).states(part, self.fronts[part["type"]], of)
+
+    def _frames(self, part: dict, rng) -> tuple[torch.Tensor, int]:
+        """Take the frames of one medium, kept or made, augmented."""
+        kind = part["type"]
         front, medium = self.fronts[kind], media.of(kind)
         augment = self.augment if kind == "audio" else None
-        control = self.control if self.control and self.control.medium == kind else None
-        part = control.part(part) if control else part
         key = (kind, *medium.key(part))
         x, n = self._cache.get(key) or medium.frames(part, front, rng, augment)
         if not (augment and augment.on_waves):
             self._keep(key, x, n)
-        if augment:
-            x = augment.frames(x, front, rng)
-        return (control.frames(request, x) if control else x), n
+        return (augment.frames(x, front, rng) if augment else x), n
+
+    def _masks(self, parts: list[dict], lengths: list[int], rng) -> tuple:
+        """Draw masks over the states of sounds: (kind, (L,)) of each, in order."""
+        if rng is None or not self.augment.state_masks:
+            return ()
+        audio = [n for n, p in zip(lengths, parts, strict=True) if p["type"] == "audio"]
+        return tuple(("audio", self.augment.spans(self.states(n, "audio"), rng)) for n in audio)
 
     def _keep(self, key: tuple, x: torch.Tensor, n: int) -> None:
         """Keep frames while there is room; they are never changed in place."""
@@ -192,36 +228,20 @@ class Examples:
             self._cached_mb += size
 
 
+def _all_or_none(parts: list[dict], stored: list[bool]) -> frozenset:
+    """Give the kinds of which all parts of a row are stored states.
+
+    Raises:
+        ValueError: of some kind only some are.
+    """
+    kinds = {part["type"] for part, one in zip(parts, stored, strict=True) if one}
+    for part, one in zip(parts, stored, strict=True):
+        if part["type"] in kinds and not one:
+            raise ValueError(f"of its {part['type']} some have stored states and some have not")
+    return frozenset(kinds)
+
+
 def _answered(messages: list[dict], answer: str) -> list[dict]:
     """End messages with this answer."""
     prompt = messages[:-1] if messages[-1]["role"] == "assistant" else messages
     return [*prompt, {"role": "assistant", "content": answer}]
-
-
-def asked(preset, name: str = "") -> dict:
-    """The table of a task by its name: one of [task.others], or (also without name) the preset's.
-
-    Raises:
-        ValueError: there is no task of that name.
-    """
-    own, others = _tables(preset)
-    table = others.get(name, {"name": name}) if name else own
-    config.part("tasks", table, f"{preset.source} [task]")
-    return table
-
-
-def _tables(preset) -> tuple[dict, dict[str, dict]]:
-    """Take apart [task] and its `others`: settings of tasks that rows name, by name."""
-    table = dict(preset.table("task"))
-    others = {name: {**t, "name": name} for name, t in table.pop("others", {}).items()}
-    return table, {table.get("name"): table, **others}
-
-
-def _named(manifest: Manifest, tables: dict[str, dict]) -> dict:
-    """Make the tasks that a manifest's rows name."""
-    tasks = {}
-    for line, row in manifest.kinds():
-        if (name := row.get("task")) and name not in tasks:
-            where = f"{manifest.path}:{line}"
-            tasks[name] = config.part("tasks", tables.get(name, {"name": name}), where)
-    return tasks

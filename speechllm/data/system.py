@@ -7,10 +7,14 @@ from speechllm.config import Preset
 
 
 class Branch(Protocol):
-    """The way of one medium: its front end, from `media.of(kind).front`."""
+    """The way of one medium: its front end, from `media.of(kind).front`, and of which encoder
+    stored states must be, as `media.of(kind).states` has it."""
 
     @property
     def front(self): ...
+
+    @property
+    def origin(self) -> dict: ...
 
 
 class System(Protocol):
@@ -27,3 +31,6 @@ class System(Protocol):
 
     def soft_tokens(self, n: int, kind: str) -> int:
         """Most text positions that `n` frames of a medium can take."""
+
+    def states(self, n: int, kind: str) -> int:
+        """Encoder states that `n` frames of a medium become."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import torch
 
 from speechllm import config
-from speechllm.data import chat, examples
+from speechllm.data import chat
+from speechllm.data.asked import asked
 from speechllm.data.batch import Batch
 from speechllm.data.collate import collate
 from speechllm.data.examples import Example
@@ -124,7 +125,7 @@ def _messages(system: System, question: str, n_waves: int) -> list[dict]:
     if question:
         parts = [{"type": "audio"}] * n_waves + [{"type": "text", "text": question}]
         return [{"role": "user", "content": parts}]
-    table = examples.asked(system.preset)
+    table = asked(system.preset)
     task = config.part("tasks", table, f"{system.preset.source} [task]")
     try:
         return task.messages({"id": "asked", "audio": "", "text": ""})

@@ -15,7 +15,8 @@ from functools import cached_property
 import numpy as np
 
 from speechllm import config
-from speechllm.data import examples, loader
+from speechllm.data import loader
+from speechllm.data.asked import asked
 from speechllm.data.chat import Builder
 from speechllm.decode import record, room, search
 from speechllm.decode.ask import Request
@@ -66,8 +67,8 @@ class OfSpeech:
         system = speech.system
         self.sampling_rate = system.extractor.sampling_rate
         name = "asr" if wanted.task == "transcribe" else wanted.task
-        own = examples.asked(system.preset)
-        self.table = own if name in ("", own.get("name")) else examples.asked(system.preset, name)
+        own = asked(system.preset)
+        self.table = own if name in ("", own.get("name")) else asked(system.preset, name)
         if (name := self.table.get("name")) not in WINDOWED:
             raise ValueError(
                 f"task {name!r}: its answers to parts of a sound are no answer to the whole; "

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from speechllm import config, files, nested, provenance
-from speechllm.data import examples
+from speechllm.data.asked import asked
 from speechllm.data.manifest import Manifest
 from speechllm.models.fingerprint import fingerprint
 from speechllm.models.model import SpeechLLM
@@ -98,5 +98,5 @@ def _shown(values: dict, key: str) -> str:
 
 def task_metric(system: System, task: dict | None) -> str:
     """The metric of the task that is asked."""
-    table = task or examples.asked(system.preset)
+    table = task or asked(system.preset)
     return config.part("tasks", table, f"{system.preset.source} [task]").metric

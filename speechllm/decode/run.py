@@ -17,6 +17,7 @@ from speechllm.decode.ask import Answerer
 from speechllm.decode.lines import finished, line
 from speechllm.decode.search import Config as Search
 from speechllm.decode.tally import Tally
+from speechllm.models import states
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
@@ -136,6 +137,7 @@ def _examples(system, model, manifest: Manifest, left: list[int], options: Optio
         answer=False,
         control=other,
         cache_mb=kept,
+        encoders=states.origins(system, model),
     )
     check.rows(examples)
     check.references(examples)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from speechllm.data import examples
+from speechllm.data.asked import asked
 from speechllm.decode import search
 from speechllm.decode.answer import Answer
 from speechllm.decode.ask import Answerer, Request, example
@@ -157,7 +157,7 @@ class Speech:
     @cached_property
     def _window_s(self) -> float | None:
         """Longest window, None where the task is not one of windows."""
-        if examples.asked(self.system.preset).get("name") not in WINDOWED:
+        if asked(self.system.preset).get("name") not in WINDOWED:
             return None
         return OfSpeech(self).window_s
 

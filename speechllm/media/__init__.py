@@ -8,7 +8,10 @@
     usual(front)                 frames of an ordinary one, with which a system is tried
     faults(part, deep)           what is wrong with it: cheaply, or with all of it read
     key(part)                    what tells one from another
-    nothing(front)               one frame of nothing heard or seen
+    nothing(front)               (x, n) of a short one in which nothing is heard or seen
+    encoded(part)                whether it refers to stored states of an encoder; and if so
+    states(part, front, of)      those, and of how many frames. A medium that has no such sets
+                                 leaves both out
 
 A part is what a message holds: {"type": "audio", "audio": "a.flac", "start": 1.5, ...}; a row of a
 manifest that has a sound of its own stands for such a part.
@@ -42,3 +45,9 @@ def of(kind: str) -> ModuleType:
         hint = config.suggest(kind, config.names("media"))
         raise ValueError(f"nothing here reads the medium {kind!r}; {hint}")
     return importlib.import_module(f"speechllm.media.{kind}")
+
+
+def encoded(part: dict) -> bool:
+    """Say whether a part of a message refers to stored states, so that no encoder is needed."""
+    medium = of(part["type"])
+    return hasattr(medium, "encoded") and medium.encoded(part)

@@ -65,6 +65,8 @@ def _feature_findings(part: dict, deep: bool) -> Iterator[Finding]:
 
 def _is_of_other_sound(part: dict, stored: Stored, id: str) -> bool:
     """Compute the features once more; not where they are random, or long, or the sound is gone."""
+    if stored.of_states:  # which want the encoder
+        return False
     front = features.get(stored.preset, **stored.options)
     rows, n = stored[id]
     if stored.options.get("dither") or n > LONG_S * front.frame_rate_hz:

@@ -41,6 +41,8 @@ class Config:
         time_warp: one frame is moved by up to so many frames, the rest stretched to fit.
         shift: frames are turned round by up to this share of the utterance, either way, what leaves
             at one end coming in at the other; for sounds, not for words.
+        state_masks: stretches of encoder states that are masked by the utterance's mean state, each
+            up to `state_width` long; also where the states are stored.
         vtln: log-mel of a vocal tract 1 / vtln to vtln times as long (Jaitly & Hinton 2013), on
             the front end's own mel axis.
     """
@@ -63,6 +65,8 @@ class Config:
     time_warp: Count = 0
     shift: Share = 0.0
     vtln: NotNegative = 0.0
+    state_masks: Count = 0
+    state_width: Count = 25
 
     def __post_init__(self):
         for name in ("room_share", "noise_share", "telephone_share", "time_ratio"):
@@ -82,6 +86,31 @@ class Config:
         """Whether the waveform itself is changed."""
         shares = self.room_share or self.noise_share or self.telephone_share
         return bool(self.speed or self.gain_db or shares)
+
+    def refuse_stored(self) -> None:
+        """Refuse what cannot be done to stored states: changes of what they were made of.
+
+        Raises:
+            ValueError: names the first such setting.
+        """
+        changes = ("speed", "rooms", "noise_share", "gain_db", "telephone_share", "freq_masks")
+        for name in (*changes, "time_masks", "time_warp", "shift", "vtln"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"[augment] {name} changes what the encoder hears, but its states are stored: "
+                    "take it out (state_masks works on states), or the manifest without states"
+                )
+
+    def spans(self, n: int, rng: np.random.Generator) -> torch.Tensor | None:
+        """Draw which of n states are masked, (n,); None where none ever is."""
+        if not self.state_masks:
+            return None
+        masked = torch.zeros(n, dtype=torch.bool)
+        for _ in range(self.state_masks):
+            width = int(rng.integers(min(self.state_width, n) + 1))
+            begin = int(rng.integers(n - width + 1))
+            masked[begin : begin + width] = True
+        return masked
 
     def check(self, extractor: features.Extractor) -> None:
         """Look for the noises and rooms and warp once, before training starts.

@@ -4,21 +4,26 @@
 
 What is wrong with a part is a list of findings (message, hint, severity). Where features are stored
 nobody needs to read the sound unless the wave is augmented: what is wrong with the sound is a
-warning then. N samples, T frames, F values a frame.
+warning then. What is stored may also be the states of an encoder, which then has nothing to do.
+N samples, T frames, F values a frame, L states, D values a state.
 """
 
 import functools
+import json
 import os
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import features
+from features.indexes import about
 from features.stored import Stored, split
 from speechllm.media._audio_faults import STALE_S, faults
 from speechllm.media._augment import Config as Augment
 
 __all__ = ["Augment", "cost", "faults", "frames", "front", "key", "nothing", "open", "usual"]
+__all__ += ["encoded", "states"]
 
 USUAL_S = 10.0
 
@@ -70,6 +75,23 @@ def frames(
     return front(wave)
 
 
+def encoded(part: dict) -> bool:
+    """Say whether a part refers to stored states of an encoder."""
+    return bool(part.get("features")) and _of_states(*_place(part["features"])[:2])
+
+
+def states(part: dict, front: features.Extractor, of: dict) -> tuple[torch.Tensor, int]:
+    """Give the stored states (L, D) of a part, and how many frames they were made of.
+
+    of: the encoder of which they must be: its "encoder" (settings) and "weights" (a digest, left
+    out where nobody knows it yet).
+
+    Raises:
+        ValueError: they are of another encoder, front end or part of the file.
+    """
+    return _stored(part, front, of)
+
+
 def cost(part: dict) -> float:
     """Give the seconds of a part: as it says, else as the file's header says; 0 if neither does."""
     if part.get("duration") is not None:
@@ -91,17 +113,17 @@ def key(part: dict) -> tuple:
     return part["audio"], part.get("start") or 0.0, part.get("duration"), part.get("channel")
 
 
-def nothing(front: features.Extractor) -> torch.Tensor:
-    """Give what the front end makes of digital silence: one frame (F,), or one sample."""
-    # a second of it, and its middle: the edges of a front end with context are not like the rest
-    x, n = front(torch.zeros(front.sampling_rate))
-    return x[n // 2]
+def nothing(front: features.Extractor) -> tuple[torch.Tensor, int]:
+    """Give what the front end makes of a second of digital silence, (T, F) or (N,), and n."""
+    return front(torch.zeros(front.sampling_rate))
 
 
-def _stored(part: dict, front: features.Extractor) -> tuple[torch.Tensor, int]:
-    """Take frames from a stored set; they must be as many as the duration says."""
-    folder, id = split(part["features"])
-    stored = _opened(folder, _changed(folder), front)
+def _stored(
+    part: dict, front: features.Extractor, of: dict | None = None
+) -> tuple[torch.Tensor, int]:
+    """Take frames, or states, from a stored set; of as many frames as the duration says."""
+    folder, changed, id = _place(part["features"])
+    stored = _opened(folder, changed, front, json.dumps(of))
     x, n = stored[id]
     stored.refuse_moved(id, part.get("start") or 0.0, part.get("channel"))
     seconds = part.get("duration")
@@ -110,17 +132,24 @@ def _stored(part: dict, front: features.Extractor) -> tuple[torch.Tensor, int]:
     if abs(n - wanted) > STALE_S * front.frame_rate_hz:
         raise ValueError(
             f"{part['features']}: {n} frames, but {seconds} s give {wanted}; the row was "
-            "changed since: extract into a new folder"
+            f"changed since: {'store' if stored.of_states else 'extract'} into a new folder"
         )
     return torch.from_numpy(np.array(x)), n
 
 
+def _place(reference: str) -> tuple[str, int, str]:
+    """Take a reference apart: folder, the time of its last change (0: it is not there), id."""
+    folder, id = split(reference)
+    return folder, os.stat(folder).st_mtime_ns if os.path.isdir(folder) else 0, id
+
+
 @functools.lru_cache(64)
-def _opened(folder: str, changed: int, front: features.Extractor) -> Stored:
+def _opened(folder: str, changed: int, front: features.Extractor, of: str) -> Stored:
     """Open a stored set once, as long as nothing comes or goes in its folder."""
-    return Stored(folder, front)
+    return Stored(folder, front, json.loads(of))
 
 
-def _changed(folder: str) -> int:
-    """Give the time of the last change of a folder, 0 where there is none."""
-    return os.stat(folder).st_mtime_ns if os.path.isdir(folder) else 0
+@functools.lru_cache(64)
+def _of_states(folder: str, changed: int) -> bool:
+    """Say whether a set holds states; what is no set will be refused by who opens it."""
+    return Path(folder, "preset.json").is_file() and "states" in about(Path(folder))

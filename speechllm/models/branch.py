@@ -5,6 +5,7 @@ A preset's tables [frontend], [encoder], [adapter] are its audio branch; a furth
 the name of the parameters: `encoder.*`, `branch.image.encoder.*`.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,6 +71,15 @@ class Branch:
             config.kinds(f"models.{noun}s", self._without_lora(noun), self._at(noun))
             _ = self.loras(noun)
 
+    @property
+    def origin(self) -> dict:
+        """Say what stored states of this encoder say of it, without the digest of its weights.
+
+        Where a checkpoint lies is left out: what its weights are says their digest.
+        """
+        own = {k: v for k, v in dataclasses.asdict(self.encoder).items() if k != "pretrained"}
+        return {"encoder": {"name": self.tables["encoder"]["name"], **own}}
+
     def count(self, n: int) -> int:
         """Most soft tokens of `n` frames (or samples, for a raw waveform)."""
         return self.adapter.count(self.encoder.count(n))
@@ -94,12 +104,18 @@ class Branch:
 
     def build(self, embedding: nn.Embedding) -> "Parts":
         """Build encoder and adapter, towards an LLM's embeddings (V, H)."""
-        encoder = self._say(self.encoder.build, self.front.dim)
-        adapter = self.adapter.build(self.encoder.dim, embedding)
-        for noun, module in (("encoder", encoder), ("adapter", adapter)):
-            if loras := self.loras(noun):
-                inject(module, loras, self._at(f"{noun}.lora"))
+        encoder = self.build_encoder()
+        adapter = self._with_lora("adapter", self.adapter.build(self.encoder.dim, embedding))
         return Parts(encoder, adapter, self.encoder.dim, (self.encoder.count, self.adapter.count))
+
+    def build_encoder(self) -> nn.Module:
+        """Build the encoder alone."""
+        return self._with_lora("encoder", self._say(self.encoder.build, self.front.dim))
+
+    def _with_lora(self, noun: str, module: nn.Module) -> nn.Module:
+        if loras := self.loras(noun):
+            inject(module, loras, self._at(f"{noun}.lora"))
+        return module
 
     def _say(self, function, *arguments):
         """Call a function of the encoder; an error says which preset, and which front end it has.

@@ -16,3 +16,9 @@ def zero_beyond(x, lengths, dim: int = 1):
     mask = valid_mask(lengths, x.shape[dim])
     shape = [len(x), *[1] * (dim - 1), x.shape[dim], *[1] * (x.dim() - dim - 1)]
     return x.masked_fill(~mask.reshape(shape), 0.0)
+
+
+def mean_at(x, lengths, mask):
+    """Put the mean of an utterance's valid steps where `mask` (B, L) says: (B, L, D)."""
+    means = zero_beyond(x, lengths).sum(1, keepdim=True) / lengths[:, None, None]
+    return torch.where(mask.unsqueeze(-1), means.to(x.dtype), x)

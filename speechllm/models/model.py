@@ -15,6 +15,7 @@ from speechllm.models import apart, held, lora
 from speechllm.models.branch import Parts
 from speechllm.models.grouping import encode
 from speechllm.models.llm import beside, outputs_at, text_embeddings
+from speechllm.models.masks import mean_at
 
 
 class SpeechLLM(nn.Module):
@@ -106,11 +107,20 @@ class Pass:
         return self._states[kind]
 
     def _encoded(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run the encoder of one medium. A frozen one keeps no graph."""
-        encoder = self._branch(kind).encoder
-        learns = any(p.requires_grad for p in encoder.parameters())
-        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            return encode(encoder, *self.batch.media[kind])
+        """Run the encoder of one medium, or take its states where they are stored; mask them.
+
+        A frozen encoder keeps no graph.
+        """
+        branch, (x, lengths) = self._branch(kind), self.batch.media[kind]
+        if kind in self.batch.encoded:
+            counts = [branch.counts[0](n) for n in lengths.tolist()]
+            states, steps = x, torch.tensor(counts, device=lengths.device)
+        else:
+            learns = any(p.requires_grad for p in branch.encoder.parameters())
+            with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+                states, steps = encode(branch.encoder, x, lengths)
+        mask = self.batch.masked.get(kind)
+        return (states if mask is None else mean_at(states, steps, mask)), steps
 
     def _branch(self, kind: str):
         branches = self.model.branches

@@ -83,6 +83,10 @@ class System:
         branch = self.audio if kind == "audio" else self.branches[kind]
         return self.fusion.count(branch.count(n))
 
+    def states(self, n: int, kind: str = "audio") -> int:
+        """Encoder states that `n` frames (or samples, for a raw waveform) become."""
+        return self.branches[kind].encoder.count(n)
+
     def build(self) -> SpeechLLM:
         """Build the model, weights from the preset's pretrained parts or from the seed."""
         torch.manual_seed(self.preset.seed)  # before any weight is drawn, whatever ran before

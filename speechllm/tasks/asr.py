@@ -10,11 +10,14 @@ class Config:
     prompt: one is drawn an example in training, the first is used in decoding; "" asks nothing.
     audio_first: the audio stands before the prompt.
     turn: whose turn the prompt stands in, "user" beside the audio or "system" before it.
+    lower: transcripts are learned in lower case, where a corpus has capitals alone and the LLM was
+        not made for them. Scores compare normalised texts either way.
     """
 
     prompt: tuple[str, ...] = ("Transcribe speech to text.",)
     audio_first: bool = True
     turn: str = "user"
+    lower: bool = False
 
     metric = "wer"
 
@@ -33,7 +36,7 @@ class Config:
         return [
             *before,
             {"role": "user", "content": parts},
-            {"role": "assistant", "content": row["text"]},
+            {"role": "assistant", "content": row["text"].lower() if self.lower else row["text"]},
         ]
 
 

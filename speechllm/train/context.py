@@ -32,6 +32,7 @@ class Run:
         log_every: steps between printed lines.
         start: a model folder whose weights the first phase begins with, or None.
         other_data: resume also with other manifests than before.
+        encoders: of which encoder stored states must be, by medium, as `Examples` has it.
         save_minutes: between checkpoints, besides those at validations; 0: only there.
         stop: what notes the signals that end a training in order.
     """
@@ -46,6 +47,7 @@ class Run:
     log_every: int = 50
     start: Path | None = None
     other_data: bool = False
+    encoders: dict = field(default_factory=dict)
     save_minutes: float = 15.0
     stop: Stop = field(default_factory=Stop)
 
@@ -149,6 +151,7 @@ class Run:
             augment=self.augment(phase, source) if learning else None,
             seed=self.seed + mixing.APART * number,
             cache_mb=self.data(phase).cache_mb,
+            **({"encoders": self.encoders} if self.encoders else {}),
             needs=frozenset() if source.plain else phase.needs,
         )
 

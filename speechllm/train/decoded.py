@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechllm.data import examples, mixing
+from speechllm.data import mixing
+from speechllm.data.asked import asked
 from speechllm.data.manifest import Manifest
 from speechllm.decode.rated import rated
 from speechllm.decode.run import Options
@@ -37,7 +38,7 @@ def rates(run: Run, phase: Phase, model, name: str) -> dict[str, float]:
     """
     source: mixing.Source = run.sources(phase, learning=False)[name]
     task, data = source.task or phase.task, run.data(phase)
-    task = examples.asked(run.system.preset, task) if isinstance(task, str) else task
+    task = asked(run.system.preset, task) if isinstance(task, str) else task
     options = Options(
         task=task,
         max_batch_s=data.max_batch_s,

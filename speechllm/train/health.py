@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from speechllm.data.batch import Batch, Media
+from speechllm.data.batch import Batch
+from speechllm.models.grouping import encode
 from speechllm.models.llm import text_embeddings
+from speechllm.models.model import Pass
 
 
 @dataclass(frozen=True)
@@ -43,29 +45,50 @@ def listens(batch: Batch) -> bool:
     return any(len(media.lengths) > 1 for media in batch.media.values())
 
 
-def shuffled(batch: Batch) -> Batch:
-    """Give each medium the content of the next of its kind, repeated or cut to its own length."""
-    return replace(batch, media={kind: _rolled(one) for kind, one in batch.media.items()})
+def shuffled(result: Pass) -> Batch:
+    """Give each medium the states of the next of its kind, repeated or cut to its own length.
+
+    They are those of a pass: nothing is encoded again.
+    """
+    found = {}
+    for kind in result.batch.media:
+        states, lengths = result.states_of(kind)
+        there = [one[:n] for one, n in zip(states, lengths.tolist(), strict=True)]
+        found[kind] = _fitted(states, lengths, there[-1:] + there[:-1])
+    return _with_states(result.batch, found)
 
 
-def _rolled(media: Media) -> Media:
-    order = torch.roll(torch.arange(len(media.x)), 1)
-    x = torch.zeros_like(media.x)
-    for i, j in enumerate(order.tolist()):
-        wanted, there = int(media.lengths[i]), int(media.lengths[j])
-        repeats = -(-wanted // there)
-        other = torch.cat([media.x[j, :there]] * repeats)
-        x[i, :wanted] = other[:wanted]
-    return media._replace(x=x)
+def silent(result: Pass, quiet: dict[str, torch.Tensor]) -> Batch:
+    """Give each medium the states (L, D) of nothing heard, by medium, in place of its own."""
+    found = {}
+    for kind in result.batch.media:
+        states, lengths = result.states_of(kind)
+        found[kind] = _fitted(states, lengths, [quiet[kind]] * len(states))
+    return _with_states(result.batch, found)
 
 
-def silent(batch: Batch, nothing: dict[str, torch.Tensor]) -> Batch:
-    """Replace every frame by one of `nothing`: by medium a frame (F,), or a sample."""
-    media = {
-        kind: one._replace(x=nothing[kind].to(one.x.device).expand_as(one.x).contiguous())
-        for kind, one in batch.media.items()
-    }
-    return replace(batch, media=media)
+def encoded(model, silence: dict[str, tuple]) -> dict[str, torch.Tensor]:
+    """Give the states (L, D) of nothing heard, by medium, of its frames (T, F) and their number."""
+    device, found = next(model.parameters()).device, {}
+    for kind, (x, n) in silence.items():
+        states, lengths = encode(
+            model.branches[kind].encoder, x[None].to(device), torch.tensor([n], device=device)
+        )
+        found[kind] = states[0, : lengths[0]]
+    return found
+
+
+def _fitted(states, lengths, others: list[torch.Tensor]) -> torch.Tensor:
+    """Lay others' states into states (M, L, D), repeated or cut to lengths (M,); zeros beyond."""
+    x = torch.zeros_like(states)
+    for row, other, wanted in zip(x, others, lengths.tolist(), strict=True):
+        row[:wanted] = other.repeat(-(-wanted // len(other)), 1)[:wanted]
+    return x
+
+
+def _with_states(batch: Batch, found: dict[str, torch.Tensor]) -> Batch:
+    media = {kind: one._replace(x=found[kind]) for kind, one in batch.media.items()}
+    return replace(batch, media=media, encoded=frozenset(found), masked={})
 
 
 @torch.no_grad()

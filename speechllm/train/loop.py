@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from speechllm import config, files, lock
 from speechllm.data import check as data_check
-from speechllm.models import apart, filling, heads, store, whole
+from speechllm.models import apart, filling, heads, states, store, whole
+from speechllm.models.system import matches
 from speechllm.train import checkpoint, notices
 from speechllm.train.context import Run
 from speechllm.train.log import Log
@@ -68,6 +69,9 @@ def _train(run: Run, plan: list[Phase], last: int) -> Summary:
         learner.check(phase, f"phase {phase.name}")
         if run.data(phase).pack:
             apart.check(learner.model.llm)
+        _take_encoders(run, phase, learner)
+        for part in run.parts(phase, learning=True).values():
+            data_check.stored(part)
     trained = _begin(run, learner)
     summary = Summary(notices=notices.before(run, plan, last, learner.named()))
     for line in summary.notices:
@@ -76,6 +80,7 @@ def _train(run: Run, plan: list[Phase], last: int) -> Summary:
         if not learner.has_learned("adapter.", trained):
             learner.model.match()  # the LLM's embeddings may have been trained meanwhile
         trained = [*trained, list(phase.train)]
+        _take_encoders(run, phase, learner)
         job = PhaseRun(run, phase, number, learner, trained, log)
         job.go()
         for line in notices.after(phase, job.optimizer):
@@ -87,6 +92,12 @@ def _train(run: Run, plan: list[Phase], last: int) -> Summary:
         log.say(f"phase {phase.name}: done, goes on from {kept.name}")
     log.end()
     return summary
+
+
+def _take_encoders(run: Run, phase: Phase, learner: Learner) -> None:
+    """Note of which encoders, as they are now, a phase's stored states must be."""
+    learning = [name for name in learner.named() if matches(name, phase.patterns)]
+    run.encoders = states.origins(run.system, learner.model, learning)
 
 
 def left_out(counts: dict[str, int]) -> str:
@@ -144,6 +155,7 @@ def check(run: Run, plan: list[Phase], last: int) -> None:
         for part in (*learned.values(), *held_out.values()):
             data_check.rows(part)
             replace(part, augment=None).make(0, 0)
+            data_check.stored(part)
         for part in held_out.values():
             data_check.references(part)
     if run.accelerator.is_main_process:

@@ -32,12 +32,13 @@ def validate(learner: Learner, phase: Phase, batches, silence, device, autocast)
         learner: model and objectives.
         phase: says which objectives, and their weights.
         batches: this process's share of the validation batches.
-        silence: a frame of nothing of each medium, by medium.
+        silence: (x, n) of nothing of each medium, by medium; encoded once.
         device: where the model is.
         autocast: makes the precision context.
     """
     learner.eval()
     totals: dict[str, torch.Tensor] = {}
+    quiet: dict[str, torch.Tensor] = {}
     # pairs are of what the model got wrong: there it is surer with the sound than without
     listens = "language_modelling" in phase.objectives and "pairs" not in phase.needs
     for i, batch in enumerate(batches):
@@ -51,7 +52,8 @@ def validate(learner: Learner, phase: Phase, batches, silence, device, autocast)
                     _add(totals, f"{name}/{key}", *pair)
             # a medium alone has no other to change places with
             if listens and i < HEALTH_BATCHES and health.listens(batch):
-                _listen(totals, learner, batch, result, silence)
+                quiet = quiet or health.encoded(learner.model, silence)
+                _listen(totals, learner, result, quiet)
     learner.set_modes()
     means = _means(totals)
     return _report(phase, means)
@@ -81,12 +83,12 @@ def together(results: dict[str, dict], weights: list[float]) -> dict:
     return {"valid": {"loss": loss, **valid}, **(checked[0] if checked else {})}
 
 
-def _listen(totals, learner: Learner, batch: Batch, result, silence) -> None:
-    """Add the loss on real, shuffled and silent audio, and the norms."""
+def _listen(totals, learner: Learner, result, quiet: dict) -> None:
+    """Add the loss on real, shuffled and silent audio, and the norms; the encoder runs no more."""
     objective = learner.objectives["language_modelling"]
     _add(totals, "health/real", *objective(result))
-    _add(totals, "health/shuffled", *objective(learner.model(health.shuffled(batch))))
-    _add(totals, "health/silent", *objective(learner.model(health.silent(batch, silence))))
+    _add(totals, "health/shuffled", *objective(learner.model(health.shuffled(result))))
+    _add(totals, "health/silent", *objective(learner.model(health.silent(result, quiet))))
     for key, value in zip(("soft_norm", "text_norm"), health.norms(result), strict=True):
         _add(totals, f"health/{key}", torch.tensor(value), torch.tensor(1))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from speechllm.data.collate import collate
-from speechllm.media.audio import nothing as silence_frame
+from speechllm.media.audio import nothing as silence_of
 from speechllm.train import health
 from speechllm.train.phases import Learner, phases
 from speechllm.train.validate import validate
@@ -16,15 +16,17 @@ def batch_of(run):
     return collate(made, run.system.tokenizer.pad_token_id)
 
 
-def test_shuffled_gives_each_the_next_ones_audio_at_its_own_length(make_run, tmp_path):
-    batch = batch_of(make_run(tmp_path))
-    other, real = health.shuffled(batch).media["audio"], batch.media["audio"]
-    assert torch.equal(other.lengths, real.lengths)
-    for i, n in enumerate(real.lengths.tolist()):
-        donor, there = real.x[i - 1], int(real.lengths[i - 1])
-        same = min(n, there)
-        assert torch.equal(other.x[i, :same], donor[:same])
-        assert other.x[i, n:].abs().sum() == 0
+@torch.no_grad()
+def test_shuffled_gives_each_the_next_ones_states_at_its_own_length(make_run, tmp_path):
+    run = make_run(tmp_path)
+    model, batch = run.system.build().eval(), batch_of(run)
+    result = model(batch)
+    other, (real, lengths) = model(health.shuffled(result)).states, result.states
+    assert torch.equal(other[1], lengths) and len(set(lengths.tolist())) > 1
+    for i, n in enumerate(lengths.tolist()):
+        donor, there = real[i - 1], int(lengths[i - 1])
+        assert torch.equal(other[0][i, :n], torch.cat([donor[:there]] * 9)[:n])
+        assert other[0][i, n:].abs().sum() == 0
 
 
 def test_a_medium_alone_says_nothing_of_listening(make_run, tmp_path):
@@ -35,19 +37,39 @@ def test_a_medium_alone_says_nothing_of_listening(make_run, tmp_path):
     learner.begin(phase, "test", [list(phase.train)])
     examples = run.examples(phase, run.manifests["train"], learning=False)
     alone = collate([examples.make(0, 0)], run.system.tokenizer.pad_token_id)
-    parts = ({"audio": silence_frame(run.system.extractor)}, "cpu", run.autocast)
+    parts = ({"audio": silence_of(run.system.extractor)}, "cpu", run.autocast)
     assert "health" not in validate(learner, phase, [alone], *parts)
     found, both = (validate(learner, phase, b, *parts) for b in ([batch], [alone, batch]))
     assert found["health"] == pytest.approx(both["health"])
     assert found["valid"]["loss"] != pytest.approx(both["valid"]["loss"])
 
 
+@torch.no_grad()
 def test_silence_is_what_the_front_end_makes_of_zeros(make_run, tmp_path):
     run = make_run(tmp_path)
-    frame = silence_frame(run.system.extractor)
-    quiet = health.silent(batch_of(run), {"audio": frame})
-    x, _ = run.system.extractor(torch.zeros(8000))
-    assert torch.equal(quiet.media["audio"].x[0, 0], x[5])
+    model, zeros = run.system.build().eval(), silence_of(run.system.extractor)
+    quiet = health.encoded(model, {"audio": zeros})
+    x, n = run.system.extractor(torch.zeros(16000))
+    wanted, _ = model.encoder(x[None], torch.tensor([n]))
+    assert torch.equal(quiet["audio"], wanted[0])
+    result = model(batch_of(run))
+    states, lengths = model(health.silent(result, quiet)).states
+    for one, n in zip(states, lengths.tolist(), strict=True):
+        assert torch.equal(one[:n], torch.cat([wanted[0]] * 2)[:n])
+
+
+def test_a_validation_runs_the_encoder_once_a_batch(make_run, tmp_path, monkeypatch):
+    """And once for silence, whatever the number of batches."""
+    run = make_run(tmp_path)
+    phase = phases(run.system.preset)[1]
+    learner = Learner(run.system.build())
+    learner.begin(phase, "test", [list(phase.train)])
+    passes = []
+    learner.model.encoder.register_forward_hook(lambda *_: passes.append(1))
+    batches, zeros = [batch_of(run)] * 2, {"audio": silence_of(run.system.extractor)}
+    monkeypatch.setattr("speechllm.models.grouping.WORTH", 1.0)  # no batch is cut
+    assert "health" in validate(learner, phase, batches, zeros, "cpu", run.autocast)
+    assert len(passes) == 3
 
 
 @pytest.mark.parametrize("vocab_size", [40, 2**15 + 40])

@@ -71,6 +71,6 @@ def key(part: dict) -> tuple:
     return (part["image"],)
 
 
-def nothing(front: Squares) -> torch.Tensor:
-    """Give a black square."""
-    return torch.zeros(front.dim)
+def nothing(front: Squares) -> tuple[torch.Tensor, int]:
+    """Give a black picture of 4 x 4."""
+    return torch.zeros(usual(front), front.dim), usual(front)

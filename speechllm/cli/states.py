@@ -1,0 +1,89 @@
+"""`speechllm data states`: what a frozen encoder makes of each sound, stored once."""
+
+import argparse
+from pathlib import Path
+
+from speechllm.cli.options import add_device, device, number
+from speechllm.ranges import Workers
+
+EPILOG = """A training whose encoder does not learn runs it on the same sounds in each pass. Stored,
+its states are read in place of the sounds wherever a manifest refers to them: --manifest writes one
+that does. They are refused for another encoder, other weights, another front end, a segment that
+was moved; by a phase that trains the encoder; and beside an [augment] that changes waves or frames,
+which lie before the states (state_masks works). Run again, it goes on with what is missing.
+
+    float32    as the encoder gives them    2 KB a state of 512 values
+    bfloat16   half of that, each value within 0.4 %
+    int8       a quarter, within 0.4 % of the largest of its dimension in the utterance
+
+examples:
+  speechllm data states whisper_llm data/train.jsonl --out states --manifest data/train.states.jsonl
+  speechllm data states exp/mini data/train.jsonl --out states --dtype int8"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    parser.add_argument("preset", help="a preset with a pretrained encoder, or a model folder")
+    parser.add_argument("manifest", type=Path, help="JSON Lines")
+    parser.add_argument("--out", type=Path, required=True, help="the set's folder")
+    parser.add_argument("--manifest", dest="new", type=Path, metavar="NEW",
+                        help="also write the manifest, referring to the states")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="TABLE.KEY=VALUE",
+        help="change a setting of the preset, such as encoder.pretrained=DIR",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "int8"), default="bfloat16", help="of the states"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="of the encoder; auto: bf16 where the machine has it, but fp32 for --dtype float32",
+    )
+    parser.add_argument(
+        "--workers", type=number(Workers), default=1, help="processes that read audio; 0: this one"
+    )
+    add_device(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Store, and say how it went; exit status 1 where some sounds could not be read."""
+    from tqdm import tqdm
+
+    from features import sources
+    from speechllm.models import kernels, states
+
+    branch, encoder = states.opened(args.preset, args.set)
+    precision = args.precision
+    if precision == "auto":
+        precision = "bf16" if args.dtype != "float32" and kernels.has_bf16() else "fp32"
+    encoder.to(device(args.device))
+    job = states.Job(branch, encoder, args.out, args.dtype, precision, args.workers)
+    with tqdm(unit="utt", disable=None) as bar:
+
+        def progress(tally) -> None:
+            bar.total = tally.total - tally.skipped
+            bar.update(tally.done - bar.n)
+
+        tally = states.make(job, args.manifest, progress)
+    for error in tally.errors:
+        print(f"not stored: {error}")
+    print(_summary(args, precision, tally))
+    if args.new:
+        n = sources.refer(args.manifest, args.out, args.new)
+        print(f"{args.new}: {n} of {tally.total} rows refer to states in {args.out}")
+    return 1 if tally.errors else 0
+
+
+def _summary(args: argparse.Namespace, precision: str, tally) -> str:
+    lost = f", rounding {tally.noise_db:.0f} dB below them" if tally.error else ""
+    return (
+        f"{args.out}: states of {tally.done} sounds stored as {args.dtype} (computed in "
+        f"{precision}{lost}), {tally.skipped} were there already, {len(tally.errors)} failed; "
+        f"{tally.audio_s:.0f} s of sound in {tally.seconds:.0f} s (RTFx {tally.rtfx:.0f})"
+    )

@@ -1,0 +1,229 @@
+"""Training on an encoder's stored states: what it is on the sound, or a plain refusal."""
+
+import json
+
+import pytest
+import torch
+
+from features import sources
+from features.stored import Stored
+from speechllm import cli, config
+from speechllm.data.collate import collate
+from speechllm.data.manifest import Manifest, write
+from speechllm.decode import run as decoding
+from speechllm.models import states, store
+from speechllm.train import loop
+from speechllm.train.phases import phases
+
+CONFIG = {
+    "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 24,
+    "max_source_positions": 60, "num_mel_bins": 20,
+}  # fmt: skip
+FROZEN = [
+    "augment={}", "phase.encoder.train=['adapter.*']", "phase.encoder.steps=1",
+    "phase.encoder.objectives={language_modelling={}}",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory):
+    """Folders of tiny Whisper encoders: two checkpoints of one shape."""
+    from transformers import WhisperConfig
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    made = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        folder = tmp_path_factory.mktemp("whisper")
+        WhisperEncoder(WhisperConfig(**CONFIG)).save_pretrained(folder)
+        made.append(folder)
+    return made
+
+
+@pytest.fixture
+def job(make_run, whisper, tmp_path):
+    """Make a run; `stored`: of the set of that name, made first of the first checkpoint."""
+
+    def make(name, *changes, stored="", dtype="float32", encoder=whisper[0], **options):
+        table = f"encoder={{name='whisper',pretrained='{encoder}',window='variable'}}"
+        run = make_run(tmp_path / name, table, *FROZEN, *changes, **options)
+        for which, manifest in run.manifests.items() if stored else ():
+            new = tmp_path / stored / f"{which}.jsonl"
+            if not new.exists():
+                keep(run, manifest.path, tmp_path / stored, new, dtype)
+            run.manifests[which] = Manifest(new)
+        return run
+
+    return make
+
+
+def keep(run, path, out, new, dtype="float32"):
+    branch = run.system.audio
+    job = states.Job(branch, branch.build_encoder().eval(), out, dtype, workers=0)
+    tally = states.make(job, path)
+    sources.refer(path, out, new)
+    assert not tally.errors
+    return tally
+
+
+def losses(run):
+    lines = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
+    there = [v["valid"] | v["health"] if "valid" in v else {"loss": v["loss"]} for v in lines]
+    return [value for values in there for _, value in sorted(values.items())]
+
+
+@pytest.mark.parametrize("dtype, close", [("float32", 1e-5), ("bfloat16", 2e-2), ("int8", 2e-2)])
+def test_losses_and_health_are_those_of_the_sound(job, dtype, close, monkeypatch):
+    heard, stored = job("heard"), job("stored", stored=f"set-{dtype}", dtype=dtype)
+    loop.train(heard)
+    passes = []
+    encode = states.encode
+    for room in ("speechllm.models.model", "speechllm.train.health"):
+        monkeypatch.setattr(f"{room}.encode", lambda *a: passes.append(1) or encode(*a))
+    loop.train(stored)
+    assert losses(stored) == pytest.approx(losses(heard), rel=close)
+    assert len(passes) == 3  # silence, at each validation
+
+
+def test_masks_over_states_are_the_same_on_stored_ones(job):
+    changes = "augment={state_masks=2,state_width=9}", "phase.tune.steps=3"
+    heard, stored, plain = (
+        job("heard", *changes), job("stored", *changes, stored="set"), job("plain", changes[1]),
+    )  # fmt: skip
+    for run in (heard, stored, plain):
+        loop.train(run)
+    assert losses(stored) == pytest.approx(losses(heard), rel=1e-5)
+    assert losses(plain) != pytest.approx(losses(heard), rel=1e-4)
+    phase = phases(heard.system.preset)[1]
+    batch = collate([stored.examples(phase, stored.manifests["train"], True).make(0, i)
+                     for i in range(5)], 0)  # fmt: skip
+    assert batch.encoded == {"audio"} and 0 < batch.masked["audio"].float().mean() < 0.9
+    found, lengths = heard.system.build()(batch).states
+    for x, mask, n, real in zip(found, batch.masked["audio"], lengths, batch.media["audio"].x,
+                                strict=True):  # fmt: skip
+        wanted = torch.where(mask[:n, None], real[:n].mean(0), real[:n])
+        torch.testing.assert_close(x[:n], wanted)
+
+
+@pytest.mark.parametrize(
+    "change, wanted",
+    [
+        ("encoder.window='masked'", "different: states.encoder.window"),
+        ("encoder.final_norm=false", "different: states.encoder.final_norm"),
+        ("frontend.preemphasis=0.5", "different: preemphasis"),
+        ("phase.tune.train=['encoder.*']", "stored, but encoder.model.conv1.weight learns: take"),
+        ("augment.speed=[0.9,1.1]", r"\[augment\] speed changes what the encoder hears"),
+        ("augment.time_masks=1", r"\[augment\] time_masks changes what the encoder hears"),
+    ],
+)
+def test_what_no_longer_fits_is_refused_before_any_step(job, change, wanted):
+    job("first", stored="set")
+    run = job("run", change, stored="set")
+    with pytest.raises(ValueError, match=f"utterance 'train0': .*{wanted}"):
+        loop.train(run)
+    assert not (run.out / "log.jsonl").exists()
+
+
+def test_states_of_other_weights_are_refused(job, whisper):
+    job("first", stored="set")
+    with pytest.raises(ValueError, match=r"train0.*different: states.weights\); give another"):
+        loop.train(job("other", stored="set", encoder=whisper[1]))
+
+
+def test_a_segment_that_moved_is_refused(job, tmp_path):
+    run = job("run", stored="set")
+    path = run.manifests["train"].path
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[0]["start"] = 0.05
+    write(path, rows)
+    run.manifests["train"] = Manifest(path)
+    with pytest.raises(ValueError, match="made from 0 s on, but .* `speechllm data states` again"):
+        loop.train(run)
+
+
+def test_a_set_goes_on_and_takes_nothing_else(job, tmp_path):
+    run = job("run")
+    old, out, new = run.manifests["train"].path, tmp_path / "set", tmp_path / "new.jsonl"
+    few = tmp_path / "few.jsonl"
+    write(few, [dict(row) for row in run.manifests["train"]][:4])
+    assert keep(run, few, out, new).done == 4
+    tally = keep(run, old, out, new)
+    assert (tally.done, tally.skipped) == (8, 4) and len(Stored(out)) == 12
+    assert keep(run, old, out, new).skipped == 12
+    with pytest.raises(ValueError, match="different: dtype"):
+        keep(run, old, out, new, "int8")
+    with pytest.raises(ValueError, match="states of kaldi_fbank80, wanted kaldi_fbank80"):
+        Stored(out, run.system.extractor)
+    Stored(out).verify()
+
+
+def test_what_cannot_be_read_is_listed_and_the_others_stored(job, tmp_path):
+    run = job("run")
+    rows = [dict(row) for row in run.manifests["train"]][:3]
+    rows[1]["audio"] = str(tmp_path / "gone.wav")
+    write(tmp_path / "m.jsonl", rows)
+    branch = run.system.audio
+    made = states.Job(branch, branch.build_encoder().eval(), tmp_path / "set", workers=0)
+    tally = states.make(made, tmp_path / "m.jsonl")
+    assert tally.done == 2 and [e.split(":")[0] for e in tally.errors] == ["train1"]
+    assert sources.refer(tmp_path / "m.jsonl", tmp_path / "set", tmp_path / "n.jsonl") == 2
+    run.manifests["train"] = Manifest(tmp_path / "n.jsonl")
+    examples = run.examples(phases(run.system.preset)[1], run.manifests["train"], False)
+    both = [examples.make(0, 0), examples.make(0, 2)]
+    assert collate(both, 0).encoded == {"audio"}
+
+
+def test_some_stored_and_some_not_are_told(job, tmp_path):
+    run = job("run", stored="set")
+    examples = run.examples(phases(run.system.preset)[1], run.manifests["train"], False)
+    other = job("other")
+    heard = other.examples(phases(run.system.preset)[1], other.manifests["train"], False)
+    with pytest.raises(ValueError, match="'train1': its audio has no stored states, others of"):
+        collate([examples.make(0, 0), heard.make(0, 1)], 0)
+
+
+def test_decoding_takes_them(job, tmp_path):
+    run = job("run", stored="set")
+    loop.train(run)
+    system, model = store.load(store.find(run.out))
+    heard = job("heard").manifests["valid"]
+    found = []
+    for audio in ("real", "shuffled", "silent"):
+        for manifest in (heard, run.manifests["valid"]):
+            folder = tmp_path / f"{audio}{len(found)}"
+            options = decoding.Options(workers=0, audio=audio, max_tokens_per_s=9.0)
+            decoding.decode(system, model, manifest, folder, options)
+            lines = (folder / "hyp.jsonl").read_text().splitlines()
+            answers = {v["id"]: v["hyp"] for v in map(json.loads, lines)}
+            found.append(answers)
+        assert found[-1] == found[-2]
+
+
+def test_the_command_from_a_preset_and_from_a_model(job, tmp_path, capsys):
+    run = job("run")
+    loop.train(run)
+    path = str(run.manifests["valid"].path)
+    given = [
+        "--out",
+        str(tmp_path / "s"),
+        "--workers",
+        "0",
+        "--manifest",
+        str(tmp_path / "n.jsonl"),
+    ]
+    assert cli.main(["data", "states", str(run.out), path, *given, "--dtype", "int8"]) == 0
+    assert "5 of 5 rows refer to states" in capsys.readouterr().out
+    (tmp_path / "p.toml").write_text(run.system.preset.dump())
+    again = ["data", "states", str(tmp_path / "p.toml"), path, *given, "--dtype", "int8"]
+    assert cli.main(again) == 0 and "5 were there already" in capsys.readouterr().out
+    assert cli.main([*again[:3], path, *given, "--set", "encoder.config={}"]) == 2
+    assert "different: dtype" in capsys.readouterr().err
+    assert cli.main(["data", "states", "mini", path, *given]) == 2
+    assert "trained nowhere: give the folder of a trained model" in capsys.readouterr().err
+
+
+def test_lower_case_is_an_option_of_the_task():
+    row = {"id": "a", "audio": "a.wav", "text": "HE HOPED"}
+    for lower, wanted in ((False, "HE HOPED"), (True, "he hoped")):
+        task = config.part("tasks", {"name": "asr", "lower": lower}, "here")
+        assert task.messages(row)[-1]["content"] == wanted
