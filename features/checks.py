@@ -22,9 +22,19 @@ CHOICES = {
 }
 
 
+# What is beyond these is a slip, and would fill the memory before anybody hears of it.
+LARGEST = {
+    "sampling_rate": 10**7, "num_mel_bins": 2**14, "n_fft": 2**20, "pad_to_s": 86400.0,
+    "pad_to_frames": 2**24, "stack": 2**14, "lfr": 2**14, "deltas": 16, "deltas_window": 2**10,
+}  # fmt: skip
+LARGEST_BANK = 2**26  # mel bins times FFT bins
+LARGEST_FLOAT = 3e38  # of float32
+
+
 def wave(o) -> None:
     """Check the options of a raw wave. Raises ValueError."""
     _wanted(o, "sampling_rate", o.sampling_rate > 0, "above 0 Hz")
+    _sizes(o)
     _wanted(o, "dtype", o.dtype in CHOICES["dtype"], _one_of("dtype"))
 
 
@@ -33,6 +43,7 @@ def spectral(o) -> None:
     for field in fields(o):
         value = getattr(o, field.name)
         _wanted(o, field.name, not isinstance(value, float) or math.isfinite(value), "finite")
+    _sizes(o)
     for name in CHOICES:
         _wanted(o, name, getattr(o, name) in CHOICES[name], _one_of(name))
     _framing(o)
@@ -40,9 +51,19 @@ def spectral(o) -> None:
     _rest(o)
 
 
+def _sizes(o) -> None:
+    """Refuse numbers that no front end has, before anything is made of that size."""
+    for field in fields(o):
+        value, most = getattr(o, field.name), LARGEST.get(field.name, LARGEST_FLOAT)
+        if isinstance(value, int | float):
+            _wanted(o, field.name, abs(value) <= most, f"at most {most:,}")
+
+
 def _framing(o) -> None:
-    length = o.frame_length
     _wanted(o, "sampling_rate", o.sampling_rate > 0, "above 0 Hz")
+    length, most = o.frame_length, LARGEST["n_fft"]
+    _wanted(o, "frame_length_ms", length <= most, f"at most {most:,} samples")
+    _wanted(o, "frame_shift_ms", o.frame_shift <= 2**31, "at most 2,147,483,648 samples")
     _wanted(o, "frame_length_ms", length >= 2, "at least two samples")
     _wanted(o, "frame_shift_ms", o.frame_shift >= 1, "at least one sample")
     _wanted(o, "n_fft", o.fft_length >= length, f"at least {length}, the samples of a frame")
@@ -62,6 +83,8 @@ def _bank(o) -> None:
     half, top = o.sampling_rate / 2, o.top_freq
     _wanted(o, "power", o.power in (1, 2), "1 (magnitude) or 2 (power)")
     _wanted(o, "num_mel_bins", o.num_mel_bins >= 0, "at least 0")
+    size = o.num_mel_bins * (o.fft_length // 2 + 1)
+    _wanted(o, "num_mel_bins", size <= LARGEST_BANK, f"with n_fft {o.fft_length} less than that")
     _wanted(o, "high_freq", 0 < top <= half, f"at most {half:g} Hz, half the rate")
     _wanted(o, "low_freq", 0 <= o.low_freq < top, f"from 0 on and below high_freq, {top:g} Hz")
     if o.vtln_warp == 1.0:

@@ -119,7 +119,7 @@ def options(name: str, **changes) -> Wave | Spectral:
     Raises ValueError for an unknown preset or option (with the near ones), a wrong type or a
     senseless value.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(
             f"unknown preset {name!r}{_near(name, PRESETS)}; presets are: {', '.join(PRESETS)}"
         )

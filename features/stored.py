@@ -144,9 +144,10 @@ class Stored:
         path = self.folder / f"{name}.npy"
         try:
             frames = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # noqa: BLE001  (its parser of headers raises any)
             raise ValueError(f"{path}: damaged ({error}); {repair(path)}") from None
-        if len(frames) != n_rows or frames.dtype != packed.check(self.dtype):
+        other = frames.dtype != packed.check(self.dtype)
+        if not frames.ndim or len(frames) != n_rows or other:
             raise ValueError(
                 f"{path}: damaged (has {len(frames)} rows of {frames.dtype}, its index says "
                 f"{n_rows} of {self.dtype}); {repair(path)}"

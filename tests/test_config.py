@@ -1,18 +1,25 @@
 """The folder is the registry; wrong words are answered with the near ones."""
 
+import copy
 import dataclasses
+import functools
+import random
 import re
+import tomllib
 import typing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+import tomli_w
 
 from speechllm import config, older, ranges
 from speechllm.data import loader
 from speechllm.media._augment import Config as AudioConfig
-from speechllm.models import anatomy
+from speechllm.models import anatomy, tiny
 from speechllm.models.lora import Lora
 from speechllm.models.system import System
+from speechllm.train import phases
 from speechllm.train.phases import Phase
 
 SIGNED = ("filling", "noise_snr_db", "blank_id")  # may be below zero
@@ -223,3 +230,51 @@ def test_a_setting_of_a_wrong_kind_is_refused_before_anything_is_opened(change, 
     for open_it in (anatomy.outline, System.open):
         with pytest.raises(ValueError, match=r"mini.toml \[\w+|wanted"):
             open_it(config.load("mini", [change]))
+
+
+VALUES = [None, True, -1, 0, 3, 0.5, 2**63, 1e308, float("nan"), "", "x", [], [1], ["a"], {}]
+VALUES += [{"a": 1}, [{}], [[]], {"name": "asr"}, {"r": {}}]
+
+
+def addresses(value, at=()):
+    """Every place in nested tables."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, one in inside:
+        yield (*at, key)
+        if isinstance(one, dict | list):
+            yield from addresses(one, (*at, key))
+
+
+def mutated(tables, rng):
+    """Tables with one place of them another value, gone, or under another name."""
+    tables = copy.deepcopy(tables)
+    *above, key = rng.choice(list(addresses(tables)))
+    place = functools.reduce(lambda table, word: table[word], above, tables)
+    value = rng.choice(VALUES)
+    if value is None:
+        del place[key]
+    elif value == "x" and isinstance(place, dict):
+        place["x"] = place.pop(key)
+    else:
+        place[key] = value
+    return tables
+
+
+def test_a_mutated_preset_is_refused_in_one_line_or_read(tmp_path):
+    """Through all that reads its tables as they stand: no other exception, no great memory."""
+    rng, refused = random.Random(0), 0
+    base = tomllib.loads((Path(__file__).parent / "tiny.toml").read_text("utf-8"))
+    for _ in range(30):
+        (tmp_path / "p.toml").write_text(tomli_w.dumps(mutated(base, rng)), "utf-8")
+        try:
+            preset = config.load(tmp_path / "p.toml")
+            plan = phases.phases(preset)
+            system, _ = anatomy.outline(preset, 40)
+            for phase in plan:
+                assert phase.patterns and phase.weights
+            tiny.system(preset)
+            assert anatomy.rate_hz(system) >= 0
+        except ValueError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert 5 < refused < 30

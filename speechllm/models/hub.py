@@ -10,9 +10,7 @@ import re
 import sys
 import typing
 
-from safetensors import SafetensorError
-
-from speechllm import places, ranges
+from speechllm import files, places, ranges
 from speechllm.config import suggest
 
 PICKLE = "only safetensors are read; of a pickle, speechllm import SOURCE --convert makes them once"
@@ -38,7 +36,7 @@ def read_config(config_class, pretrained: str, changes: dict, inside: str = ""):
             raise ValueError(f"{config_class.__name__} has no field {key!r}; {suggest(key, known)}")
         _sane(key, value, config_class.__name__)
     fields = read_fields(pretrained) if pretrained else {}
-    fields = fields.get(inside, fields)
+    fields = files.expect(fields.get(inside, fields), dict, f"{pretrained}: config.json: {inside}")
     family = fields.get("model_type", config_class.model_type)
     if family != config_class.model_type:
         wanted = config_class.model_type
@@ -100,9 +98,9 @@ def read_fields(pretrained: str) -> dict:
     place = places.find(pretrained, "checkpoint")
     try:
         fields, _ = PretrainedConfig.get_config_dict(str(place or pretrained))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a config.json that is no object ends in any
         raise ValueError(f"{pretrained}: no checkpoint there: {one_line(error)}") from None
-    if "model_type" not in fields:
+    if not isinstance(fields.get("model_type"), str):
         raise ValueError(f"{pretrained}: no checkpoint there: no config.json with a model_type")
     return fields
 
@@ -134,7 +132,9 @@ def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, *
                 output_loading_info=True,
                 **{"dtype": "float32", **options},
             )
-    except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files end in errors of many libraries
         raise ValueError(f"{pretrained}: cannot be loaded: {one_line(error)} ({PICKLE})") from None
     wrong = {
         "missing": info["missing_keys"],

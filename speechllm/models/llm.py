@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from speechllm import files
 from speechllm.models.held import contexts
 from speechllm.models.hub import load_weights, one_line, read_config, read_fields
 from speechllm.models.inject import inject
@@ -110,7 +111,9 @@ class Config:
             raise ValueError(f"[llm] {error}") from None
         try:
             return AutoModelForCausalLM.from_config(config, **self._options())
-        except (ValueError, RuntimeError, ImportError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # numbers that do not fit together end in any
             raise ValueError(f"[llm] config: {one_line(error)}") from None
 
     def _options(self) -> dict:
@@ -207,6 +210,7 @@ def _config_class(family: str):
     from transformers import AutoConfig
     from transformers.models.auto import modeling_auto
 
+    files.expect(family, str, "[llm] config model_type")
     known = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if family not in known:
         near = difflib.get_close_matches(family, known)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from speechllm import config
+from speechllm import config, files
 from speechllm.models import lora
 from speechllm.models.system import has_learned, matches
 from speechllm.ranges import AboveZero, BelowOne, Count, NotNegative, Positive, Rate, Share
@@ -80,6 +80,8 @@ class Phase:
             raise ValueError("steps, gradient_accumulation and lr must be above 0")
         if not self.objectives:
             raise ValueError("objectives: wanted at least one, e.g. { language_modelling = {} }")
+        for name, table in self.objectives.items():
+            files.expect(table, dict, f"objectives.{name}")
 
     @property
     def patterns(self) -> list[str]:

@@ -215,6 +215,14 @@ def test_what_lies_on_a_gpu_stays_there(name, options):
         ("kaldi_mfcc13", {"num_ceps": 24}, r"in 0\.\.23"),
         ("kaldi_fbank80", {"frame_shift_ms": 0.0}, "at least one sample"),
         ("kaldi_fbank80", {"sampling_rate": 0}, "above 0 Hz"),
+        ("kaldi_fbank80", {"sampling_rate": 2**63}, "at most 10,000,000"),
+        ("kaldi_fbank80", {"num_mel_bins": 2**63}, "at most 16,384"),
+        ("kaldi_fbank80", {"num_mel_bins": 2**14, "n_fft": 2**20}, "with n_fft 1048576 less"),
+        ("kaldi_fbank80", {"frame_length_ms": 1e308}, "frame_length_ms=1e.308: it must be at most"),
+        ("kaldi_fbank80", {"frame_shift_ms": 1e300}, "at most"),
+        ("kaldi_fbank80", {"stack": 2**40}, "at most"),
+        ("kaldi_fbank80", {"scale": 1e308}, "at most"),
+        (["kaldi_fbank80"], {}, "unknown preset"),
     ],
 )
 def test_bad_options(name, options, said):

@@ -232,3 +232,15 @@ def test_a_full_disk_is_said(tmp_path, monkeypatch):
                 shard.add("a", frames(0), 1)
                 monkeypatch.setattr(np.lib.format, "write_array_header_1_0", full)
     assert [p.name for p in tmp_path.iterdir() if "00000" in p.name] == []
+
+
+@pytest.mark.parametrize("at", [10, 30, 100])
+def test_a_damaged_header_is_one_line(tmp_path, at):
+    """Numpy's parser raises errors of Python's own tokenizer, too."""
+    fill(tmp_path, ["a", "bc"])
+    path = tmp_path / "00000-00.npy"
+    data = path.read_bytes()
+    for junk in (b"(", b"'", b"\\", b"\n\n(", b"\x00"):
+        path.write_bytes(data[:at] + junk + data[at + len(junk) :])
+        with pytest.raises(ValueError, match=r"00000-00.npy: damaged"):
+            stored.Stored(tmp_path)
