@@ -17,6 +17,11 @@ def pytest_addoption(parser):
     parser.addoption(
         "--data", default=os.environ.get("SPEECHLLM_DATA", ""), help="real data folder"
     )
+    parser.addoption(
+        "--models",
+        default=os.environ.get("SPEECHLLM_MODELS", ""),
+        help="folder of published checkpoints (whisper-tiny.en, ...)",
+    )
     parser.addoption("--slow", action="store_true", help="also the tests that take long")
 
 

@@ -121,7 +121,7 @@ def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, *
     """
     place = places.find(pretrained, "checkpoint")
     try:
-        with _quiet():
+        with quiet():
             model, info = model_class.from_pretrained(
                 str(place or pretrained),
                 config=config,
@@ -149,7 +149,7 @@ def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, *
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """Keep transformers from reporting what we report; progress bars only on a terminal."""
     from transformers.utils import logging
 

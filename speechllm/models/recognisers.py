@@ -1,0 +1,173 @@
+"""Recognisers of transformers, by Hub name or folder: sequence to sequence, or CTC, as they are.
+
+    recogniser = load("openai/whisper-tiny.en")
+    recogniser([wave, other], ["en", "en"])        # waves (N,) float32 -> one text each
+
+Processor, network and search are transformers' own, with the settings that the checkpoint brings.
+What is added: what cannot be right is refused before any weight is read, and a text never depends
+on what else is in its batch. Where a processor gives no mask (group-norm wav2vec2) each sound is
+heard alone; Whisper's window is 30 s for all, and longer sounds go by its own long form.
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from speechllm import files
+from speechllm.models import hub
+from speechllm.models.fingerprint import fingerprint
+from speechllm.models.packed import pack
+from speechllm.models.recogniser_parts import CTC, SEQ2SEQ, Parts, inspect
+
+UNSET = 20  # tokens that transformers' generate gives where a checkpoint sets no bound
+TOKENS_PER_S, SPARE = 25.0, 16  # bound an answer there: no language is spoken faster
+IGNORED = (r".*masked_spec_embed$",)  # only training reads it, and some checkpoints leave it out
+
+
+class Recogniser:
+    """A network and its processor.
+
+    Args:
+        parts: from `inspect`.
+        model: its network.
+        packed: lay its linear layers out for float32 on a CPU (`packed.py`).
+
+    Attributes:
+        window_s: seconds that each sound is brought to; 0: its own length.
+        alone: whether each sound must be heard by itself.
+    """
+
+    def __init__(self, parts: Parts, model: torch.nn.Module, packed: bool = True):
+        self._weights = fingerprint(model)  # before they are laid out
+        self.parts, self.model = parts, pack(model.eval()) if packed else model.eval()
+        front = parts.front
+        self.sampling_rate = front.sampling_rate
+        self.window_s = float(getattr(front, "chunk_length", None) or 0)
+        maskless = not self.window_s and not getattr(front, "return_attention_mask", False)
+        self.alone = maskless or (parts.kind == CTC and self._steps is None)
+
+    @property
+    def identity(self) -> dict:
+        """All that a text depends on besides the sound."""
+        settings = self.model.generation_config if self.parts.kind == SEQ2SEQ else None
+        return {
+            "weights": self._weights,
+            "class": type(self.model).__name__,
+            "front": _digest(self.parts.front.to_dict()),
+            "vocabulary": _digest(sorted(self.parts.tokenizer.get_vocab().items())),
+            "generation": settings.to_diff_dict() if settings else {},
+        }
+
+    @torch.inference_mode()
+    def __call__(self, waves: Sequence[np.ndarray], langs: Sequence[str] = ()) -> list[str]:
+        """Write what is said in each wave, (N,) at `sampling_rate`.
+
+        Args:
+            waves: at least one.
+            langs: language of each, which a multilingual Whisper is told; "" lets it find out.
+
+        Raises:
+            ValueError: the checkpoint's own processor or search refuses something.
+            FloatingPointError: the network computes no numbers.
+        """
+        langs = list(langs) or [""] * len(waves)
+        texts = [""] * len(waves)
+        for chosen in self._apart(waves, langs):
+            try:
+                found = self._hear([waves[i] for i in chosen], langs[chosen[0]])
+            except (TypeError, RuntimeError, KeyError, IndexError) as error:
+                raise ValueError(f"{self.parts.name}: {hub.one_line(error)}") from error
+            for i, text in zip(chosen, found, strict=True):
+                texts[i] = text.strip()
+        return texts
+
+    def _apart(self, waves: Sequence, langs: Sequence[str]) -> list[list[int]]:
+        """Group what can be heard in one pass: of one language, within a window or beyond it."""
+        groups: dict = {}
+        for i, (wave, lang) in enumerate(zip(waves, langs, strict=True)):
+            beyond = bool(self.window_s) and len(wave) > self.window_s * self.sampling_rate
+            groups.setdefault((lang, beyond, i if self.alone or beyond else -1), []).append(i)
+        return list(groups.values())
+
+    def _hear(self, waves: list[np.ndarray], lang: str) -> list[str]:
+        if self.parts.kind == CTC:
+            return self._ctc(self._frames(waves, padding=True))
+        if not self.window_s:
+            return self._generated(self._frames(waves, padding=True), waves)
+        said = {"language": lang or None, "task": "transcribe"} if self.multilingual else {}
+        if len(waves[0]) > self.window_s * self.sampling_rate:
+            how = {"padding": "longest", "truncation": False, "return_attention_mask": True}
+            return self._generated(
+                self._frames(waves, **how), waves, return_timestamps=True, **said
+            )
+        frames = self._frames(waves)
+        # Once, not once more for the language; `generate` takes them as its own.
+        states = self.model.get_encoder()(frames["input_features"])
+        self._refuse_no_numbers(states[0])
+        return self._generated(frames, waves, encoder_outputs=states, **said)
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether it may be told the language."""
+        return bool(getattr(self.model.generation_config, "is_multilingual", False))
+
+    def _frames(self, waves: list[np.ndarray], **how) -> dict:
+        found = self.parts.front(
+            waves, sampling_rate=self.sampling_rate, return_tensors="pt", **how
+        )
+        return {key: value.to(self.model.device) for key, value in found.items()}
+
+    def _generated(self, frames: dict, waves: list[np.ndarray], **how) -> list[str]:
+        config = self.model.generation_config
+        unset = config.max_new_tokens is None and config.max_length in (None, UNSET)
+        if unset and not self.window_s:
+            seconds = max(map(len, waves)) / self.sampling_rate
+            how["max_new_tokens"] = int(seconds * TOKENS_PER_S) + SPARE
+        with hub.quiet():
+            ids = self.model.generate(**frames, **how)
+        return self.parts.tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+    def _ctc(self, frames: dict) -> list[str]:
+        logits = self.model(**frames).logits
+        self._refuse_no_numbers(logits)
+        ids = logits.argmax(-1)
+        steps = [ids.shape[1]] * len(ids)
+        if len(ids) > 1:  # never without a mask and without `_steps`: then each is alone
+            steps = self._steps(frames["attention_mask"].sum(-1)).tolist()
+        read = self.parts.tokenizer.decode
+        return [read(row[:n], skip_special_tokens=True) for row, n in zip(ids, steps, strict=True)]
+
+    @property
+    def _steps(self):
+        """The network's own function of how many steps come of so many frames; None: it has none.
+
+        What it says of padding is not to be read.
+        """
+        names = "_get_feat_extract_output_lengths", "_get_subsampling_output_length"
+        inner = getattr(self.model, "encoder", self.model)
+        places = [(one, name) for one in (self.model, inner) for name in names]
+        return next((getattr(one, name) for one, name in places if hasattr(one, name)), None)
+
+    def _refuse_no_numbers(self, values: torch.Tensor) -> None:
+        if not torch.isfinite(values).all():
+            raise FloatingPointError(f"{self.parts.name}: the network computes no numbers")
+
+
+def load(name: str, device: str = "cpu", packed: bool = True) -> Recogniser:
+    """Load a recogniser, float32, for use; `packed` as of `Recogniser`.
+
+    Raises:
+        ValueError: as `inspect`; keys missing, too many or of another shape.
+    """
+    import transformers
+
+    parts = inspect(name)
+    names = {SEQ2SEQ: "AutoModelForSpeechSeq2Seq", CTC: "AutoModelForCTC"}
+    model = hub.load_weights(getattr(transformers, names[parts.kind]), name, parts.config, IGNORED)
+    return Recogniser(parts, model.to(device), packed)
+
+
+def _digest(values) -> str:
+    return files.digest(json.dumps(values, sort_keys=True, default=str).encode())
