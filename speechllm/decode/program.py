@@ -45,7 +45,7 @@ class Program:
         program = Path(shutil.which(self.words[0]))
         self.identity = {
             "weights": [files.digest(path) for path in (program, *whole)],
-            "command": self.words,
+            "program": self.words,
         }
 
     def __enter__(self) -> "Program":

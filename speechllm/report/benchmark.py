@@ -110,14 +110,16 @@ def _results(entries: Sequence[Entry]) -> Table:
 
 
 def _normaliser(score) -> str:
+    """What a score's signature says up to its normaliser."""
     parts = score.signature.split("|")
-    return " ".join(part.removeprefix("norm=") for part in parts[:2])
+    last = next(i for i, part in enumerate(parts) if part.startswith("norm="))
+    return " ".join(part.removeprefix("norm=") for part in parts[: last + 1])
 
 
 def _result(entry: Entry, n_scores: int, failing: bool) -> tuple[str, ...]:
     cells = [entry.split, entry.name]
     if entry.failed:
-        return (*cells, *[NONE] * (1 + 2 * n_scores + 3), entry.failed)
+        return (*cells, *[NONE] * (1 + 2 * n_scores + 3), _shortened(portable(entry.failed)))
     cells.append(str(len(entry.main.utterances)))
     for score in entry.scores.values():
         low, high = score.interval
@@ -128,6 +130,11 @@ def _result(entry: Entry, n_scores: int, failing: bool) -> tuple[str, ...]:
     if "peak_memory_mb" in measured:
         cells[-1] = str(measured["peak_memory_mb"])
     return (*cells, *([""] if failing else []))
+
+
+def _shortened(reason: str, most: int = 80) -> str:
+    """Keep a cell a cell; the whole reason is said where it failed."""
+    return reason if len(reason) <= most else reason[: most - 3] + "..."
 
 
 def _rtfx(entry: Entry) -> float | None:
@@ -149,12 +156,14 @@ def _number(value: float | None, how: str = ".2f") -> str:
 
 
 def _paired(entries: Sequence[Entry], missing: str) -> Table | None:
-    """Test each two recognisers of a set against each other, as each normaliser counts."""
+    """Test each two recognisers of a set by their words, as each normaliser counts."""
     rows = []
     for a, b in itertools.combinations(entries, 2):
         if a.split != b.split:
             continue
         for (metric, normaliser), score in a.scores.items():
+            if metric == "cer":
+                continue
             how = {"manifest": a.manifest, "missing": missing}
             found = compare.compare_files(a.hyp, b.hyp, metric, normaliser, **how).paired
             span = f"{_number(found.low, '+.2f')} to {_number(found.high, '+.2f')}"
