@@ -50,6 +50,7 @@ class Batch:
         slots: (M, 3) int64 rows of (row, start, count): where the soft tokens of medium m go, in
             the order of the text, whatever their kinds.
         names: utterance ids, row by row, for messages.
+        texts: their answers as text, for what is spelled in other units than the LLM's.
         seconds: audio seconds in the batch, unpadded.
         modalities: what stands in each slot, one of `MEDIA`; empty where all are audio.
         errors: what could not be read (`--on-error skip`), one message an example.
@@ -71,6 +72,7 @@ class Batch:
     media: dict[str, Media]
     slots: torch.Tensor
     names: tuple[str, ...]
+    texts: tuple[str, ...] = ()
     seconds: float = 0.0
     errors: tuple[str, ...] = field(default=())
     modalities: tuple[str, ...] = ()

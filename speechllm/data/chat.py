@@ -39,13 +39,14 @@ class Config:
 class Encoded:
     """One example as ids, with the kind of each position and (start, count) of each slot.
 
-    `modalities` says what stands in each slot, one of `MEDIA`.
+    `modalities` says what stands in each slot, one of `MEDIA`; `answers` what is answered, as text.
     """
 
     ids: list[int]
     kinds: list[Kind]
     slots: list[tuple[int, int]]
     modalities: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
 
     @property
     def labels(self) -> list[int]:
@@ -164,6 +165,8 @@ class Builder:
             values = [value for _, value in run]
             if kind is Kind.SLOT:
                 encoded.modalities.extend(part["type"] for part in values)
+            if kind is Kind.ANSWER:
+                encoded.answers.append("".join(values))
             for ids in self._run(kind, values, counts):
                 if kind is Kind.SLOT:
                     encoded.slots.append((len(encoded.ids), len(ids)))

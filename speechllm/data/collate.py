@@ -42,6 +42,7 @@ def collate(
         encoded=_encoded(examples),
         media=_media(examples),
         names=tuple(e.row["id"] for e in examples),
+        texts=tuple(" ".join(e.encoded.answers) for e in examples),
         seconds=sum(e.seconds for e in examples),
         errors=errors,
         modalities=tuple(kind for e in encoded for kind in e.modalities),

@@ -105,6 +105,9 @@ class System:
         llm = self.llm.build(len(self.tokenizer))
         embedding = llm.get_input_embeddings()
         parts = {branch.place: branch.build(embedding) for branch in self.branches.values()}
+        for part in parts.values():
+            if hasattr(part.adapter, "spell") and not embedding.weight.is_meta:
+                part.adapter.spell(self.tokenizer)
         model = SpeechLLM(parts, self.fusion.build(), llm)
         model.match()
         return model

@@ -74,7 +74,10 @@ class CTC(nn.Module):
         return self.head(result, self.dropout)
 
     def targets(self, batch: Batch) -> list[torch.Tensor]:
-        """Answer ids of each medium's example, without the close."""
+        """Answer ids of each medium's example, without the close; of a head of letters, letters."""
+        if self.head.letters:
+            return [_letters(text, self.head.letters).to(batch.ids.device)
+                    for text in self.texts(batch)]  # fmt: skip
         # of packed examples: the answer that stands in the same segment of the row as the sound
         places = batch.slots[batch.which("audio"), :2].tolist()
         answers = batch.kinds == Kind.ANSWER
@@ -82,6 +85,11 @@ class CTC(nn.Module):
             batch.ids[row][answers[row] & (batch.segments[row] == batch.segments[row, start])]
             for row, start in places
         ]
+
+    def texts(self, batch: Batch) -> list[str]:
+        """What is answered about each sound."""
+        places = batch.slots[batch.which("audio"), :2].tolist()
+        return [batch.texts[_number(batch, row, start)] for row, start in places]
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count); of text alone, two zeros."""
@@ -130,9 +138,11 @@ class CTC(nn.Module):
         if "audio" not in result.batch.media:
             return {}
         targets = [t.tolist() for t in self.targets(result.batch)]
-        pairs = zip(targets, self.head.greedy(result), strict=True)
-        errors = sum(Levenshtein.distance(target, path) for target, path in pairs)
-        sums = {"token_errors": (torch.tensor(errors), torch.tensor(sum(map(len, targets))))}
+        paths = self.head.greedy(result)
+        sums = {"token_errors": _rate(targets, paths)}
+        if " " in self.head.letters:
+            words = ([_words(one, self.head.letters) for one in all] for all in (targets, paths))
+            sums["word_errors"] = _rate(*words)
         if left := len(self.left_out(result.batch)):
             sums["left_out"] = torch.tensor(left), torch.tensor(0)  # a number, no mean
         return sums
@@ -144,10 +154,33 @@ def _fits(target: torch.Tensor, steps: int) -> bool:
     return len(target) + int((target[1:] == target[:-1]).sum()) <= steps
 
 
+def _letters(text: str, letters: str) -> torch.Tensor:
+    """Spell a text: numbers (n,) of its letters, small where the capital is none; no others."""
+    known = [c if c in letters else c.lower() for c in text]
+    return torch.tensor([letters.index(c) for c in known if c in letters], dtype=torch.long)
+
+
+def _words(path: list[int], letters: str) -> list[str]:
+    """Read what is spelled."""
+    return "".join(letters[i] for i in path).split()
+
+
+def _rate(targets: list[list], paths: list[list]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Count errors, and what there is to be right in."""
+    pairs = zip(targets, paths, strict=True)
+    errors = sum(Levenshtein.distance(target, path) for target, path in pairs)
+    return torch.tensor(errors), torch.tensor(sum(map(len, targets)))
+
+
 def _name(batch: Batch, row: int, start: int) -> str:
-    """Name the example that stands at a place; rows hold one, or several that are packed."""
+    """Name the example that stands at a place."""
+    return batch.names[_number(batch, row, start)]
+
+
+def _number(batch: Batch, row: int, start: int) -> int:
+    """Number the example that stands at a place; rows hold one, or several that are packed."""
     # the largest segment number of a row is how many examples it holds; of pairs, the rejected rows
     # come after the chosen ones, under the same names
     before = int(batch.segments[:row].amax(1).sum()) if row else 0
     number = before + int(batch.segments[row, start]) - 1
-    return batch.names[number % len(batch.names)]
+    return number % len(batch.names)

@@ -227,3 +227,22 @@ def test_lower_case_is_an_option_of_the_task():
     for lower, wanted in ((False, "HE HOPED"), (True, "he hoped")):
         task = config.part("tasks", {"name": "asr", "lower": lower}, "here")
         assert task.messages(row)[-1]["content"] == wanted
+
+
+def test_a_head_of_letters_learns_from_stored_states(job):
+    """CTC over letters; the validation says how many letters and words are wrong."""
+    run = job(
+        "run", "adapter={name='ctc_posterior',letters=' lowmidhg',convs=2}",
+        "phase.encoder.objectives={ctc={on='posterior'}}", "phase.encoder.train=['adapter.head.*']",
+        "phase.encoder.steps=60", "phase.encoder.lr=1e-2", "phase.encoder.valid_every=30",
+        "phase.tune.steps=1", "phase.tune.objectives={language_modelling={}}", stored="set",
+    )  # fmt: skip
+    loop.train(run)
+    log = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
+    read = [v["valid"] for v in log if v["stage" if "stage" in v else "phase"] == "encoder" and
+            "valid" in v]  # fmt: skip
+    assert read[-1]["ctc"] < read[0]["ctc"] and read[-1]["ctc/token_errors"] < 0.9
+    assert 0 <= read[-1]["ctc/word_errors"] <= 1.5
+    _, model = store.load(store.find(run.out))
+    ids = [run.system.tokenizer.decode([i]).strip() for i in model.adapter.units.tolist()]
+    assert ids == ["", *"lowmidhg"]

@@ -68,14 +68,14 @@ class CTCCompress(_norm.Adapter):
         self.linear = nn.Linear(in_dim, embedding.embedding_dim)
         self.norm = config.last(embedding.embedding_dim)
 
-    def ctc_logits(self, states):
+    def ctc_logits(self, states, lengths):
         """Logits (B, L, V + 1) of states (B, L, D), the blank last."""
         return self.head(states)
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         states = zero_beyond(states, lengths)
-        posteriors = self.ctc_logits(states).float().softmax(-1)
+        posteriors = self.ctc_logits(states, lengths).float().softmax(-1)
         best, path = posteriors.max(-1)
         is_blank = path == posteriors.shape[-1] - 1
         dropped = is_blank & (self.config.blank == "drop")

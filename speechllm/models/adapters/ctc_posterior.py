@@ -1,10 +1,10 @@
 """Soft tokens that spell: CTC posteriors times the LLM's own embeddings.
 
-A head over the LLM's vocabulary plus blank says what each encoder step spells. Steps that are
-mostly blank are dropped, neighbours that spell the same become one soft token, the mean of the
-embeddings weighted by their posteriors; so soft tokens lie in the hull of text embeddings, and a
-frozen LLM reads them from the first step. The head learns by CTC (objective `ctc` with
-`on = "posterior"`), in the encoder's own phase.
+A head over the LLM's vocabulary, or over letters, plus blank says what each encoder step spells.
+Steps that are mostly blank are dropped, neighbours that spell the same become one soft token, the
+mean of the embeddings weighted by their posteriors; so soft tokens lie in the hull of text
+embeddings, and a frozen LLM reads them from the first step. The head learns by CTC (objective `ctc`
+with `on = "posterior"`), in a phase of its own.
 
 (B, L, D) -> (B, K, H), K at most L: how many are left depends on what was said.
 Papers: CTC, Graves et al. 2006; frames dropped by their posteriors, Gaido et al., arXiv 2102.01578.
@@ -23,12 +23,13 @@ TINY = (
     {},
     {"blank_threshold": 1.0, "merge": False},
     {"blank_threshold": 0.02, "acoustic": True},
+    {"letters": " abc'", "convs": 2, "kernel": 3},
 )
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Settings of the posterior adapter.
+class Config(_ctc.Config):
+    """Settings of the posterior adapter; see also `_ctc.Config`.
 
     blank_threshold: a step whose blank has this posterior or more is dropped. merge: neighbours
     that spell the same become one token. acoustic: add a Linear of the encoder's states, which
@@ -45,6 +46,7 @@ class Config:
         """Refuse a threshold that is no probability."""
         if not 0 < self.blank_threshold <= 1:
             raise ValueError(f"blank_threshold: wanted above 0, to 1, got {self.blank_threshold}")
+        super().__post_init__()
 
     def count(self, n):
         """Give the most soft tokens that n encoder steps become; n may be a tensor of lengths."""
@@ -55,30 +57,25 @@ class Config:
         return CTCPosterior(self, in_dim, embedding)
 
 
-class CTCPosterior(nn.Module):
+class CTCPosterior(_ctc.Speller):
     """See the module docstring. The LLM's embeddings are looked at, they stay the LLM's own."""
 
     def __init__(self, config: Config, in_dim: int, embedding: nn.Embedding):
-        super().__init__()
-        self.config = config
-        self.head = nn.Linear(in_dim, embedding.num_embeddings + 1)
+        super().__init__(config, in_dim, embedding)
         self.acoustic = nn.Linear(in_dim, embedding.embedding_dim) if config.acoustic else None
         if self.acoustic is not None:
             nn.init.zeros_(self.acoustic.weight)
             nn.init.zeros_(self.acoustic.bias)
         self._embedding = (embedding,)  # in a tuple, so that it is no part of this module
 
-    def ctc_logits(self, states):
-        """Logits (B, L, V + 1) of states (B, L, D), the blank last."""
-        return self.head(states)
-
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         (embedding,) = self._embedding
         states = zero_beyond(states, lengths)
-        posteriors = self.ctc_logits(states).float().softmax(-1)
+        posteriors = self.ctc_logits(states, lengths).float().softmax(-1)
         spelled, blank = posteriors[..., :-1], posteriors[..., -1]
-        table = embedding.weight * getattr(embedding, "embed_scale", 1.0)  # Gemma scales its own
+        table = embedding.weight[self.units] if self.config.letters else embedding.weight
+        table = table * getattr(embedding, "embed_scale", 1.0)  # Gemma scales its own
         weights = spelled.sum(-1, keepdim=True)
         vectors = spelled @ table.float()
         if self.acoustic is not None:

@@ -36,16 +36,21 @@ class Config:
                     'ctc on = "posterior" wants an adapter with a CTC head, ctc_posterior or '
                     'ctc_compress; with any other, on = "encoder" or "adapter" makes a head'
                 )
-            return Head(self, model.vocab_size, None)
+            letters = getattr(model.adapter.config, "letters", "")
+            return Head(self, len(letters) or model.vocab_size, None, letters)
         width = model.encoder_dim if self.on == "encoder" else model.width
         return Head(self, model.vocab_size, nn.Linear(width, model.vocab_size + 1))
 
 
 class Head(nn.Module):
-    """Scores tokens and the blank, which is the last of them, number V."""
+    """Scores tokens and the blank, which is the last of them, number V.
 
-    def __init__(self, config: Config, vocab_size: int, head: nn.Module | None):
+    letters: where the adapter's own head spells in letters, those; V is their number then.
+    """
+
+    def __init__(self, config: Config, vocab_size: int, head: nn.Module | None, letters: str = ""):
         super().__init__()
+        self.letters = letters
         self.config = config
         self.blank = vocab_size
         self.head = head
@@ -57,8 +62,10 @@ class Head(nn.Module):
         if on_tokens:  # which are those of all media, and for pairs of answers each twice
             sounds = result.batch.which("audio")
             states, lengths = states[sounds], lengths[sounds]
-        head = self.head or result.model.adapter.ctc_logits
-        return head(dropout(states) if dropout else states), lengths
+        states = dropout(states) if dropout else states
+        if self.head is None:
+            return result.model.adapter.ctc_logits(states, lengths), lengths
+        return self.head(states), lengths
 
     def greedy(self, result) -> list[list[int]]:
         """Best path of each medium: repeats merged, blanks dropped."""

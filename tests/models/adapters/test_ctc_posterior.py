@@ -88,3 +88,34 @@ def test_bad_threshold(threshold):
     """A threshold is a probability."""
     with pytest.raises(ValueError, match="blank_threshold"):
         ctc_posterior.Config(blank_threshold=threshold)
+
+
+@torch.no_grad()
+def test_letters_are_the_llms_own_tokens_and_padding_is_not_seen():
+    """Each letter's posterior weighs the embedding of the token that is this letter alone."""
+    torch.manual_seed(0)
+    embedding = nn.Embedding(9, H)
+    model = ctc_posterior.Config(letters=" ba", convs=2, kernel=4).build(8, embedding)
+
+    class Tokenizer:
+        unk_token_id = 0
+
+        def get_vocab(self):
+            return {"▁": 7, "a": 3, "▁a": 4}
+
+        def __call__(self, text, **_):
+            return {"input_ids": [1, 5] if text == "b" else [0]}
+
+    model.spell(Tokenizer())
+    assert model.units.tolist() == [7, 5, 3]
+    states, lengths = torch.randn(2, 30, 8) * 6, torch.tensor([30, 17])
+    tokens, counts = model(states, lengths)
+    for row, n in enumerate(lengths.tolist()):
+        logits = model.ctc_logits(states[row : row + 1, :n], lengths[row : row + 1])[0]
+        wanted = plain(logits.softmax(-1), embedding.weight[[7, 5, 3]], 0.5, True)
+        assert counts[row] == len(wanted)
+        torch.testing.assert_close(tokens[row, : len(wanted)], torch.stack(wanted))
+    with pytest.raises(ValueError, match="letters: the LLM's tokenizer has no token for 'z'"):
+        ctc_posterior.Config(letters="az").build(8, embedding).spell(Tokenizer())
+    with pytest.raises(ValueError, match="letters: wanted each once, got 'aba'"):
+        ctc_posterior.Config(letters="aba")
