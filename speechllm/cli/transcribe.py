@@ -164,16 +164,22 @@ def _listener(args: argparse.Namespace):
 
 def _print(listener, items: list, options, name: str, progress):
     """Write to standard output: text as it is heard, another format file by file."""
+    from tqdm import tqdm
+
     from speechllm.decode.shelf import Summary
     from speechllm.decode.transcribe import Watch, transcripts
     from speechllm.decode.written import FORMATS, line
+
+    def out(text: str) -> None:
+        tqdm.write(text, file=sys.stdout, end="")  # around the bar, where both are on a terminal
+        sys.stdout.flush()
 
     class Printing(Watch):
         def told(self, file, segment):
             if name == "text" and segment.text:
                 if len(items) > 1 and not any(one.text for one in file.segments[:-1]):
-                    print(f"==> {file.item.path} <==")
-                print(line(segment), flush=True)
+                    out(f"==> {file.item.path} <==\n")
+                out(line(segment) + "\n")
 
         def progress(self, seconds):
             progress(seconds)
@@ -184,7 +190,7 @@ def _print(listener, items: list, options, name: str, progress):
             summary.errors.append(file.error)
             continue
         if name != "text":
-            print(FORMATS[name](file.transcript), end="", flush=True)
+            out(FORMATS[name](file.transcript))
         summary.add(file.transcript)
     return summary
 

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from features.sources import Item
@@ -103,6 +103,7 @@ def run(
                 _append(answers, _line(transcript, stamps[file.item.id]))
             _write(folder, transcript, formats, anew=True)
             summary.add(transcript)
+        record.end(folder, {**(facts or {}), **asdict(summary)})
     if not summary.errors:
         (folder / WINDOWS).unlink(missing_ok=True)
     return summary
@@ -132,10 +133,21 @@ def stamp(item: Item) -> list:
 
 
 def _done(folder: Path, stamps: dict[str, list]) -> dict[str, Transcript]:
-    """Read the transcripts that stand there; lines of files that have changed are taken out."""
+    """Read the transcripts that stand there; lines of files that have changed are taken out.
+
+    Raises:
+        ValueError: a line is not ours, or of another file of the same name.
+    """
     out = folder / record.ANSWERS
     finished(out)  # refuses what is none, and removes a line cut short
     rows = [row for _, row in files.json_lines(out)] if out.exists() else []
+    for row in rows:
+        before, now = row.get("of") or [""], stamps.get(row["id"])
+        if now and before[0] != now[0]:
+            raise ValueError(
+                f"{folder}: holds {row['id']!r} of {before[0]}, and {now[0]} is called so, too; "
+                "choose another --out, or hear all anew with --again"
+            )
     kept = [row for row in rows if row["id"] not in stamps or row.get("of") == stamps[row["id"]]]
     if len(kept) < len(rows):
         files.write_text(out, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))

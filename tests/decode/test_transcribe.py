@@ -123,6 +123,12 @@ def test_into_a_folder_and_on(speech, folder, tmp_path, capsys, monkeypatch):
     err = capsys.readouterr().err
     assert "options.window_s" in err and "--again" in err and err.count("\n") == 1 + 1
     assert call(*words[:3], "--window-s=3", "--again") == 0
+    other = tmp_path / "long.wav"
+    soundfile.write(other, talk(seconds=1), RATE)
+    assert call(other, *words[1:3], "--window-s=3") == 2
+    assert "choose another --out" in capsys.readouterr().err
+    record = json.loads((out / "decode.json").read_text())
+    assert (record["n_files"], record["n_with_words"], record["options"]["vad"]) == (4, 3, "energy")
 
 
 def test_standard_output(folder, capsys):
