@@ -102,13 +102,16 @@ def test_a_telephone_has_no_highs(sounds):
         assert len(x) == 16000 and power[4500:].sum() < 0.01 * power.sum()
 
 
-MEL = [(name, {}) for name, row in presets.PRESETS.items() if row.mel_axis]
+# bins brought to one mean and deviation have no peaks: NeMo's are looked at before that
+PLAIN = {"nemo80": {"cmvn": ""}, "nemo128": {"cmvn": ""}}
+MEL = [(name, PLAIN.get(name, {})) for name, row in presets.PRESETS.items() if row.mel_axis]
 KALDI = (
     "kaldi_fbank80",
     "kaldi_fbank40",
     "torchaudio_mel",
     "ast",
     "seamless",
+    "sensevoice",
 )  # its axis is theirs
 OTHERS = [
     ("kaldi_fbank80", {"sampling_rate": 8000, "num_mel_bins": 64}),
