@@ -3,10 +3,13 @@
 #
 #   run.sh --corpus DIR [--size mini|100h|960h] [--preset librispeech_small] [--test "dev-clean ..."]
 #          [--download yes] [--tokenizer DIR] [--train-options "--set ..."] [--num-beams 4]
+#   run.sh --corpus DIR --preset whisper_llm [--encoder DIR] [--llm DIR]
 #
-# DIR holds dev-clean/ and so on (.flac, .opus, .ogg, .wav). Presets of pretrained parts, such as
-# slam_asr_wavlm: --tokenizer pretrained --until adapter. Stages: 0 download if asked, 1 manifests
-# (1/20 of train is for validation), 2 tokenizer, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
+# DIR holds dev-clean/ and so on (.flac, .opus, .ogg, .wav). Presets of pretrained parts: --tokenizer
+# pretrained --until adapter. whisper_llm and whisper_speller set both, and store the states of their
+# frozen encoder; --encoder and --llm say where the parts lie, if not on the Hub. Stages: 0 download if
+# asked, 1 manifests (1/20 of train is for validation), 2 tokenizer or states, 3 up to the adapter, 4 the
+# rest, 5 decode, 6 score.
 
 set -euo pipefail
 . "$(dirname "$0")/../../options.sh"
@@ -17,9 +20,18 @@ out=
 download=no
 test=dev-clean
 tokenizer=
-until=align
+encoder=
+llm=
+states=no
+until=
 num_beams=1
 options "$@"
+case $preset in
+  whisper_*)
+    states=yes
+    tokenizer=${tokenizer:-pretrained} ;;
+esac
+[ "$preset" != whisper_speller ] || until=${until:-spell}
 case $size in
   mini) train="train-clean-5" ;;
   100h) train="train-clean-100" ;;
@@ -32,9 +44,14 @@ data=$out/data
 tokenizer=${tokenizer:-$data/tokenizer}
 tokenizer_options=(--tokenizer "$tokenizer")
 [ "$tokenizer" != pretrained ] || tokenizer_options=()  # the LLM brings its own
+parts=()
+[ -z "$encoder" ] || parts+=(--set encoder.pretrained="$encoder")
+[ -z "$llm" ] || parts+=(--set llm.pretrained="$llm")
+kind=
+[ "$states" = no ] || kind=.states
 train() {
-  speechllm train "$preset" "${tokenizer_options[@]}" --out "$out" \
-    --data train="$data/train.jsonl" --data valid="$data/valid.jsonl" $train_options "$@"
+  speechllm train "$preset" "${tokenizer_options[@]}" "${parts[@]}" --out "$out" \
+    --data train="$data/train$kind.jsonl" --data valid="$data/valid$kind.jsonl" $train_options "$@"
 }
 if begin 0 "corpus" && [ "$download" = yes ]; then
   speechllm data prepare librispeech --corpus "$corpus" --out "$data" --download --splits $train $test
@@ -44,10 +61,18 @@ if begin 1 "manifests"; then
   speechllm data join $(printf "$data/%s.jsonl " $train) --out "$data/all.jsonl"
   speechllm data split "$data/all.jsonl" --parts valid=1/20 train=rest
 fi
-if begin 2 "tokenizer" && [ "$tokenizer" = "$data/tokenizer" ]; then
-  speechllm data tokenizer "$data/train.jsonl" --vocab-size 200 --out "$tokenizer"
+if begin 2 "tokenizer, states of a frozen encoder"; then
+  if [ "$tokenizer" = "$data/tokenizer" ]; then
+    speechllm data tokenizer "$data/train.jsonl" --vocab-size 200 --out "$tokenizer"
+  fi
+  if [ "$states" = yes ]; then
+    for part in train valid; do
+      speechllm data states "$preset" "$data/$part.jsonl" ${encoder:+--set encoder.pretrained="$encoder"} \
+        --out "$data/states" --manifest "$data/$part.states.jsonl"
+    done
+  fi
 fi
-if begin 3 "train up to the adapter"; then train --until "$until"; fi
+if begin 3 "train up to the adapter"; then train --until "${until:-align}"; fi
 if begin 4 "train the later phases"; then train; fi
 if begin 5 "decode"; then
   for t in $test; do speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams"; done
