@@ -21,6 +21,7 @@ a CTM have their share of its speech by their letters.
 
 examples:
   speechllm transcribe exp/mini talk.mp3
+  speechllm transcribe openai/whisper-base lecture.m4a --language fr --task translate
   speechllm transcribe exp/mini recordings --out texts --format text srt
   speechllm transcribe qwen2_audio call.wav --channels apart --out texts
   speechllm transcribe exp/multi rede.flac --task translate --language de --to en"""
@@ -29,7 +30,11 @@ examples:
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
-    parser.add_argument("model", type=Path, help="an experiment, one phase, or a model folder")
+    parser.add_argument(
+        "model",
+        help="an experiment, one phase, a model folder; or a recogniser of transformers (Whisper, "
+        "a CTC model) by folder or Hub name",
+    )
     parser.add_argument(
         "audio", type=Path, nargs="+", help="sound files, folders of them, or a manifest"
     )
@@ -101,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--format {' '.join(formats)}: several need a folder, --out DIR")
     options = Options(args.vad, args.window_s, args.channels == "apart", args.max_batch_s)
     items = found(args.audio)
-    listener, checkpoint = _listener(args)
+    listener = _listener(args)
     options.facts(listener)  # refuses before anything is read
     total = sum(_seconds(item) for item in items)
     began = time.perf_counter()
@@ -109,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         if args.out:
             from speechllm.decode.shelf import run as into
 
-            facts = {"checkpoint": checkpoint, "n_files": len(items)}
+            facts = {"checkpoint": str(args.model), "n_files": len(items)}
             summary = into(
                 listener, items, args.out, options, formats, bar.update, args.again, facts
             )
@@ -148,18 +153,14 @@ def _seconds(item) -> float:
 
 
 def _listener(args: argparse.Namespace):
-    """Load the model; give what listens, and the folder that it is."""
-    from speechllm.decode.listeners import OfSpeech, Wanted
-    from speechllm.decode.speech import Speech
-    from speechllm.models import store
+    """Load what listens."""
+    from speechllm.decode import listeners
 
-    wanted, options = Wanted(args.task, args.language, args.to), searched(args)
-    where = device(args.device)
-    folder = store.find(args.model)
-    listener = OfSpeech(Speech.load(folder, where), wanted, **options)
+    wanted = listeners.Wanted(args.task, args.language, args.to)
+    listener = listeners.load(args.model, device(args.device), wanted, searched(args))
     if listener.needless:
         print(f"speechllm transcribe: {listener.needless}", file=sys.stderr)
-    return listener, str(folder)
+    return listener
 
 
 def _print(listener, items: list, options, name: str, progress):

@@ -1,6 +1,7 @@
-"""Who writes down what is said in a window of sound: a model of ours, whatever its family.
+"""Who writes down what is said in a window of sound: a model of ours, or a recogniser as it is.
 
-    listener = OfSpeech(speechllm.load("exp/mini"), Wanted(language="de"))
+    listener = load("exp/mini", "cpu", Wanted(), {})             # or "openai/whisper-base"
+    listener = OfSpeech(speechllm.load("exp/mini"), Wanted("translate", "de"))
     listener([wave, other])          # waves (N,) at listener.sampling_rate -> one text each
 
 A listener has `sampling_rate`, `window_s` (the longest window it hears), `cost(seconds)` (what a
@@ -8,19 +9,22 @@ window counts for in a batch) and `identity` (all that a text depends on besides
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from speechllm import config
+from speechllm import config, places
 from speechllm.data import loader
 from speechllm.data.asked import asked
 from speechllm.data.chat import Builder
 from speechllm.decode import record, room, search
 from speechllm.decode.ask import Request
+from speechllm.models import recognisers
 from speechllm.models.fingerprint import fingerprint
+from speechllm.models.recognisers import Recogniser
 from speechllm.tasks import languages
 
 MOST_S = 30.0  # few models heard longer sounds in training, whatever their data allowed
@@ -138,8 +142,7 @@ class OfSpeech:
             ValueError: the model refuses one of them.
             FloatingPointError: the model computes no numbers.
         """
-        least = round(LEAST_S * self.sampling_rate)
-        waves = [np.pad(wave, (0, max(least - len(wave), 0))) for wave in waves]
+        waves = [lengthened(wave, self.sampling_rate) for wave in waves]
         seconds = [len(wave) / self.sampling_rate for wave in waves]
         requests = [Request([wave], self._messages, "a window") for wave in waves]
         bounds = [room.bound(s, TOKENS_PER_S, room.SPARE) for s in seconds]
@@ -149,3 +152,82 @@ class OfSpeech:
     def _read(self, text: str) -> str:
         read = getattr(self._task, "read", None)
         return (read(text, self._row)["hyp"] if read else text).strip()
+
+
+class OfRecogniser:
+    """A recogniser of transformers as a listener; it searches as its checkpoint says.
+
+    Args:
+        recogniser: of `recognisers.load`.
+        wanted: what is asked of each window.
+
+    Raises:
+        ValueError: a translation that it cannot give.
+    """
+
+    def __init__(self, recogniser: Recogniser, wanted: Wanted = Wanted()):  # noqa: B008  # frozen
+        self._recogniser, self.wanted = recogniser, wanted
+        self.sampling_rate = recogniser.sampling_rate
+        self.window_s = recogniser.window_s or MOST_S
+        name = recogniser.parts.name
+        if wanted.task not in ("", "asr", "transcribe", "translate"):
+            raise ValueError(f"task: {name} can transcribe or translate, got {wanted.task!r}")
+        if wanted.task == "translate" and not (recogniser.multilingual and wanted.to == "en"):
+            raise ValueError(f"task: {name} does not translate into {languages.name(wanted.to)}")
+
+    @property
+    def needless(self) -> str:
+        """Say which wish has no effect, "" for none."""
+        if self.wanted.language and not self._recogniser.multilingual:
+            return "this model takes no language: --language has no effect"
+        return ""
+
+    def cost(self, seconds: float) -> float:
+        """Give what a window counts for: Whisper fills it up; what is heard alone fills a batch."""
+        return math.inf if self._recogniser.alone else max(seconds, self._recogniser.window_s)
+
+    @property
+    def identity(self) -> dict:
+        """All that a text depends on besides the sound."""
+        return self._recogniser.identity | {"wanted": dataclasses.asdict(self.wanted)}
+
+    def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
+        """Write what is said in each wave, (N,) at `sampling_rate`.
+
+        Raises:
+            ValueError: the checkpoint's own processor or search refuses something.
+            FloatingPointError: the network computes no numbers.
+        """
+        waves = [lengthened(wave, self.sampling_rate) for wave in waves]
+        task = "translate" if self.wanted.task == "translate" else "transcribe"
+        return self._recogniser(waves, [self.wanted.language] * len(waves), task)
+
+
+def lengthened(wave: np.ndarray, rate: int) -> np.ndarray:
+    """Let silence follow a wave (N,) that is too short for an encoder."""
+    return np.pad(wave, (0, max(round(LEAST_S * rate) - len(wave), 0)))
+
+
+def load(model, device: str, wanted: Wanted, options: dict):
+    """Load what listens: a model of ours, or a recogniser of transformers by folder or Hub name.
+
+    Args:
+        model: which one.
+        device: where it computes.
+        wanted: what is asked of each window.
+        options: how to search, for a model of ours.
+
+    Raises:
+        ValueError: it is neither, or cannot do what is wanted.
+    """
+    from speechllm.decode.speech import Speech
+
+    place = places.find(model)
+    if place is not None and not (place / "config.json").is_file():
+        return OfSpeech(Speech.load(place, device), wanted, **options)
+    if set_ := [k for k, v in options.items() if v != getattr(search.Config(), k)]:
+        raise ValueError(
+            f"--{set_[0].replace('_', '-')}: {model} searches as its checkpoint says; this is for "
+            "models of ours"
+        )
+    return OfRecogniser(recognisers.load(str(model), device), wanted)

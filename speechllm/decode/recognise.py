@@ -19,6 +19,7 @@ from speechllm import files, lock
 from speechllm.data.manifest import Manifest
 from speechllm.data.rows import seconds
 from speechllm.decode import record
+from speechllm.decode.grouping import filled
 from speechllm.decode.lines import KEPT, finished
 from speechllm.decode.tally import Tally
 from speechllm.media import audio
@@ -117,17 +118,6 @@ def _all(hearer: Hearer, manifest: Manifest, max_batch_s: float, file, tally: Ta
         file.flush()
         if progress:
             progress(len(rows))
-
-
-def filled(order: list[int], costs: Sequence[float], most: float) -> list[list[int]]:
-    """Fill batches of an order, longest first: number times the first's cost stays below."""
-    groups: list[list[int]] = []
-    for i in order:
-        if groups and costs[groups[-1][0]] * (len(groups[-1]) + 1) <= most:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
 
 
 def _line(row: dict, text: str, spent_s: float) -> dict:

@@ -61,12 +61,15 @@ class Recogniser:
         }
 
     @torch.inference_mode()
-    def __call__(self, waves: Sequence[np.ndarray], langs: Sequence[str] = ()) -> list[str]:
+    def __call__(
+        self, waves: Sequence[np.ndarray], langs: Sequence[str] = (), task: str = "transcribe"
+    ) -> list[str]:
         """Write what is said in each wave, (N,) at `sampling_rate`.
 
         Args:
             waves: at least one.
             langs: language of each, which a multilingual Whisper is told; "" lets it find out.
+            task: "transcribe", or "translate" for a multilingual Whisper: into English.
 
         Raises:
             ValueError: the checkpoint's own processor or search refuses something.
@@ -76,7 +79,7 @@ class Recogniser:
         texts = [""] * len(waves)
         for chosen in self._apart(waves, langs):
             try:
-                found = self._hear([waves[i] for i in chosen], langs[chosen[0]])
+                found = self._hear([waves[i] for i in chosen], langs[chosen[0]], task)
             except (TypeError, RuntimeError, KeyError, IndexError) as error:
                 raise ValueError(f"{self.parts.name}: {hub.one_line(error)}") from error
             for i, text in zip(chosen, found, strict=True):
@@ -91,12 +94,12 @@ class Recogniser:
             groups.setdefault((lang, beyond, i if self.alone or beyond else -1), []).append(i)
         return list(groups.values())
 
-    def _hear(self, waves: list[np.ndarray], lang: str) -> list[str]:
+    def _hear(self, waves: list[np.ndarray], lang: str, task: str) -> list[str]:
         if self.parts.kind == CTC:
             return self._ctc(self._frames(waves, padding=True))
         if not self.window_s:
             return self._generated(self._frames(waves, padding=True), waves)
-        said = {"language": lang or None, "task": "transcribe"} if self.multilingual else {}
+        said = {"language": lang or None, "task": task} if self.multilingual else {}
         if len(waves[0]) > self.window_s * self.sampling_rate:
             how = {"padding": "longest", "truncation": False, "return_attention_mask": True}
             return self._generated(
