@@ -59,7 +59,8 @@ def call(*words) -> int:
 def loaded(speech, monkeypatch, tmp_path):
     """Let the command load the tiny model."""
     monkeypatch.setattr(Speech, "load", lambda folder, device: speech)
-    monkeypatch.setattr("speechllm.models.store.find", lambda folder: folder)
+    (tmp_path / "exp").mkdir()
+    monkeypatch.chdir(tmp_path)
 
 
 def test_a_long_file_is_its_windows(speech, folder):
