@@ -63,6 +63,9 @@ def measure(name: str, manifest: Manifest, max_batch_s: float) -> None:
         ]
         words += sum(a == b for a, b in pairs)
         total += len(rows)
+        for row, a, b in zip(rows, expected, found, strict=True):
+            if a != b:
+                print(f"{row['id']}:\n  loop {a}\n  ours {b}")
         for clock in CLOCKS:
             ratios[clock].append(slow[clock] / fast[clock])
             rtfx[clock].append(float(lengths[indices].sum()) / fast[clock])

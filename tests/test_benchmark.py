@@ -15,6 +15,7 @@ from speechllm import cli
 from speechllm.data.manifest import Manifest, write
 from speechllm.decode import contest
 from speechllm.decode.program import Program
+from speechllm.decode.recognise import Transformer
 from speechllm.media import audio
 from speechllm.models import packed, recogniser_parts, recognisers
 
@@ -41,7 +42,7 @@ def models(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def in_this_process(monkeypatch):
     """Starting a process imports torch anew; one test does it."""
-    monkeypatch.setattr(contest, "run", contest.take_part)
+    monkeypatch.setattr(contest, "run", contest.here)
 
 
 def benchmark(*words) -> int:
@@ -129,7 +130,8 @@ def test_all_kinds_in_one_table_and_a_second_call_goes_on(
 def test_a_process_of_its_own_measures_its_own_memory(tiny, tmp_path):
     ballast = np.ones(100_000_000)  # 800 MB that are not the contestant's
     jobs = [(tiny / "valid.jsonl", tmp_path / "echo")]
-    contest.run(contest.Contestant("echo", contest.PROGRAM, SERVER), jobs, contest.Settings())
+    who = contest.Contestant("echo", contest.PROGRAM, SERVER)
+    assert contest.run(who, jobs, contest.Settings()) == (1, "")
     measured = json.loads((tmp_path / "echo/measured.json").read_text())
     assert 5 < measured["peak_memory_mb"] < 100 and len(measured["latency_s"]) == 5
     assert ballast.nbytes > 700e6
@@ -172,6 +174,24 @@ def test_a_program_that_fails_says_why(code, says, tiny):
     with Program(f'{sys.executable} -c "{code}" {{wav}}') as program:
         with pytest.raises(ValueError, match=says):
             program.hear(list(Manifest(tiny / "valid.jsonl"))[:1])
+
+
+def test_what_fails_in_one_set_keeps_the_sets_before(tiny, tmp_path, in_this_process, capsys):
+    rows = list(Manifest(tiny / "valid.jsonl"))
+    write(tmp_path / "longer.jsonl", [{**row, "id": f"x{row['id']}"} for row in rows])
+    words = ["--manifest", tiny / "valid.jsonl", "--manifest", tmp_path / "longer.jsonl"]
+    words += ["--out", tmp_path / "b"]
+    (tmp_path / "b/echo/longer").mkdir(parents=True)
+    (tmp_path / "b/echo/longer/hyp.jsonl").write_text('{"id": "xvalid0", "hyp": "of another"}\n')
+    assert benchmark("--command", f"echo={ECHO} {{audio}}", *words) == 1
+    first, second = table(tmp_path / "b")
+    assert first["failed"] == "" and float(first["WER % whisper-en:1"]) > 0
+    assert second["WER % whisper-en:1"] == "-" and "holds answers" in second["failed"]
+
+
+def test_half_precision_hears_too(models, tiny):
+    hearer = Transformer(recognisers.load(str(models["whisper"]), packed=False), "bf16")
+    assert len(hearer.hear(list(Manifest(tiny / "valid.jsonl")))) == 5
 
 
 def no_weights(models, tmp_path):

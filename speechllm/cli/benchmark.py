@@ -26,7 +26,8 @@ examples:
       openai/whisper-tiny.en openai/whisper-base exp/slam --out bench
   speechllm benchmark --corpus LibriSpeech --splits dev-clean --every 27 openai/whisper-tiny.en
   speechllm benchmark --manifest data/test.jsonl ours=exp/mini facebook/wav2vec2-base-960h \\
-      --command "sphinx=python recognise.py" --hypotheses "kaldi=exp/tdnn/text" --copies all
+      --command "sphinx=python benchmarks/pocketsphinx_lines.py" \\
+      --hypotheses "kaldi=exp/tdnn/text" --copies all
 
 --copies all is {ALL_COPIES}."""
 
@@ -97,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
         foreign = contestants.take_hypotheses(args.hypotheses, sets, args.out)
         failed = {one.name: _ran(one, sets, args.out, how) for one in every}
         entries = [
-            benchmark.Entry(split, path, name, args.out / name / split, failed.get(name, ""))
+            benchmark.Entry(
+                split, path, name, args.out / name / split, failed.get(name, {}).get(split, "")
+            )
             for split, path in sets.items()
             for name in [*failed, *foreign]
         ]
@@ -109,16 +112,13 @@ def run(args: argparse.Namespace) -> int:
     return int(any(one.failed for one in entries))
 
 
-def _ran(contestant, sets: dict[str, Path], out: Path, how) -> str:
-    """Run one; why it failed, or ""."""
+def _ran(contestant, sets: dict[str, Path], out: Path, how) -> dict[str, str]:
+    """Run one; why it failed, by the sets that it has not done."""
     from speechllm.decode import contest
 
     jobs = [(path, out / contestant.name / split) for split, path in sets.items()]
-    try:
-        contest.run(contestant, jobs, how)
-    except ValueError as error:
-        return str(error)
-    return ""
+    done, reason = contest.run(contestant, jobs, how)
+    return dict.fromkeys(list(sets)[done:], reason)
 
 
 def _report(entries: list, args: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from speechllm import files, provenance
 
 OURS, TRANSFORMERS, PROGRAM = "ours", "transformers", "program"
 MEASURED = "measured.json"
+STOPPED = "stopped"
 EXPECTED = (ValueError, OSError, FloatingPointError)  # said in one line
 
 
@@ -54,11 +55,13 @@ class Settings:
 Job = tuple[Path, Path]  # manifest, folder of its answers
 
 
-def run(contestant: Contestant, jobs: list[Job], settings: Settings) -> None:
+def run(contestant: Contestant, jobs: list[Job], settings: Settings) -> tuple[int, str]:
     """Take part in a process of its own.
 
+    Returns:
+        How many of the jobs are done, and why not all of them, "" if they are.
+
     Raises:
-        ValueError: why it could not; the answers that it gave so far stay.
         KeyboardInterrupt: it was stopped.
     """
     context = multiprocessing.get_context("spawn")
@@ -66,32 +69,41 @@ def run(contestant: Contestant, jobs: list[Job], settings: Settings) -> None:
     process = context.Process(target=_child, args=(theirs, contestant, jobs, settings), daemon=True)
     process.start()
     theirs.close()
+    done, reason = 0, None
     try:
-        said = ours.recv()
+        while reason is None:
+            done, reason = ours.recv()
     except EOFError:
         process.join()
-        said = f"its process ended with {process.exitcode}"
-        said += " (out of memory?)" if process.exitcode == -9 else ""
+        reason = f"its process ended with {process.exitcode}"
+        reason += " (out of memory?)" if process.exitcode == -9 else ""
     process.join()
-    if said == "stopped":
+    if reason == STOPPED:
         raise KeyboardInterrupt
-    if said:
-        raise ValueError(said)
+    return done, reason
 
 
 def _child(pipe, contestant: Contestant, jobs: list[Job], settings: Settings) -> None:
     try:
-        take_part(contestant, jobs, settings)
-    except EXPECTED as error:
-        pipe.send(str(error))
+        pipe.send(here(contestant, jobs, settings, lambda done: pipe.send((done, None))))
     except KeyboardInterrupt:
-        pipe.send("stopped")
-    else:
-        pipe.send("")
+        pipe.send((0, STOPPED))
 
 
-def take_part(contestant: Contestant, jobs: list[Job], settings: Settings) -> None:
-    """Answer each job and measure, in this process.
+def here(contestant: Contestant, jobs: list[Job], settings: Settings, told=None) -> tuple[int, str]:
+    """Take part in this process; `told` is called with the number of jobs done. As `run`."""
+    done = 0
+    try:
+        for done in take_part(contestant, jobs, settings):  # noqa: B007
+            if told:
+                told(done)
+    except EXPECTED as error:
+        return done, str(error)
+    return done, ""
+
+
+def take_part(contestant: Contestant, jobs: list[Job], settings: Settings) -> Iterator[int]:
+    """Answer each job and measure; yield how many are done.
 
     Raises:
         ValueError: it cannot be loaded, or cannot hear something.
@@ -101,7 +113,7 @@ def take_part(contestant: Contestant, jobs: list[Job], settings: Settings) -> No
     from speechllm.data.manifest import Manifest
 
     with _opened(contestant, settings) as (hearer, answer):
-        for path, folder in jobs:
+        for number, (path, folder) in enumerate(jobs, start=1):
             manifest = Manifest(path)
             facts = {"contestant": contestant.name, "kind": contestant.kind}
             facts |= {"source": contestant.source, "device": settings.device}
@@ -110,6 +122,7 @@ def take_part(contestant: Contestant, jobs: list[Job], settings: Settings) -> No
                 tally = answer(manifest, folder, bar.update, facts)
                 bar.update(tally.n_done_before)
             _measure(hearer, manifest, folder, settings, tally.n_utterances > 0)
+            yield number
 
 
 @contextlib.contextmanager

@@ -117,9 +117,10 @@ class Recogniser:
         return bool(getattr(self.model.generation_config, "is_multilingual", False))
 
     def _frames(self, waves: list[np.ndarray], **how) -> dict:
-        found = self.parts.front(
-            waves, sampling_rate=self.sampling_rate, return_tensors="pt", **how
-        )
+        with torch.autocast(self.model.device.type, enabled=False):  # frames are float32
+            found = self.parts.front(
+                waves, sampling_rate=self.sampling_rate, return_tensors="pt", **how
+            )
         return {key: value.to(self.model.device) for key, value in found.items()}
 
     def _generated(self, frames: dict, waves: list[np.ndarray], **how) -> list[str]:
