@@ -91,13 +91,14 @@ def run(args: argparse.Namespace) -> None:
     from speechllm.data.asked import asked as table_of
     from speechllm.decode.run import Options
     from speechllm.decode.search import Config
-    from speechllm.models import store
+    from speechllm.models import kernels, store
 
     jobs = [(manifest, audio) for manifest in args.manifest for audio in args.audio]
     if args.out and len(jobs) > 1:
         raise ValueError(f"--out is for one manifest, heard in one way; got {len(jobs)}")
     names = {field.name for field in dataclasses.fields(Options)} - {"search", "task", "audio"}
     values = {name: getattr(args, name) for name in names}
+    values["precision"] = kernels.precision(args.precision)
     options = Options(search=Config(**searched(args)), **values)
     where = device(args.device)
     folder = store.find(args.model)

@@ -59,9 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from speechllm.models import kernels, states
 
     branch, encoder = states.opened(args.preset, args.set)
-    precision = args.precision
-    if precision == "auto":
-        precision = "bf16" if args.dtype != "float32" and kernels.has_bf16() else "fp32"
+    precision = kernels.precision(args.precision, args.dtype != "float32")
     encoder.to(device(args.device))
     job = states.Job(branch, encoder, args.out, args.dtype, precision, args.workers)
     with tqdm(unit="utt", disable=None) as bar:

@@ -136,13 +136,12 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     preset, start = begin.read(args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")
-    wanted = accelerator.device.type == "cuda" or system.llm.dtype == "bfloat16"
-    bf16 = wanted and kernels.has_bf16()
+    fits = accelerator.device.type == "cuda" or system.llm.dtype == "bfloat16"
     if not accelerator.is_main_process:
         hush()
     with accelerator.local_main_process_first():  # it builds the index of a long manifest
         opened = {name: Manifest(path) for name, path in paths.items()}
-    precision = args.precision if args.precision != "auto" else ("bf16" if bf16 else "fp32")
+    precision = kernels.precision(args.precision, fits)
     job = Run(
         system=system,
         manifests=opened,

@@ -17,6 +17,22 @@ def has_bf16() -> bool:
     return asks is None or bool(asks())
 
 
+def precision(wanted: str, fits: bool = True) -> str:
+    """Give the precision of a computation that this machine can work with, "bf16" or "fp32".
+
+    Args:
+        wanted: one of these, or "auto": bf16 where it `fits` and the machine has it. Where it was
+            asked for and is not there, that is said.
+        fits: whether the model is one for bf16.
+    """
+    if wanted == "auto":
+        return "bf16" if fits and has_bf16() else "fp32"
+    if wanted == "bf16" and not has_bf16():
+        _log.warning("--precision bf16: this machine has no kernels for it; computed in fp32")
+        return "fp32"
+    return wanted
+
+
 def usable(dtype: str, pretrained: str = "") -> str:
     """Give the data type of weights that this machine can work with, and say where it is another.
 

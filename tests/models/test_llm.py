@@ -108,6 +108,16 @@ def test_without_bfloat16_kernels_weights_are_float32_and_that_is_said(
     assert next(counted.parameters()).dtype == torch.bfloat16 and len(caplog.records) == 1
 
 
+def test_precision_falls_back_where_there_are_no_kernels_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(kernels, "has_bf16", lambda: True)
+    assert [kernels.precision("auto", fits) for fits in (True, False)] == ["bf16", "fp32"]
+    assert kernels.precision("bf16", False) == "bf16" and not caplog.records
+    monkeypatch.setattr(kernels, "has_bf16", lambda: False)
+    assert kernels.precision("auto") == "fp32" and not caplog.records
+    assert kernels.precision("bf16") == "fp32"
+    assert "--precision bf16: this machine has no kernels" in caplog.records[0].getMessage()
+
+
 def test_lora_of_a_model_without_linear_layers():
     """GPT-2 has Conv1D layers; peft reaches them by name."""
     model = make(config=GPT2, lora={"targets": ["c_attn"]})
