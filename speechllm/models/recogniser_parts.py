@@ -12,7 +12,7 @@ from speechllm import places
 from speechllm.models import hub
 
 SEQ2SEQ, CTC = "seq2seq", "ctc"
-MARKS = ("eos_token_id", "pad_token_id")  # of which network and tokenizer must think alike
+MARK = {SEQ2SEQ: "eos_token_id", CTC: "pad_token_id"}  # what ends a text; CTC's blank
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ def _refuse_foreign(parts: Parts, settings: dict) -> None:
     if size is not None and (bare > size or (parts.kind == CTC and known < size)):
         faults.append(f"the network has {size} tokens, the tokenizer {known}")
     told = settings if parts.kind == SEQ2SEQ else config.to_dict()
-    for key in MARKS if parts.kind == SEQ2SEQ else MARKS[1:]:
-        theirs, ours = told.get(key), getattr(tokenizer, key)
-        if None not in (theirs, ours) and ours not in np.atleast_1d(theirs):
-            faults.append(f"{key} is {theirs} to the network, {ours} to the tokenizer")
+    key = MARK[parts.kind]
+    theirs, ours = told.get(key), getattr(tokenizer, key)
+    if None not in (theirs, ours) and ours not in np.atleast_1d(theirs):
+        faults.append(f"{key} is {theirs} to the network, {ours} to the tokenizer")
     for token, number in (settings.get("lang_to_id") or {}).items():
         if tokenizer.convert_tokens_to_ids(token) != number:
             faults.append(f"{token} is {number} to the network alone")

@@ -111,6 +111,12 @@ class Recogniser:
         self._refuse_no_numbers(states[0])
         return self._generated(frames, waves, encoder_outputs=states, **said)
 
+    def _told(self, lang: str) -> dict:
+        """Say the language where the checkpoint knows it; else it finds out."""
+        code = lang.split("-")[0].lower()
+        known = f"<|{code}|>" in (getattr(self.model.generation_config, "lang_to_id", None) or {})
+        return {"language": code if known else None, "task": "transcribe"}
+
     @property
     def multilingual(self) -> bool:
         """Whether it may be told the language."""
