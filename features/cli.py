@@ -10,12 +10,14 @@ import os
 import sys
 from pathlib import Path
 
-from features import presets
+from features import presets, utf8
 from features.cli_texts import ABOUT, EXAMPLES, NOTES
 
 
 def main(argv=None) -> int:
     """Run the command; 0 when all went well, 1 when some files failed, 2 for a wrong wish."""
+    if argv is None:
+        utf8.ensure()
     args = _parser().parse_args(argv)
     try:
         return args.run(args)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from features import packed
+
 
 def about(folder: Path) -> dict:
-    """What a set says of itself: `preset`, a name, and `options`, by name. Raises ValueError."""
+    """What a set says of itself: `preset`, a name, `options`, by name, `dtype` of its rows.
+
+    Raises ValueError where it is damaged.
+    """
     path = Path(folder) / "preset.json"
-    return read(path, {"preset": str, "options": dict})
+    found = read(path, {"preset": str, "options": dict})
+    dtype = found.setdefault("dtype", "float32")
+    if not isinstance(dtype, str) or dtype not in packed.DTYPES:
+        wanted = ", ".join(packed.DTYPES)
+        raise ValueError(f"{path}: damaged ('dtype': none of {wanted}); {repair(path)}")
+    return found
 
 
 def index(path: Path, framed: bool = False) -> dict:

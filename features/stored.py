@@ -112,7 +112,7 @@ class Stored:
             refuse_other(self.folder, holds(extractor) | ({"states": states} if states else {}))
         about = indexes.about(self.folder)
         self.preset, self.options = about["preset"], about["options"]
-        self.dtype, self.of_states = about.get("dtype", "float32"), "states" in about
+        self.dtype, self.of_states = about["dtype"], "states" in about
         self._command = "speechllm data states" if self.of_states else "features extract"
         self._names: list[str] = sorted(path.stem for path in self.folder.glob("[0-9]*-*.json"))
         self._maps: OrderedDict[int, np.ndarray] = OrderedDict()

@@ -1,12 +1,15 @@
 """Every text file names its encoding: under an ASCII locale the default one reads no preset."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from speechllm import config
 
@@ -92,3 +95,24 @@ def test_a_number_of_thousands_of_digits_names_the_file(tmp_path):
 def test_every_text_file_names_its_encoding(path):
     lines = without_encoding(ast.parse(path.read_bytes()))
     assert not lines, f"{path}: without encoding='utf-8' in lines {lines}"
+
+
+@pytest.mark.parametrize("module", ["features", "speechllm"])
+def test_names_beyond_ascii_under_an_ascii_locale(tmp_path, module):
+    """A folder, a manifest and a sound with umlauts, in and out: no half characters."""
+    soundfile.write(tmp_path / "h\u00f6r.wav", np.zeros(4000), 16000)
+    row = {"id": "\u00e9", "audio": "h\u00f6r.wav", "duration": 0.25, "text": "h\u00f6rst"}
+    (tmp_path / "h\u00f6r.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+    words = {
+        "features": ["extract", "h\u00f6r.jsonl", "--out", "\u00e9", "--manifest", "n\u00e9.jsonl"],
+        "speechllm": ["data", "join", "h\u00f6r.jsonl", "--out", "n\u00e9.jsonl"],
+    }
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words[module]],
+        env={**os.environ, **ascii_only, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "n\u00e9.jsonl").read_text("utf-8"))["text"] == "h\u00f6rst"

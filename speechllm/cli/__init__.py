@@ -9,6 +9,7 @@ import os
 import sys
 
 import speechllm
+from features import utf8
 from speechllm.cli.options import Layout
 
 VERBS = {
@@ -38,6 +39,8 @@ Each verb has its own --help. Recipes that do all of it stand under egs/."""
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; user errors are one line and exit status 2."""
+    if argv is None:
+        utf8.ensure()
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="speechllm",
