@@ -160,7 +160,7 @@ def _resident_mb(process: psutil.Process) -> float:
     """Most memory that a process had resident, else what it has now."""
     status = Path(f"/proc/{process.pid}/status")
     if status.exists():
-        for line in status.read_text().split("\n"):
+        for line in status.read_text("utf-8").split("\n"):
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
     return process.memory_info().rss / 1e6
