@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from features import sources
+from features import folder, sources
 from features.stored import Stored
 from speechllm import cli, config
 from speechllm.data.collate import collate
@@ -155,6 +155,35 @@ def test_a_set_goes_on_and_takes_nothing_else(job, tmp_path):
     with pytest.raises(ValueError, match="states of kaldi_fbank80, wanted kaldi_fbank80"):
         Stored(out, run.system.extractor)
     Stored(out).verify()
+
+
+def test_an_interrupt_keeps_what_is_there(job, tmp_path, monkeypatch):
+    """And leaves nothing half written; the same line then makes the rest."""
+    run, out = job("run"), tmp_path / "set"
+    path = run.manifests["train"].path
+    monkeypatch.setattr(states, "MAX_BATCH_S", 1.0)
+    branch = run.system.audio
+    made = states.Job(branch, branch.build_encoder().eval(), out, workers=0)
+
+    def stop(tally):
+        if tally.done >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        states.make(made, path, stop)
+    there = len(Stored(out))
+    assert 5 <= there < 12 and not [*out.glob(".*.part")]
+    with folder.writing(out, made.note), pytest.raises(ValueError, match="another run writes"):
+        states.make(made, path)
+    tally = states.make(made, path)
+    assert (tally.done, tally.skipped) == (12 - there, there)
+    alone = states.Job(branch, made.encoder, tmp_path / "alone", workers=0)
+    monkeypatch.setattr(states, "MAX_BATCH_S", 0.1)
+    states.make(alone, path)
+    both = Stored(out), Stored(tmp_path / "alone")
+    for id in both[0]:
+        x, y = (torch.from_numpy(one[id][0].copy()) for one in both)
+        torch.testing.assert_close(x, y, rtol=2**-7, atol=1e-4)  # bfloat16
 
 
 def test_what_cannot_be_read_is_listed_and_the_others_stored(job, tmp_path):
