@@ -1,58 +1,66 @@
 #!/usr/bin/env bash
-# The tests of the front end under other kernels, as other processors have them:
+# The tests of the front end's numbers under other kernels, as other processors have them:
 #   tests/kernels.sh [--quick]
-# PYTHON names the interpreter (default: python3), so that several can be tried; DATA a folder of
-# real speech. --quick (what CI runs): parity alone, on the two settings furthest from the default.
-# Prints a line a setting: how many passed, failed and were skipped; fails where any test does.
+# Eleven settings: as it is, and pairs of every C kernel, ATen's and MKL's instructions and number
+# of threads (each value meets each other one in some setting; torch alone, which leans on ATen and
+# MKL most, meets two more). Two settings at a time, some 40 s of one core each. --quick (what CI
+# runs) takes the two that are furthest from the default, and parity alone: 30 s of two cores.
+# PYTHON: the interpreter (default python3), so that several can be tried; DATA: a folder of real
+# speech; JOBS: settings at a time (2). Prints how many tests of each setting passed, failed and
+# were skipped, and fails where one failed. A kernel that this processor lacks is named, not tried.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-PYTHON=${PYTHON:-python3}
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-failed=0
+export PYTHON=${PYTHON:-python3} PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+unset FEATURES_KERNEL FEATURES_FAST ATEN_CPU_CAPABILITY MKL_ENABLE_INSTRUCTIONS
+export OMP_NUM_THREADS=1 FOLDER
+FOLDER=$(mktemp -d)
+trap 'rm -rf "$FOLDER"' EXIT
 
-try() { # name, then VARIABLE=value of the setting
-    local name=$1
-    shift
-    env OMP_NUM_THREADS=1 "$@" "$PYTHON" -m pytest -q -p no:cacheprovider -o addopts=--import-mode=importlib \
-        ${DATA:+--data="$DATA"} "${tests[@]}" >"$log" 2>&1 || { failed=1; grep -E '^(FAILED|ERROR)' "$log"; }
-    printf '%-34s %s\n' "$name" "$(tail -n 1 "$log")"
-}
+tests="parity parity_others fast kernel streaming"
+[ "${1:-}" = --quick ] || tests+=" parity_real steps normalise deltas padded"
+TESTS=$(for name in $tests; do echo "tests/features/test_$name.py"; done)
+export TESTS
 
-"$PYTHON" - <<'END' || exit 1
+wide=$("$PYTHON" - <<'END'
 import platform
 import torch
 from features import kernel
-print(f"Python {platform.python_version()}, torch {torch.__version__}, {kernel.status().split(' (')[0]}")
+print(f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}")
+print(kernel.load()[0].name if kernel.load()[0] else "none")
 END
+) || exit 1
+echo "${wide%$'\n'*}"
+wide=${wide##*$'\n'}
 
-tests=(tests/features/test_{parity,parity_others,parity_real,fast,kernel,streaming}.py)
-if [ "${1:-}" = --quick ]; then
-    try "default kernels, no C kernel" ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 FEATURES_KERNEL=torch
-    try "plain C kernel, two threads" FEATURES_KERNEL=plain OMP_NUM_THREADS=2
-    exit $failed
-fi
-tests=(tests/features)
-try "as it is" OMP_NUM_THREADS=1
-try "two threads" OMP_NUM_THREADS=2
-for kernel in avx512 avx2 neon plain torch; do
-    "$PYTHON" -c "from features import kernel; kernel.load()" 2>/dev/null || exit 1
-    if FEATURES_KERNEL=$kernel "$PYTHON" -c "from features import kernel; kernel.load()" 2>/dev/null; then
-        try "FEATURES_KERNEL=$kernel" FEATURES_KERNEL=$kernel
-    else
-        echo "FEATURES_KERNEL=$kernel: not here"
+try() { # kernel, ATen's instructions, MKL's, threads; "-" leaves one as it is
+    local setting=() name="kernel $1, ATen $2, MKL $3, $4 thread(s)" log
+    log=$FOLDER/$1-$2-$3-$4
+    [ "$1" = - ] || setting+=("FEATURES_KERNEL=$1")
+    [ "$2" = - ] || setting+=("ATEN_CPU_CAPABILITY=$2")
+    [ "$3" = - ] || setting+=("MKL_ENABLE_INSTRUCTIONS=$3")
+    setting+=("OMP_NUM_THREADS=$4")
+    if ! env "${setting[@]}" "$PYTHON" -c "from features import kernel; kernel.load()" 2>/dev/null; then
+        echo "$name: this processor or build lacks the kernel"
+        return
     fi
-done
-for threads in 1 2; do
-    for kernel in "" torch; do
-        for aten in default avx2; do
-            try "ATen $aten, $threads thread(s)${kernel:+, no C kernel}" \
-                ATEN_CPU_CAPABILITY=$aten FEATURES_KERNEL=$kernel OMP_NUM_THREADS=$threads
-        done
-        for mkl in SSE4_2 AVX2; do
-            try "MKL $mkl, $threads thread(s)${kernel:+, no C kernel}" \
-                MKL_ENABLE_INSTRUCTIONS=$mkl FEATURES_KERNEL=$kernel OMP_NUM_THREADS=$threads
-        done
-    done
-done
-exit $failed
+    env "${setting[@]}" "$PYTHON" -m pytest -q -p no:cacheprovider \
+        -o addopts=--import-mode=importlib --disable-warnings ${DATA:+--data="$DATA"} \
+        $TESTS >"$log" 2>&1 || { touch "$FOLDER/failed"; grep -E '^(FAILED|ERROR|E  )' "$log" | cut -c1-400; }
+    echo "$name: $(tail -n 1 "$log")"
+}
+export -f try
+
+if [ "${1:-}" = --quick ]; then
+    settings=("torch default SSE4_2 1" "plain - - 2")
+else
+    case $wide in avx512 | neon) ;; *) wide=avx512 ;; esac
+    settings=(
+        "- - - 1"
+        "torch default SSE4_2 1" "torch avx2 AVX2 2" "torch default AVX2 2" "torch avx2 SSE4_2 1"
+        "plain default SSE4_2 2" "plain avx2 AVX2 1"
+        "avx2 default AVX2 1" "avx2 avx2 SSE4_2 2"
+        "$wide default AVX2 2" "$wide avx2 SSE4_2 1"
+    )
+fi
+printf '%s\n' "${settings[@]}" | xargs -P "${JOBS:-2}" -I{} bash -c 'try $1' _ {}
+[ ! -e "$FOLDER/failed" ]

@@ -297,9 +297,16 @@ static void fill(const Plan *p, const float *x, float *table)
     for (; r < used; r++)
         for (int c = 0; c < W; c++) table[r * p->columns + c] = x[c * p->shift + r];
     int64_t total = (W - 1) * p->shift + p->length;
-    for (int64_t c = W; c * p->shift < total; c++)
-        for (r = 0; r < p->shift && c * p->shift + r < total; r++)
-            table[r * p->columns + c] = x[c * p->shift + r];
+    for (int64_t c = W; c * p->shift < total; c++) { /* what overlaps the frames after the last */
+        int64_t rows = total - c * p->shift < p->shift ? total - c * p->shift : p->shift;
+        float *to = table + c;
+        const float *from = x + c * p->shift;
+        for (r = 0; r + 4 <= rows; r += 4, to += 4 * p->columns) {
+            float a = from[r], b = from[r + 1], c = from[r + 2], d = from[r + 3];
+            to[0] = a, to[p->columns] = b, to[2 * p->columns] = c, to[3 * p->columns] = d;
+        }
+        for (; r < rows; r++, to += p->columns) *to = from[r];
+    }
 }
 
 static V mean_of(const Plan *p, const float *table)
@@ -326,29 +333,35 @@ static V log_energy(const Plan *p, const float *table, V mean)
     return logarithm(larger((even + odd) * p->energy_scale, all(p->energy_floor)));
 }
 
-/* Spectrum to rows of features: mel, logarithm, cepstra, energy. `y` has room for dim + rows. */
-static void features(const Plan *p, const V *z, V energy, V *y)
+/* Spectrum to rows of features: mel, logarithm, cepstra, energy. `y` has room for dim + rows.
+   Returns the largest logarithm of each lane. */
+static V features(const Plan *p, const V *z, V energy, V *y)
 {
     V *mel = p->ceps ? y + p->dim : y + (p->energy != 0);
     const float units[] = {1.0f, 1.0f, 0.43429448190325183f, 4.3429448190325183f};
     for (int64_t b = 0; b < p->rows; b++) {
         V even = {0}, odd = {0}; /* two sums: one would wait for itself */
-        int32_t e = p->row_start[b], end = p->row_start[b + 1];
-        for (; e + 1 < end; e += 2) {
-            even += z[p->bin[e]] * p->weight[e];
-            odd += z[p->bin[e + 1]] * p->weight[e + 1];
+        const int32_t *bin = p->bin + p->row_start[b], *end = p->bin + p->row_start[b + 1];
+        const float *weight = p->weight + p->row_start[b];
+        for (; bin + 1 < end; bin += 2, weight += 2) {
+            even += z[bin[0]] * weight[0];
+            odd += z[bin[1]] * weight[1];
         }
-        if (e < end) even += z[p->bin[e]] * p->weight[e];
+        if (bin < end) even += z[bin[0]] * weight[0];
         mel[b] = even + odd;
     }
-    for (int64_t b = 0; p->log && b < p->rows; b++)
-        mel[b] = logarithm(larger(mel[b] + p->guard, all(p->floor))) * units[p->log];
+    V top = all(-INFINITY), unit = all(units[p->log]);
+    for (int64_t b = 0; p->log && b < p->rows; b++) {
+        mel[b] = logarithm(larger(mel[b] + p->guard, all(p->floor))) * unit;
+        top = larger(mel[b], top);
+    }
     for (int64_t c = 0; c < p->ceps; c++) {
         V sum = {0};
         for (int64_t b = 0; b < p->rows; b++) sum += mel[b] * p->dct[c * p->rows + b];
         y[c] = sum;
     }
     if (p->energy) y[0] = energy;
+    return top;
 }
 
 /* The first `valid` lanes of y (dim) to rows of `out`, `step` floats apart. */
@@ -404,28 +417,23 @@ EXPORT int64_t NAME(features_scratch)(const Plan *p)
     return W + table_size(p) + W * (2 * p->half + 8 * p->gap + p->dim + p->rows) + span(p, W);
 }
 
-/* Whether all are: what is finite times 0 adds nothing, what is not stays. */
-static int all_finite(const float *x, int64_t n)
+/* `sum` stays 0 while all of n samples, a multiple of LOOK, are finite: 0 times infinity is not. */
+#define LOOK (8 * W)
+static V zeros_of(const float *x, int64_t n, V sum)
 {
-    V sum[4] = {{0}};
-    float rest = 0.0f;
-    int64_t i = 0;
-    for (; i + 4 * W <= n; i += 4 * W)
-        for (int k = 0; k < 4; k++) sum[k] += load(x + i + k * W) * 0.0f;
-    for (; i < n; i++) rest += x[i] * 0.0f;
-    sum[0] += (sum[1] + sum[2]) + sum[3];
-    for (int l = 0; l < W; l++) rest += sum[0][l];
-    return rest == 0.0f;
+    V part[8] = {sum}; /* eight: one would wait for itself */
+    for (int64_t i = 0; i < n; i += LOOK)
+        for (int k = 0; k < 8; k++) part[k] += load(x + i + k * W) * 0.0f;
+    return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
-/* The largest of the first `valid` lanes of the log rows of `y`, or `peak`. */
-static float highest(const Plan *p, const V *y, int64_t valid, float peak)
+/* Whether `sum` is 0 and the last n samples, too, are finite. */
+static int all_finite(const float *x, int64_t n, V sum)
 {
-    V top[4] = {y[0], y[0], y[0], y[0]};
-    for (int64_t b = 1; b < p->rows; b++) top[b % 4] = larger(top[b % 4], y[b]);
-    V most = larger(larger(top[0], top[1]), larger(top[2], top[3]));
-    for (int l = 0; l < valid; l++) peak = most[l] > peak ? most[l] : peak;
-    return peak;
+    float rest = 0.0f;
+    for (int64_t i = 0; i < n; i++) rest += x[i] * 0.0f;
+    for (int l = 0; l < W; l++) rest += sum[l];
+    return rest == 0.0f;
 }
 
 /* The last steps, of n values in place: the limit of top_db, offset and divisor. */
@@ -443,7 +451,7 @@ static void finish(const Plan *p, float lowest, float *x, int64_t n)
     }
 }
 
-/* Fetch the samples of the next block while this one is computed. */
+/* Fetch a third of the samples of the next block while this one is computed. */
 INLINE void ahead(const float *wave, int64_t from, int64_t n, int64_t count)
 {
     int64_t end = from + count < n ? from + count : n;
@@ -459,32 +467,37 @@ static void run(const Plan *p, const float *wave, int64_t n, int64_t padded, int
     float *table = (float *)(((uintptr_t)scratch + 4 * W - 1) / (4 * W) * (4 * W));
     V *z = (V *)(table + table_size(p)), *y = z + 2 * p->half + 8 * p->gap;
     float *edge = (float *)(y + p->dim + p->rows);
-    int64_t looked = 0;
+    int64_t looked = 0, third = W * p->shift / 3 + 1;
+    V zeros = {0};
     for (int64_t t = 0; t < frames; t += W) {
         int64_t valid = frames - t < W ? frames - t : W;
         int64_t first = p->first + t * p->shift, count = span(p, valid), end = first + count;
+        int64_t next = first + span(p, W);
         const float *x = wave + first;
-        if (sound && end > looked && looked < n) {
-            end = end < n ? end : n;
-            *sound &= all_finite(wave + looked, end - looked);
-            looked = end;
+        end = end < n ? end : n;
+        if (sound && end > looked) {
+            int64_t more = (end - looked) / LOOK * LOOK;
+            zeros = zeros_of(wave + looked, more, zeros);
+            looked += more;
         }
-        if (first < 0 || first + span(p, W) > n) {
+        if (first < 0 || next > n) {
             reach(p, wave, n, padded, first, count, edge);
             memset(edge + count, 0, 4 * (span(p, W) - count));
             x = edge;
         }
         fill(p, x, table);
-        ahead(wave, first + span(p, W), n, W * p->shift);
+        ahead(wave, next, n, third);
         V mean = p->center ? mean_of(p, table) : (V){0};
         V energy = p->energy ? log_energy(p, table, mean) : (V){0};
         transform(p, table, mean, z);
+        ahead(wave, next + third, n, third);
         powers(p, z);
-        features(p, z, energy, y);
-        if (p->span > 0.0) *peak = highest(p, y, valid, *peak);
+        ahead(wave, next + 2 * third, n, third);
+        V top = features(p, z, energy, y);
+        for (int l = 0; p->span > 0.0 && l < valid; l++) *peak = top[l] > *peak ? top[l] : *peak;
         store(p, y, valid, out + t * step, step);
     }
-    if (sound && looked < n) *sound &= all_finite(wave + looked, n - looked);
+    if (sound) *sound = all_finite(wave + looked, n - looked, zeros);
 }
 
 /* The frames alone, for a caller who has more to do with them. */
