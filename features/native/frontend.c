@@ -172,13 +172,17 @@ INLINE void pass(int radix, V *z, int64_t blocks, int64_t sub, const float *w)
             butterfly(radix, z + b * block + 2 * j, 2 * sub, w + 2 * j * (radix - 1));
 }
 
+/* What samples go through before the window; with PREEMPHASIS, `mean` may be 0. */
+enum { NOTHING, CENTER, PREEMPHASIS };
+
 /* Samples i and i + 1 of all frames: without DC, preemphasised, windowed. */
-INLINE void samples(const Plan *p, int emphasis, const float *table, V mean, int64_t i, V *first,
+INLINE void samples(const Plan *p, int mode, const float *table, V mean, int64_t i, V *first,
                     V *second)
 {
     const int32_t *at = p->places + i;
-    V x = load(table + at[1]) - mean, y = load(table + at[2]) - mean;
-    if (emphasis) {
+    V x = load(table + at[1]), y = load(table + at[2]);
+    if (mode != NOTHING) x -= mean, y -= mean;
+    if (mode == PREEMPHASIS) {
         V before = load(table + at[0]) - mean, a = p->preemphasis * before, b = p->preemphasis * x;
         ROUNDED(a);
         ROUNDED(b);
@@ -188,7 +192,7 @@ INLINE void samples(const Plan *p, int emphasis, const float *table, V mean, int
 }
 
 /* The first pass: reads samples instead of the spectrum; what is padding is not read at all. */
-INLINE void first_pass(int radix, int emphasis, const Plan *p, const float *table, V mean, V *z)
+INLINE void first_pass(int radix, int mode, const Plan *p, const float *table, V mean, V *z)
 {
     int64_t sub = p->half / radix;
     const float *w = p->twiddle;
@@ -197,7 +201,7 @@ INLINE void first_pass(int radix, int emphasis, const Plan *p, const float *tabl
         for (int q = 0; q < radix; q++) {
             int64_t k = j + q * sub;
             r[q] = i[q] = (V){0};
-            if (k < p->live) samples(p, emphasis, table, mean, 2 * k, r + q, i + q);
+            if (k < p->live) samples(p, mode, table, mean, 2 * k, r + q, i + q);
         }
         dft(radix, r, i);
         put(radix, z + 2 * j, 2 * sub + p->gap, r, i, w);
@@ -217,9 +221,11 @@ static void transform(const Plan *p, const float *table, V mean, V *z)
 {
     int64_t first = p->radix[0], part = p->half / first;
     if (p->preemphasis != 0.0f)
-        BY_RADIX(first, first_pass, 1, p, table, mean, z)
+        BY_RADIX(first, first_pass, PREEMPHASIS, p, table, mean, z)
+    else if (p->center)
+        BY_RADIX(first, first_pass, CENTER, p, table, mean, z)
     else
-        BY_RADIX(first, first_pass, 0, p, table, mean, z)
+        BY_RADIX(first, first_pass, NOTHING, p, table, mean, z)
     for (int64_t b = 0; b < first; b++) { /* part by part: each is small enough for L1 */
         const float *w = p->twiddle + 2 * part * (first - 1);
         int64_t sub = part, blocks = 1;
@@ -327,7 +333,7 @@ static V log_energy(const Plan *p, const float *table, V mean)
             x = load(table + p->places[i + 1]) - mean, y = load(table + p->places[i + 2]) - mean;
             if (i + 1 == p->length) y = (V){0};
         } else
-            samples(p, p->preemphasis != 0.0f, table, mean, i, &x, &y);
+            samples(p, p->preemphasis != 0.0f ? PREEMPHASIS : CENTER, table, mean, i, &x, &y);
         even += x * x, odd += y * y;
     }
     return logarithm(larger((even + odd) * p->energy_scale, all(p->energy_floor)));
@@ -451,7 +457,7 @@ static void finish(const Plan *p, float lowest, float *x, int64_t n)
     }
 }
 
-/* Fetch a third of the samples of the next block while this one is computed. */
+/* Fetch samples that the next block wants; run asks for a third at a time, which fits between. */
 INLINE void ahead(const float *wave, int64_t from, int64_t n, int64_t count)
 {
     int64_t end = from + count < n ? from + count : n;
