@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("out", help="picture to write: .png, .pdf, .svg")
     plot.add_argument("--start", type=float, default=0.0, metavar="S", help="from this second on")
     plot.add_argument("--duration", type=float, default=None, metavar="S", help="that many seconds")
+    plot.add_argument("--quantize", default="", metavar="KIND", help="code the wave first: mulaw")
     plot.set_defaults(run=_plot)
     stats = verb("stats", "mean and deviation of a corpus")
     stats.add_argument("source", help="sound file, folder, or manifest (.jsonl)")
@@ -139,7 +140,8 @@ def _plot(args) -> int:
     from features.picture import plot
 
     preset, options = _chosen(args)
-    plot(Path(args.source), args.out, preset, args.start, args.duration, **options)
+    spot = {"start_s": args.start, "duration_s": args.duration}
+    plot(Path(args.source), args.out, preset, **spot, coded=args.quantize, **options)
     print(args.out)
     return 0
 

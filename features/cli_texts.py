@@ -14,7 +14,8 @@ EXAMPLES = {
   features extract dev.jsonl --out mfcc --config conf/mfcc_hires.conf     as Kaldi has it""",
     "plot": """\
   features plot a.flac steps.png --start 1.5 --duration 2       waveform, spectrogram, mel, cepstra
-  features plot a.flac steps.pdf --preset kaldi_fbank80         another front end""",
+  features plot a.flac steps.pdf --preset kaldi_fbank80         another front end
+  features plot a.flac g.png --option sampling_rate=8000 --quantize g711-alaw   as a telephone""",
     "stats": """\
   features stats train.jsonl stats.json                         mean and deviation of a corpus
   features extract train.jsonl --out fbank --option cmvn=global --option stats=stats.json""",
@@ -32,7 +33,10 @@ A manifest has a line {"id", "audio", "start", "duration"} an utterance (in seco
 audio must be. The folder gets shards that speechllm trains on (features.stored reads them), or with
 --format ark Kaldi archives and feats.scp. Run the same line again to go on where it stopped. Exit
 status: 0 when all went well, 1 when some files failed, 2 when nothing could be done.""",
-    "plot": "The axes are in s, Hz and dB under the loudest spot.",
+    "plot": """\
+The axes are in s, Hz and dB under the loudest spot. Kinds of --quantize are linear8, linear16,
+mulaw, alaw (by their formulas), g711-mulaw and g711-alaw; the title has the ratio of the signal to
+the error in dB.""",
     "stats": """\
 Over all frames of all sounds, for the options cmvn = "global" and stats = FILE of the same front
 end. The numbers go into whatever is made with them: the file is not needed afterwards.""",

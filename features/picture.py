@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from features import audio, extractor, mel
+from features import audio, extractor, mel, quantize
 from features.options import Spectral
 from features.presets import plain
 
@@ -23,17 +23,23 @@ def plot(
     preset: str = "mfcc_textbook",
     start_s: float = 0.0,
     duration_s: float | None = None,
+    coded: str = "",
     **options,
 ) -> None:
     """Draw the steps of `preset` on the sound file `path` into the picture `out` (png, pdf, svg).
 
-    Raises ValueError when the file cannot be read, or matplotlib is not installed.
+    With `coded` (one of quantize.KINDS) the wave is quantised so first, and the title says how far
+    below the signal that error lies. Raises ValueError when the file cannot be read, or matplotlib
+    is not installed.
     """
     chosen = extractor.get(preset, **options)
     wave, rate = audio.load(path, chosen.sampling_rate, start_s, duration_s)
     title = f"{getattr(path, 'name', path)} · {preset}"
     if not isinstance(chosen._options, Spectral):
         title += " (it has no steps; those of kaldi_fbank80 are drawn)"
+    if coded:
+        clean, wave = wave, quantize.through(wave, coded)
+        title += f" · {coded}, signal to noise {quantize.snr_db(clean, wave):.1f} dB"
     options.pop("sampling_rate", None)  # the wave now has it
     figure = draw(wave, rate, title=title, preset=preset, start_s=start_s, **options)
     try:

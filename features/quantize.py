@@ -4,6 +4,8 @@
     codes = mulaw_encode(wave)                  # uint8, 256 levels: compress, then quantise evenly
     codes = g711_encode(wave, "alaw")           # uint8, as it goes over the line, bit for bit
 
+    wave = through(wave, "mulaw")               # there and back; `features plot --quantize mulaw`
+
 Each `_decode` gives float32 in [-1, 1] back. What lies outside [-1, 1] is clipped. Signal-to-noise
 ratio that theory predicts, which the tests measure: uniform steps of D have the noise power D^2/12
 (6.02 bits + 1.76 dB for a full-scale sine); behind a compressor F it is D^2/12 E[1 / F'(x)^2],
@@ -14,10 +16,32 @@ from functools import cache
 
 import numpy as np
 
+KINDS = ("linear8", "linear16", "mulaw", "alaw", "g711-mulaw", "g711-alaw")
 MU = 255.0
 A = 87.6
 # G.711: full scale, and the bits that the line inverts
 _LINE = {"mulaw": (32768.0, 0xFF), "alaw": (32768.0, 0x55)}
+
+
+def through(wave: np.ndarray, kind: str) -> np.ndarray:
+    """A wave (N,) as it comes back from one of KINDS, float32. Raises ValueError for another."""
+    if kind not in KINDS:
+        raise ValueError(f"quantize={kind!r}: wanted one of {', '.join(KINDS)}")
+    if kind.startswith("linear"):
+        bits = int(kind.removeprefix("linear"))
+        return linear_decode(linear_encode(wave, bits), bits)
+    if kind.startswith("g711-"):
+        law = kind.removeprefix("g711-")
+        return g711_decode(g711_encode(wave, law), law)
+    if kind == "mulaw":
+        return mulaw_decode(mulaw_encode(wave))
+    return alaw_decode(alaw_encode(wave))
+
+
+def snr_db(wave: np.ndarray, coded: np.ndarray) -> float:
+    """Power of a wave over that of the error of `coded`, in dB; inf where there is no error."""
+    signal, error = (np.square(x, dtype=np.float64).sum() for x in (wave, coded - wave))
+    return float("inf") if not error else float(10 * np.log10(max(signal, 1e-30) / error))
 
 
 def linear_encode(wave: np.ndarray, bits: int = 16) -> np.ndarray:

@@ -28,6 +28,30 @@ def test_picture_file(tmp_path):
         features.plot(np.zeros(1600, np.float32), tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(("coded", "expected"), [("linear8", 8 * 6.02 - 4.26), ("mulaw", 38.0)])
+def test_quantised(coded, expected, tmp_path, monkeypatch):
+    """A tone of half of full scale: 6.02 bits - 4.26 dB, or near 38 dB for mu-law's 8."""
+    from features import cli, picture
+
+    titles = []
+    monkeypatch.setattr(
+        picture, "draw", lambda wave, rate, title, **kw: titles.append(title) or _Saved()
+    )
+    tone = 0.5 * np.sin(0.7123 * np.arange(16000))
+    soundfile.write(tmp_path / "a.wav", tone, 16000, subtype="FLOAT")
+    words = ["plot", str(tmp_path / "a.wav"), str(tmp_path / "a.png"), "--quantize", coded]
+    assert not cli.main(words)
+    snr = float(titles[0].split("signal to noise ")[1].split()[0])
+    assert abs(snr - expected) < 1.5
+    with pytest.raises(ValueError, match="wanted one of linear8"):
+        features.plot(tmp_path / "a.wav", tmp_path / "a.png", coded="adpcm")
+
+
+class _Saved:
+    def savefig(self, *_, **__):
+        pass
+
+
 def test_an_hour_does_not_make_a_giant():
     figure = features.draw(np.zeros(8000 * 300, np.float32), 8000, preset="kaldi_fbank40")
     assert all(image.get_size()[1] <= 4000 for axes in figure.axes for image in axes.images)
