@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from features import cli as features_cli
 from speechllm import cli
 
 ROOT = Path(__file__).parents[1] / "egs"
@@ -34,10 +35,13 @@ WORDS = {
     "tatoeba/st": "--corpus table.tsv",
 }
 # Recipes that take another way with other words.
-AGAIN = [("librispeech/asr", "--corpus . --preset whisper_llm --encoder a --llm b")]
+AGAIN = [
+    ("librispeech/asr", "--corpus . --preset whisper_llm --encoder a --llm b"),
+    ("librispeech/asr", "--corpus . --cmvn yes"),
+]
 RECORDER = """#!{python}
 import json, sys
-with open("calls.jsonl", "a") as file:
+with open({calls!r}, "a") as file:
     print(json.dumps(sys.argv[1:]), file=file)
 """
 
@@ -48,12 +52,13 @@ def title(path: Path) -> str:
 
 
 def run(recipe: Path, words: str, folder: Path):
-    """Run a recipe in a folder, with a `speechllm` that only writes down its arguments."""
-    command = folder / "bin/speechllm"
-    command.parent.mkdir(exist_ok=True)
-    command.write_text(RECORDER.format(python=sys.executable))
-    command.chmod(0o755)
-    path = f"{command.parent}:/usr/bin:/bin"
+    """Run a recipe in a folder, with commands that only write down their arguments."""
+    (folder / "bin").mkdir(exist_ok=True)
+    for name, calls in (("speechllm", "calls.jsonl"), ("features", "features.jsonl")):
+        command = folder / "bin" / name
+        command.write_text(RECORDER.format(python=sys.executable, calls=calls))
+        command.chmod(0o755)
+    path = f"{folder / 'bin'}:/usr/bin:/bin"
     return subprocess.run(
         ["bash", recipe, *words.split()], cwd=folder, text=True, capture_output=True,
         env={"PATH": path}, check=False,
@@ -118,6 +123,11 @@ def test_the_command_understands_every_line(name, words, copies, tmp_path, monke
     for words in calls:
         assert cli.main(words) == 0, words
     assert {"data", "train", "decode", "score", "report"} <= {words[0] for words in calls}
+    statistics = out.parent / "features.jsonl"
+    assert statistics.exists() == any("frontend.cmvn=global" in words for words in calls)
+    for words in map(json.loads, statistics.open() if statistics.exists() else ()):
+        assert features_cli.main(words) == 0 and words[0] == "stats"
+        assert any(f"frontend.stats={words[2]}" in call for call in calls if call[0] == "train")
 
 
 def _files_of_stages():

@@ -3,13 +3,15 @@
 #
 #   run.sh --corpus DIR [--size mini|100h|960h] [--preset librispeech_small] [--test "dev-clean ..."]
 #          [--download yes] [--tokenizer DIR] [--train-options "--set ..."] [--num-beams 4]
+#          [--cmvn yes]
 #   run.sh --corpus DIR --preset whisper_llm [--encoder DIR] [--llm DIR]
 #
 # DIR holds dev-clean/ and so on (.flac, .opus, .ogg, .wav). Presets of pretrained parts: --tokenizer
 # pretrained --until adapter. whisper_llm and whisper_speller set both, and store the states of their
-# frozen encoder; --encoder and --llm say where the parts lie, if not on the Hub. Stages: 0 download if
-# asked, 1 manifests (1/20 of train is for validation), 2 tokenizer or states, 3 up to the adapter, 4 the
-# rest, 5 decode, 6 score.
+# frozen encoder; --encoder and --llm say where the parts lie, if not on the Hub. --cmvn yes: the log-mel
+# (kaldi_fbank80) in units of its mean and deviation over train. Stages: 0 download if asked, 1 manifests
+# (1/20 of train is for validation), 2 tokenizer, statistics, states, 3 up to the adapter, 4 the rest, 5
+# decode, 6 score.
 
 set -euo pipefail
 . "$(dirname "$0")/../../options.sh"
@@ -23,6 +25,7 @@ tokenizer=
 encoder=
 llm=
 states=no
+cmvn=no
 until=
 num_beams=1
 options "$@"
@@ -47,6 +50,7 @@ tokenizer_options=(--tokenizer "$tokenizer")
 parts=()
 [ -z "$encoder" ] || parts+=(--set encoder.pretrained="$encoder")
 [ -z "$llm" ] || parts+=(--set llm.pretrained="$llm")
+[ "$cmvn" = no ] || parts+=(--set frontend.cmvn=global --set frontend.stats="$data/cmvn.json")
 kind=
 [ "$states" = no ] || kind=.states
 train() {
@@ -61,10 +65,11 @@ if begin 1 "manifests"; then
   speechllm data join $(printf "$data/%s.jsonl " $train) --out "$data/all.jsonl"
   speechllm data split "$data/all.jsonl" --parts valid=1/20 train=rest
 fi
-if begin 2 "tokenizer, states of a frozen encoder"; then
+if begin 2 "tokenizer, statistics, states of a frozen encoder"; then
   if [ "$tokenizer" = "$data/tokenizer" ]; then
     speechllm data tokenizer "$data/train.jsonl" --vocab-size 200 --out "$tokenizer"
   fi
+  [ "$cmvn" = no ] || features stats "$data/train.jsonl" "$data/cmvn.json" --preset kaldi_fbank80
   if [ "$states" = yes ]; then
     for part in train valid; do
       speechllm data states "$preset" "$data/$part.jsonl" ${encoder:+--set encoder.pretrained="$encoder"} \
