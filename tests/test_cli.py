@@ -199,3 +199,10 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch, name):
     other = "mps" if name == "cuda" else "cuda"
     with pytest.raises(ValueError, match=f"--device {other}: torch sees no such GPU"):
         options.device(other)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "9" * 30, "nan", "1e5", ""])
+def test_numbers_of_options_have_ranges(value, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["data", "tokenizer", "m.jsonl", "--out", "t", "--vocab-size", value])
+    assert "--vocab-size: wanted a" in capsys.readouterr().err

@@ -2,13 +2,12 @@
 
 import argparse
 import dataclasses
-import math
 import typing
 from collections.abc import Callable
 from pathlib import Path
 
 from speechllm import config, files
-from speechllm.ranges import Count, NotNegative, Positive, Share, Workers
+from speechllm.ranges import LARGEST, Count, NotNegative, Positive, Share, Workers
 
 
 class Layout(argparse.RawDescriptionHelpFormatter):
@@ -41,8 +40,8 @@ def number(hint) -> Callable:
         except ValueError:
             wanted = files.NAMES[kind]
             raise argparse.ArgumentTypeError(f"wanted {wanted}, got {text!r}") from None
-        if not math.isfinite(value) or not within.holds(value):
-            raise argparse.ArgumentTypeError(f"wanted a number {within}, got {text}")
+        if not abs(value) <= LARGEST or not within.holds(value):  # of nan neither is true
+            raise argparse.ArgumentTypeError(f"wanted a number {within}, got {text[:40]}")
         return value
 
     return read
