@@ -69,6 +69,7 @@ def _train(run: Run, plan: list[Phase], last: int) -> Summary:
         learner.check(phase, f"phase {phase.name}")
         if run.data(phase).pack:
             apart.check(learner.model.llm)
+    for phase in plan[:last]:  # the manifests of later ones need not be there yet
         _take_encoders(run, phase, learner)
         for part in run.parts(phase, learning=True).values():
             data_check.stored(part)

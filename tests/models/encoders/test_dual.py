@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import features
-from speechllm import config
+from speechllm import config, nested
 from speechllm.models.encoders.dual import Config
 
 WHISPER = {
@@ -91,7 +91,7 @@ def test_three_branches_and_settings_by_name():
     """Any number; --set finds a branch by its encoder's name."""
     assert made(BEATS, BEATS, BEATS).dim == 72
     tables = {"encoder": {"branch": [dict(WHISPER), dict(BEATS)]}}
-    config._apply(tables, "encoder.branch.beats.repeat=4")
+    nested.change(tables, "encoder.branch.beats.repeat=4")
     assert tables["encoder"]["branch"][1]["repeat"] == 4
 
 
