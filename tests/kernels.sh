@@ -12,7 +12,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 export PYTHON=${PYTHON:-python3} PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 unset FEATURES_KERNEL FEATURES_FAST ATEN_CPU_CAPABILITY MKL_ENABLE_INSTRUCTIONS
-export OMP_NUM_THREADS=1 FOLDER
+# two settings of two threads each on two cores: a thread that spins while it waits stops the others
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive GOMP_SPINCOUNT=0 FOLDER
 FOLDER=$(mktemp -d)
 trap 'rm -rf "$FOLDER"' EXIT
 
