@@ -12,6 +12,9 @@ of another model, manifest or search are refused: OUT/decode.json says what they
 
 examples:
   speechllm decode exp/slam data/test-clean.jsonl --num-beams 4
+  speechllm decode exp/mini data/test.jsonl --by ctc            # what the CTC head alone reads
+  speechllm decode exp/mini data/test.jsonl --ctc-weight 0.5 --num-beams 4         # both together
+  speechllm decode exp/spell data/test.jsonl --by fusion --ctc-weight 1 --num-beams 4  # LLM deaf
   speechllm decode exp/slam data/test.jsonl --audio real shuffled silent   # does it listen?
   speechllm decode exp/multi data/test.jsonl --task translate --set task.way=chain
   speechllm decode exp/slam/adapter data/dev.jsonl --out exp/dev_adapter   # after one phase"""

@@ -95,12 +95,40 @@ SEARCH = {  # option -> range, default, help
     "temperature": (NotNegative, 0.0, "draw the answer; 0 takes the most probable"),
     "top-p": (Share, 1.0, "draw from the most probable tokens that make up this share"),
     "seed": (Count, 0, "of the draws"),
-    "length-penalty": (NotNegative, 1.0, "power of the length in a score, with beams"),
+    "length-penalty": (
+        NotNegative,
+        None,
+        "power of the length in a score, with beams (default: 1, with CTC 0)",
+    ),
     "max-repeats": (
         Count,
         10,
         "repetitions of one n-gram that end an answer as a loop; 0: no guard",
     ),
+    "ctc-weight": (
+        NotNegative,
+        0.0,
+        "of the model's CTC head beside the LLM, in each step of the search; 0: the LLM alone",
+    ),
+    "ctc-candidates": (
+        Positive,
+        20,
+        "pieces that the LLM proposes in a step, where CTC takes part and proposes its own",
+    ),
+}
+WORDS = {  # option -> choices, default, help
+    "by": (
+        ("llm", "ctc", "fusion"),
+        "llm",
+        "who decides: the LLM; the CTC head alone; or both, the LLM as a language model of text "
+        "that hears nothing (shallow fusion, with --ctc-weight)",
+    ),
+    "ctc-at": (
+        ("step", "end"),
+        "step",
+        "CTC takes part in each step, or only where it puts the --num-best answers in order",
+    ),
+    "lm-prompt": (None, "", "text that the LLM reads first, by fusion"),
 }
 
 
@@ -108,6 +136,8 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     """Add how to search for an answer."""
     for name, (kind, default, text) in SEARCH.items():
         parser.add_argument(f"--{name}", type=number(kind), default=default, help=text)
+    for name, (choices, default, text) in WORDS.items():
+        parser.add_argument(f"--{name}", choices=choices, default=default, help=text)
 
 
 def searched(args: argparse.Namespace) -> dict:
@@ -118,5 +148,5 @@ def searched(args: argparse.Namespace) -> dict:
     """
     from speechllm.decode.search import Config
 
-    names = [name.replace("-", "_") for name in SEARCH]
+    names = [name.replace("-", "_") for name in (*SEARCH, *WORDS)]
     return dataclasses.asdict(Config(**{name: getattr(args, name) for name in names}))

@@ -17,12 +17,13 @@ import torch
 from speechllm import config
 from speechllm.data import chat
 from speechllm.data.asked import asked
-from speechllm.data.batch import Batch
+from speechllm.data.batch import Batch, Kind
 from speechllm.data.collate import collate
 from speechllm.data.examples import Example
 from speechllm.decode import room, search
 from speechllm.decode.answer import Answer
 from speechllm.decode.filters import Filter
+from speechllm.decode.heard import Heard, spelling_of
 from speechllm.models.llm import ends
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
@@ -64,6 +65,8 @@ class Answerer:
     ):
         self.model, self.settings, self.filters = model.eval(), settings, filters
         self.builder = chat.Builder.of(system)
+        uses_ctc = settings.by == "ctc" or settings.ctc_weight
+        self.spelling = spelling_of(model, self.builder.tokenizer) if uses_ctc else None
         self.stops = self.builder.stops | ends(model.llm)
         self.positions = room.positions(model)
         self.bf16 = precision == "bf16"
@@ -73,12 +76,19 @@ class Answerer:
         """Answer each row of a batch with at most so many tokens.
 
         Raises:
-            ValueError: a sound longer than the encoder takes, a prompt than the LLM reads.
+            ValueError: a sound longer than the encoder takes, a prompt than the LLM reads; CTC is
+                to take part, and a row is not about one sound.
             FloatingPointError: the model computes no numbers.
         """
         batch = batch.to(next(self.model.parameters()).device)
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16):
-            result = self.model(batch)
+            result, settings = self.model(batch), self.settings
+            heard = Heard.of(result, self.spelling) if self.spelling else None
+            if settings.by == "ctc":
+                return heard.answers(self.builder.tokenizer, settings.length_penalty)
+            if settings.by == "fusion":
+                result = self.model(self._text(batch.names).to(batch.ids.device))
+            joint = [heard.joint(settings, self.stops)] if settings.joint else []
             # what a slot reserves may be more than its soft tokens: only the adapter knows
             lengths = (result.layout.segments > 0).sum(1).tolist()
             bounds = room.shortened(bounds, lengths, self.positions)
@@ -87,10 +97,22 @@ class Answerer:
                 bounds,
                 stops=self.stops,
                 pad=self.builder.tokenizer.pad_token_id,
-                config=self.settings,
-                filters=self.filters,
+                config=settings,
+                filters=(*self.filters, *joint),
             )
+        if settings.ctc_at == "end" and heard:
+            answers = [heard.ranked(row, one, settings) for row, one in enumerate(answers)]
         return [answer.read(self.text) for answer in answers]
+
+    def _text(self, names: Sequence[str]) -> Batch:
+        """Make prompts of text alone: what a language model reads before anything is said."""
+        tokenizer = self.builder.tokenizer
+        ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        # where no token begins a text, a new line does
+        words = self.settings.lm_prompt or ("" if ids else "\n")
+        ids += tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
+        prompt = chat.Encoded(ids, [Kind.PROMPT] * len(ids), [])
+        return self.batch([Example({"id": name}, prompt, [], []) for name in names])
 
     def batch(self, examples: list[Example]) -> Batch:
         """Put examples side by side."""

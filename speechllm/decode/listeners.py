@@ -132,7 +132,7 @@ class OfSpeech:
             "system": {n: preset.tables[n] for n in record.NOUNS if n in preset.tables},
             "task": self.table,
             "languages": [self._row.get("lang", ""), self._row.get("translation_lang", "")],
-            "search": dataclasses.asdict(search.Config(**self._options)),
+            "search": search.Config(**self._options).facts(),
         }
 
     def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:

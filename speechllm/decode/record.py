@@ -29,6 +29,7 @@ def identity(system: System, model: SpeechLLM, manifest: Manifest, options) -> d
     preset = system.preset
     chosen = dataclasses.asdict(options)
     table = chosen.pop("task") or preset.table("task")
+    chosen["search"] = options.search.facts()
     values = {
         "weights": fingerprint(model),
         "system": {name: preset.tables[name] for name in NOUNS if name in preset.tables},

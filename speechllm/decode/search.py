@@ -7,14 +7,14 @@ answer does not depend on the rows beside it, also when it is sampled.
 Tokens and scores are those of transformers' `generate` with the same settings. A score is the
 model's own: the sum of the log-probabilities (nats) of an answer's tokens, its close among them,
 divided by the number of tokens to the power of `length_penalty`; filters and temperature choose
-among tokens, they do not change what these score.
+among tokens, they do not change what these score. Where CTC takes part its weighted score is added.
 
 R rows that go on, N lines in the LLM (with W beams R * W), V vocabulary.
 """
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -25,6 +25,7 @@ from speechllm.models.model import Pass
 from speechllm.models.reading import Reading
 
 CROWDED = 0.75  # share of rows that go on, from which copying the cache to drop the others pays
+BY, AT = ("llm", "ctc", "fusion"), ("step", "end")
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,40 @@ class Config:
         temperature: 0 takes the most probable id; above, ids are drawn.
         top_p: draw from the most probable ids that make up this share.
         seed: of the draws; every row begins with it.
-        length_penalty: power of the length in a score, above 0 for longer answers.
+        length_penalty: power of the length in a score, above 0 for longer answers. None is 1, the
+            mean by token; with CTC 0, the sum: texts that are heard in one sound compare as wholes.
         num_best: answers to return of each row, with beams.
         max_repeats: repetitions of one n-gram that end an answer as a loop, 0: no guard.
+        by: who decides: "llm"; "ctc", the model's CTC head alone; "fusion", that head and the LLM
+            as a language model of text, which reads `lm_prompt` and hears nothing.
+        ctc_weight: of what the CTC head says of an answer, beside the LLM; see `decode/joint.py`.
+        ctc_at: "step", in the search; "end", only where it puts the `num_best` answers in order.
+        ctc_candidates: pieces that the LLM proposes in each step, where CTC takes part.
+        lm_prompt: what the LLM reads before the answer, by "fusion".
     """
 
     num_beams: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
-    length_penalty: float = 1.0
+    length_penalty: float | None = None
     num_best: int = 1
     max_repeats: int = 10
+    by: str = "llm"
+    ctc_weight: float = 0.0
+    ctc_at: str = "step"
+    ctc_candidates: int = 20
+    lm_prompt: str = ""
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
+        if self.length_penalty is None:
+            object.__setattr__(self, "length_penalty", 0.0 if self.ctc_weight else 1.0)
         checks = {
+            "by": (self.by in BY, f"one of {', '.join(BY)}"),
+            "ctc_weight": (0 <= self.ctc_weight < math.inf, "0 or more"),
+            "ctc_at": (self.ctc_at in AT, f"one of {', '.join(AT)}"),
+            "ctc_candidates": (self.ctc_candidates >= 1, "1 or more"),
             "num_beams": (self.num_beams >= 1, "1 or more"),
             "temperature": (0 <= self.temperature < math.inf, "0 or more"),
             "top_p": (0 < self.top_p <= 1, "a share above 0, up to 1"),
@@ -67,6 +86,32 @@ class Config:
             raise ValueError(
                 f"num_beams: wanted 1 with a temperature ({self.temperature}), got {self.num_beams}"
             )
+        self._check_ctc()
+
+    def _check_ctc(self) -> None:
+        """Refuse settings of CTC that do not go together."""
+        if self.by == "ctc" and (self.num_beams > 1 or self.ctc_weight or self.temperature):
+            raise ValueError(
+                "by: 'ctc' takes the head's best path, without beams, weight or temperature; "
+                "'fusion' searches with a language model"
+            )
+        if self.by == "fusion" and not (self.ctc_weight and self.ctc_at == "step"):
+            raise ValueError("by: 'fusion' wants a ctc_weight above 0, such as 1, in each step")
+        if self.ctc_weight and self.temperature:
+            raise ValueError("ctc_weight: wanted 0 with a temperature; CTC takes part in beams")
+        if self.lm_prompt and self.by != "fusion":
+            raise ValueError(f"lm_prompt: is for by = 'fusion', got by = {self.by!r}")
+
+    @property
+    def joint(self) -> bool:
+        """Whether CTC takes part in each step."""
+        return self.ctc_weight > 0 and self.ctc_at == "step"
+
+    def facts(self) -> dict:
+        """What an answer depends on; settings of CTC only where they are used."""
+        ours = ("by", "ctc_weight", "ctc_at", "ctc_candidates", "lm_prompt")
+        used = self.ctc_weight or self.by != "llm"
+        return {k: v for k, v in asdict(self).items() if used or k not in ours}
 
 
 def answers(
@@ -112,7 +157,7 @@ def said(
     allow = Allow(filters, result.batch.names)
     with result.joined() as embeddings:
         reading = Reading(result, embeddings)
-        if config.num_beams > 1:
+        if config.num_beams > 1 or config.joint:  # one beam is greedy, by the score of both
             return (yield from beams.search(reading, ending, config, allow))
         return (yield from _one_by_one(reading, ending, config, allow))
 

@@ -76,8 +76,8 @@ class CTC(nn.Module):
     def targets(self, batch: Batch) -> list[torch.Tensor]:
         """Answer ids of each medium's example, without the close; of a head of letters, letters."""
         if self.head.letters:
-            return [_letters(text, self.head.letters).to(batch.ids.device)
-                    for text in self.texts(batch)]  # fmt: skip
+            spelled = [heads.letters_of(text, self.head.letters) for text in self.texts(batch)]
+            return [torch.tensor(s, dtype=torch.long, device=batch.ids.device) for s in spelled]
         # of packed examples: the answer that stands in the same segment of the row as the sound
         places = batch.slots[batch.which("audio"), :2].tolist()
         answers = batch.kinds == Kind.ANSWER
@@ -152,12 +152,6 @@ def _fits(target: torch.Tensor, steps: int) -> bool:
     """Say whether a target has an alignment: equal neighbours want a blank between them."""
     # "a a b" wants a - a b: four steps
     return len(target) + int((target[1:] == target[:-1]).sum()) <= steps
-
-
-def _letters(text: str, letters: str) -> torch.Tensor:
-    """Spell a text: numbers (n,) of its letters, small where the capital is none; no others."""
-    known = [c if c in letters else c.lower() for c in text]
-    return torch.tensor([letters.index(c) for c in known if c in letters], dtype=torch.long)
 
 
 def _words(path: list[int], letters: str) -> list[str]:

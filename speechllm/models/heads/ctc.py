@@ -69,7 +69,16 @@ class Head(nn.Module):
 
     def greedy(self, result) -> list[list[int]]:
         """Best path of each medium: repeats merged, blanks dropped."""
-        logits, lengths = self(result)
+        return self.best(*self(result))
+
+    def best(self, logits: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+        """Best path in logits (M, L, V + 1), as `greedy`."""
         paths = [p[:n] for p, n in zip(logits.argmax(-1), lengths.tolist(), strict=True)]
         merged = [torch.unique_consecutive(path).tolist() for path in paths]
         return [[i for i in path if i != self.blank] for path in merged]
+
+
+def letters_of(text: str, letters: str) -> list[int]:
+    """Spell a text: numbers of its letters, small where the capital is none; no others."""
+    known = [c if c in letters else c.lower() for c in text]
+    return [letters.index(c) for c in known if c in letters]

@@ -1,0 +1,131 @@
+"""What a model's CTC head hears in a batch: the text by itself, and the score of others' texts.
+
+heard = Heard.of(result, spelling)
+heard.answers(tokenizer)                # the best path's text of each row
+heard.joint(settings, stops)            # a filter: LLM and CTC together (`decode/joint.py`)
+heard.ranked(row, answer, settings)     # an answer and its alternatives, in a new order
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import torch
+
+from speechllm.decode.answer import Answer
+from speechllm.decode.joint import Joint
+from speechllm.decode.prefix import NEVER, Prefixes
+from speechllm.decode.spelling import Letters, Pieces
+from speechllm.models.model import Pass, SpeechLLM
+
+
+def head_of(model: SpeechLLM):
+    """Give the CTC head of a model.
+
+    Raises:
+        ValueError: it has none, or one that no phase has trained.
+    """
+    if "ctc" in getattr(model, "heads", ()):
+        return model.heads["ctc"]
+    if hasattr(getattr(model, "adapter", None), "ctc_logits"):
+        raise ValueError(
+            "the CTC head in this model's adapter was never trained: train a phase with "
+            'objectives = { ctc = { on = "posterior" } }, or decode by the LLM alone (--by llm)'
+        )
+    raise ValueError(
+        "this model has no CTC head: a phase with objectives = { ctc = {} } trains one; decode by "
+        "the LLM alone (--by llm, --ctc-weight 0)"
+    )
+
+
+def spelling_of(model: SpeechLLM, tokenizer) -> Pieces | Letters:
+    """Say what the LLM's pieces are in the units of a model's CTC head.
+
+    Raises:
+        ValueError: as of `head_of`.
+    """
+    letters = head_of(model).letters
+    return Letters(tokenizer, letters) if letters else Pieces()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a CTC head says of each row of a batch.
+
+    Attributes:
+        prefixes: its log-probabilities.
+        paths: units of each row's best path.
+        spelling: what pieces are in these units.
+    """
+
+    prefixes: Prefixes
+    paths: list[list[int]]
+    spelling: Pieces | Letters
+
+    @classmethod
+    def of(cls, result: Pass, spelling: Pieces | Letters) -> "Heard":
+        """Hear the sounds of a pass.
+
+        Raises:
+            ValueError: a row that is not about one sound; names the utterance.
+        """
+        batch = result.batch
+        rows = batch.slots[batch.which("audio"), 0].tolist() if "audio" in batch.media else []
+        for row, name in enumerate(batch.names):
+            if (n := rows.count(row)) != 1:
+                raise ValueError(f"CTC reads one sound: {name} has {n} (--by llm, --ctc-weight 0)")
+        head = head_of(result.model)
+        logits, lengths = head(result)
+        return cls(Prefixes(logits, lengths), head.best(logits, lengths), spelling)
+
+    def answers(self, tokenizer, length_penalty: float = 1.0) -> list[Answer]:
+        """Give the text of each row's best path.
+
+        `ids` are the LLM's for that text; the score is the text's log-probability by CTC, all its
+        alignments together, by their number to the power of `length_penalty`.
+        """
+        answers = []
+        scores = self.scores(range(len(self.paths)), [tuple(path) for path in self.paths])
+        for path, score in zip(self.paths, scores, strict=True):
+            text = self.spelling.text(path, tokenizer)
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+            answers.append(Answer(ids, "eos", score / max(len(ids), 1) ** length_penalty, text))
+        return answers
+
+    def scores(self, rows, texts: list[tuple[int, ...]]) -> list[float]:
+        """Log-probability of texts in units, each as all that is said in its row (nats)."""
+        states = self.prefixes.begin(torch.tensor(list(rows), device=self.prefixes.scores.device))
+        found = self.prefixes.whole(self.prefixes.spell(states, texts)).tolist()
+        return [one if one > NEVER / 2 else -torch.inf for one in found]
+
+    def joint(self, settings, stops: Collection[int]) -> Joint:
+        """Make the filter by which LLM and CTC decide together."""
+        return Joint(
+            self.prefixes,
+            self.spelling,
+            settings.ctc_weight,
+            stops,
+            settings.ctc_candidates,
+            free_end=settings.by == "fusion",
+        )
+
+    def ranked(self, row: int, answer: Answer, settings) -> Answer:
+        """Put an answer and its alternatives in the order of LLM and CTC together."""
+        every = [replace(answer, alternatives=()), *answer.alternatives]
+        by_ctc = self.scores([row] * len(every), [self._units(one.ids) for one in every])
+        scored = [
+            replace(one, score=one.score + settings.ctc_weight * gain / _length(one, settings))
+            for one, gain in zip(every, by_ctc, strict=True)
+        ]
+        first, *others = sorted(scored, key=lambda one: -one.score)
+        return replace(first, alternatives=tuple(others))
+
+    def _units(self, ids: list[int]) -> tuple[int, ...]:
+        units: list[int] = []
+        for id in ids:
+            units += self.spelling.units(id, units[-1] if units else -1)
+        return tuple(units)
+
+
+def _length(answer: Answer, settings) -> float:
+    """What the score of an answer was divided by."""
+    return (len(answer.ids) + (answer.stop == "eos")) ** settings.length_penalty

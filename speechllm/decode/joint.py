@@ -1,0 +1,227 @@
+"""The LLM and a CTC head decide together: a filter that adds what the head has heard.
+
+What a piece scores is its log-probability by the LLM plus `weight` times what it adds to the
+log-probability of the beginning by CTC; an end adds what is between a beginning and a whole text.
+Watanabe et al. 2017, with one difference: the LLM's probability is not weighed down, so that a
+weight of 0 is the LLM alone.
+
+Only candidates are scored, all else is out: the most probable pieces by the LLM, the ends, and the
+pieces that begin what the head hears next, so that a word can be written that the LLM would never
+guess. Beginnings that candidates share are computed once.
+
+N lines, V vocabulary; n different beginnings among the lines (beams may hold one twice).
+"""
+
+import bisect
+from collections.abc import Collection, Sequence
+
+import torch
+
+from speechllm.decode.filters import Line
+from speechllm.decode.prefix import NEVER, Prefixes, States
+from speechllm.decode.spelling import Letters, Pieces
+
+NEXT = 3  # units that the head may hear next, each followed up
+UNLIKELY = 6.0  # nats below the most probable next unit, from which one is not followed up
+HOPELESS = 30.0  # nats below the best of as many units, from which a candidate is given up
+BEST = 4  # units of a frame that may be heard next
+NEAR = 2  # frames by which a unit may begin before the best path has it
+
+
+class Joint:
+    """A filter, see the module docstring; it keeps the beginnings of the last step.
+
+    Args:
+        prefixes: what the head heard in each row of the batch.
+        spelling: what pieces are in its units.
+        weight: of CTC.
+        stops: ids that end an answer.
+        candidates: of the LLM, in each line.
+        free_end: the LLM has no say in where a text ends.
+    """
+
+    def __init__(
+        self,
+        prefixes: Prefixes,
+        spelling: Pieces | Letters,
+        weight: float,
+        stops: Collection[int],
+        candidates: int = 20,
+        free_end: bool = False,
+    ):
+        self.prefixes, self.spelling, self.weight = prefixes, spelling, weight
+        # where the LLM has no say, several ends would be one answer several times
+        self.stops = sorted(stops)[: 1 if free_end else None]
+        self.candidates, self.free_end = candidates, free_end
+        self._numbers: dict[tuple, int] = {}  # (row, ids) -> number in `_states`
+        self._states: States | None = None
+        self._next = [_Next(scores, prefixes.n_units) for scores in prefixes.scores]
+
+    def __call__(self, scores: torch.Tensor, lines: Sequence[Line]) -> torch.Tensor:
+        """Score the candidates of each line (N, V), minus infinity elsewhere."""
+        keys = [(line.row, tuple(line.ids)) for line in lines]
+        different = list(dict.fromkeys(keys))
+        self._states = self._read(different)
+        self._numbers = {key: number for number, key in enumerate(different)}
+        numbers = [self._numbers[key] for key in keys]
+        heard = [self._expected(number) for number in range(len(different))]
+        lasts = self._states.last[numbers].tolist()
+        chosen, own = self._choose(scores, [heard[number] for number in numbers], lasts)
+        gains = self._gains(numbers, chosen, own)
+        out = torch.full_like(scores, -torch.inf)
+        for line, (ids, values, gain) in enumerate(zip(chosen, own, gains, strict=True)):
+            totals = [value + self.weight * one for value, one in zip(values, gain, strict=True)]
+            out[line, ids] = torch.tensor(totals, dtype=out.dtype, device=out.device)
+        return out
+
+    def _read(self, keys: list[tuple]) -> States:
+        """Give the states of beginnings (row, ids), from those of the last step where they are."""
+        device = self.prefixes.scores.device
+        known = [self._numbers.get((row, ids[:-1]), -1) if ids else -1 for row, ids in keys]
+        begun = self.prefixes.begin(torch.tensor([row for row, _ in keys], device=device))
+        if self._states is not None:
+            # those of the last step after the new ones: number k there is number n + k here
+            begun = States.of([begun, self._states])
+        n, spelled, places = len(keys), [], []
+        for i, ((_, ids), before) in enumerate(zip(keys, known, strict=True)):
+            places.append(n + before if before >= 0 else i)
+            last = int(begun.last[places[-1]])
+            new, units = (ids[-1:] if before >= 0 else ids), []
+            for id in new:
+                units += self.spelling.units(id, units[-1] if units else last)
+            spelled.append(tuple(units))
+        return self.prefixes.spell(begun.at(torch.tensor(places, device=device)), spelled)
+
+    def _expected(self, number: int) -> list[list[int]]:
+        """List the pieces that a beginning goes on with by CTC, those of one spelling together."""
+        states = self._states
+        last, follow = int(states.last[number]), self._next[int(states.rows[number])]
+        return [ids for units in follow(self.prefixes, states, number)
+                for ids in self.spelling.starts(units, last)]  # fmt: skip
+
+    def _choose(self, scores, heard, lasts) -> tuple[list[list[int]], list[list[float]]]:
+        """Give the candidates of each line, and what the LLM says of them."""
+        best = scores.topk(min(self.candidates, scores.shape[1]), dim=1).indices.tolist()
+        offered = [[*ids, *self.stops, *(i for group in groups for i in group)]
+                   for ids, groups in zip(best, heard, strict=True)]  # fmt: skip
+        width = max(map(len, offered))
+        padded = [ids + ids[:1] * (width - len(ids)) for ids in offered]
+        values = scores.gather(1, torch.tensor(padded, device=scores.device)).tolist()
+        chosen, own = [], []
+        for ids, ones, most, groups, last in zip(offered, values, best, heard, lasts, strict=True):
+            of = dict(zip(ids, ones, strict=False))
+            # of pieces that are spelled alike, as "The" and "the", the one that the LLM prefers
+            named = dict.fromkeys([*most, *self.stops, *(max(g, key=of.get) for g in groups)])
+            # what writes nothing would cost nothing by CTC, and might be said for ever
+            possible = [id for id in named if of[id] > -torch.inf
+                        and (id in self.stops or not self.spelling.mute(id, last))]  # fmt: skip
+            chosen.append(possible)
+            own.append([0.0 if self.free_end and i in self.stops else of[i] for i in possible])
+        return chosen, own
+
+    def _gains(self, numbers: list[int], chosen: list[list[int]], own) -> list[list[float]]:
+        """Say what each candidate adds to its line's log-probability by CTC."""
+        states = self._states
+        totals, wholes = states.total.tolist(), self.prefixes.whole(states).tolist()
+        lasts = states.last.tolist()
+        tree = _Tree(self.prefixes, states, self.weight)
+        for number, ids, values in zip(numbers, chosen, own, strict=True):
+            for id, value in zip(ids, values, strict=True):
+                if id not in self.stops:
+                    tree.add(number, self.spelling.units(id, lasts[number]), value)
+        found = tree.grown()
+        gains = []
+        for number, ids in zip(numbers, chosen, strict=True):
+            ends = [wholes[number] if id in self.stops else
+                    found.get((number, self.spelling.units(id, lasts[number])), -torch.inf)
+                    for id in ids]  # fmt: skip
+            gains.append([_gain(end, totals[number]) for end in ends])
+        return gains
+
+
+def _gain(after: float, before: float) -> float:
+    """What is between two log-probabilities; minus infinity where no alignment can be."""
+    return after - before if after > NEVER / 2 else -torch.inf
+
+
+class _Tree:
+    """Candidates of all lines as a tree of units: what they share is computed once."""
+
+    def __init__(self, prefixes: Prefixes, states: States, weight: float):
+        self.prefixes, self.states, self.weight = prefixes, states, weight
+        self.best: dict[tuple, float] = {}  # (number, units) -> the LLM's best of what lies beyond
+        self.levels: list[dict[tuple, None]] = []
+        self.found = {(n, ()): total for n, total in enumerate(states.total.tolist())}
+
+    def add(self, number: int, units: tuple[int, ...], score: float) -> None:
+        """Add a candidate of line `number`, which scores so much by the LLM."""
+        for depth in range(1, len(units) + 1):
+            if len(self.levels) < depth:
+                self.levels.append({})
+            node = (number, units[:depth])
+            self.levels[depth - 1][node] = None
+            self.best[node] = max(score, self.best.get(node, -torch.inf))
+
+    def grown(self) -> dict[tuple, float]:
+        """Give the log-probability of each node; those that are given up are missing."""
+        parents, states = {(n, ()): n for n in range(len(self.states.rows))}, self.states
+        for depth, level in enumerate(self.levels):
+            alive = [node for node in level if (node[0], node[1][:-1]) in parents]
+            if not alive:
+                break
+            places = [parents[number, units[:-1]] for number, units in alive]
+            device = states.rows.device
+            numbers = torch.tensor(places, device=device)
+            units = torch.tensor([node[1][-1] for node in alive], device=device)
+            totals = self.prefixes.totals(states, numbers, units).tolist()
+            self.found |= zip(alive, totals, strict=True)
+            further = self._further(alive, totals, depth)
+            if not further:
+                break
+            kept = torch.tensor(further, device=device)
+            states = self.prefixes.extend(states, numbers[kept], units[kept])
+            parents = {alive[place]: i for i, place in enumerate(further)}
+        return self.found
+
+    def _further(self, alive: list[tuple], totals: list[float], depth: int) -> list[int]:
+        """Say which nodes of a level have candidates beyond them and are not hopeless."""
+        if depth + 1 == len(self.levels):
+            return []
+        most: dict[int, float] = {}
+        bounds = [self.weight * total + self.best[node]
+                  for node, total in zip(alive, totals, strict=True)]  # fmt: skip
+        for node, bound in zip(alive, bounds, strict=True):
+            most[node[0]] = max(bound, most.get(node[0], -torch.inf))
+        inner = {(number, units[:-1]) for number, units in self.levels[depth + 1]}
+        return [i for i, node in enumerate(alive)
+                if node in inner and bounds[i] > most[node[0]] - HOPELESS]  # fmt: skip
+
+
+class _Next:
+    """What a head hears next in one row, after any beginning: a few likely strings of units."""
+
+    def __init__(self, scores: torch.Tensor, blank: int):
+        path = scores.argmax(0)  # scores (C + 1, T)
+        begins = torch.nn.functional.pad(path[1:] != path[:-1], (1, 0), value=True)
+        frames = (begins & (path != blank)).nonzero()[:, 0]
+        self.frames, self.units = frames.tolist(), path[frames].tolist()
+        few = min(BEST, blank)
+        self.likely = scores[:-1].topk(few, dim=0).indices.unique() if len(scores) > 1 else path[:0]
+
+    def __call__(self, prefixes: Prefixes, states: States, number: int) -> list[tuple[int, ...]]:
+        """Give units that may come next, and those of the best path from there on."""
+        numbers = torch.full_like(self.likely, number)
+        by_frame = prefixes.begins(states, numbers, self.likely)
+        totals = by_frame.logsumexp(1)
+        best = totals.topk(min(NEXT, len(totals)))
+        places = best.indices[best.values > best.values.max() - UNLIKELY]
+        begun = zip(self.likely[places].tolist(), by_frame[places].argmax(1).tolist(), strict=True)
+        return [(unit, *self._after(unit, frame)) for unit, frame in begun]
+
+    def _after(self, unit: int, frame: int) -> list[int]:
+        """Units of the best path behind a frame at which one begins."""
+        place = bisect.bisect_right(self.frames, frame)
+        # the one that begins may do so a little before the best path has it
+        if place < len(self.frames) and self.units[place] == unit:
+            place += self.frames[place] - frame <= NEAR
+        return self.units[place:]

@@ -1,0 +1,89 @@
+"""What the pieces of an LLM's tokenizer are in the units of a CTC head: letters, or these pieces.
+
+A head of letters was trained on texts of its letters alone (`models.heads.ctc.letters_of`), so a
+piece is spelled likewise: in small letters where the head has no capitals, without what it does not
+know, and with one space between words and none in front.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from speechllm.models.heads.ctc import letters_of
+
+LONGEST = 16  # letters of a piece that is looked for by what is heard next
+
+
+class Pieces:
+    """A head whose units are the LLM's own pieces."""
+
+    def units(self, id: int, last: int) -> tuple[int, ...]:
+        """The units of a piece after a text that ends in unit `last`, -1 for none."""
+        return (id,)
+
+    def mute(self, id: int, last: int) -> bool:
+        """Say whether a piece writes nothing there, such as a special one, or a second space."""
+        return False
+
+    def starts(self, units: Sequence[int], last: int) -> Iterator[list[int]]:
+        """Yield pieces that begin these units: those of one spelling together."""
+        yield [units[0]]
+
+    def text(self, units: Sequence[int], tokenizer) -> str:
+        """Read what is spelled."""
+        return tokenizer.decode(list(units), skip_special_tokens=True).strip()
+
+
+class Letters:
+    """A head whose units are letters.
+
+    Args:
+        tokenizer: of the LLM.
+        letters: of the head, in its order.
+    """
+
+    def __init__(self, tokenizer, letters: str):
+        self.letters = letters
+        self.space = letters.find(" ") if " " in letters else None
+        texts = [re.sub(" +", " ", text) for text in _texts(tokenizer)]
+        self.silent = {id for id, text in enumerate(texts) if not text}
+        self.spelled = [tuple(letters_of(text, letters)) for text in texts]
+        self.known: dict[tuple, list[int]] = {}
+        for id, units in enumerate(self.spelled):
+            if 0 < len(units) <= LONGEST:
+                self.known.setdefault(units, []).append(id)
+
+    def units(self, id: int, last: int) -> tuple[int, ...]:
+        """See `Pieces.units`; a piece that the head knows nothing of has none."""
+        units = self.spelled[id]
+        return units[1:] if units[:1] == (self.space,) and last == -1 else units
+
+    def mute(self, id: int, last: int) -> bool:
+        """See `Pieces.mute`; what the head merely does not know, such as a comma, is written."""
+        units = self.spelled[id]
+        twice = units[:1] == (self.space,) and (
+            last == self.space or len(units) == 1 and last == -1
+        )
+        return id in self.silent or twice
+
+    def starts(self, units: Sequence[int], last: int) -> Iterator[list[int]]:
+        """See `Pieces.starts`; at the beginning of a text pieces with a space before it too."""
+        begun = [(), (self.space,)] if last == -1 else [()]
+        for n in range(1, min(len(units), LONGEST) + 1):
+            spelling = tuple(units[:n])
+            if ids := [id for before in begun for id in self.known.get(before + spelling, ())]:
+                yield ids
+
+    def text(self, units: Sequence[int], tokenizer) -> str:
+        """See `Pieces.text`."""
+        return " ".join("".join(self.letters[unit] for unit in units).split())
+
+
+def _texts(tokenizer) -> list[str]:
+    """What each piece says inside of a text, "" of special ones."""
+    # Read behind another piece: alone, or first, many tokenizers take its space away.
+    size = len(tokenizer)
+    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    first = next(id for id in range(size) if tokenizer.decode([id], **options).isalnum())
+    before = len(tokenizer.decode([first], **options))
+    pairs = [[first, id] for id in range(size)]
+    return [text[before:] for text in tokenizer.batch_decode(pairs, **options)]
