@@ -50,17 +50,20 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--max-tokens",
         type=number(Positive),
         default=200,
-        help="of the answer to text alone, at most",
+        help="of the answer to text alone, or to a picture, at most",
     )
     parser.add_argument(
         "--again", action="store_true", help="decode anew, whatever answers are there"
     )
     parser.add_argument(
         "--audio",
+        "--media",
+        dest="audio",
         nargs="+",
         choices=("real", "shuffled", "silent"),
         default=["real"],
-        help="each sound as it is, another's of the manifest, or silence: does the model listen?",
+        help="each sound (or picture, pose) as it is, another's of the manifest, or silence (or "
+        "blank): does the model listen, or look?",
     )
     parser.add_argument(
         "--set",

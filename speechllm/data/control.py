@@ -3,8 +3,8 @@
     other = control.make("shuffled", manifest, extractor, seed=0)    # each sound is another's
     other = control.make("silent", manifest, extractor)              # every frame is one of silence
 
-Given to `Examples` as `control`. Rows keep their ids, questions and answers; so do the parts of a
-message that say `"asks": true`, because they ask and are not asked about.
+Given to `Examples` in `controls`, by medium. Rows keep their ids, questions and answers; so do the
+parts of a message that say `"asks": true`, because they ask and are not asked about.
 """
 
 from dataclasses import dataclass
@@ -37,10 +37,14 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class Silent:
-    """The front end's frame of digital silence, (F,), or one sample, in place of every frame."""
+    """The front end's frame of digital silence, (F,), or one sample, in place of every frame.
+
+    A medium whose frames are not all alike then (patches have places) says itself how it is hidden.
+    """
 
     medium: str
     frame: torch.Tensor
+    front: object = None
 
     def part(self, part: dict) -> dict:
         """Leave parts as they are, but for stored states: silence is put in before the encoder."""
@@ -50,7 +54,27 @@ class Silent:
 
     def frames(self, part: dict, x: torch.Tensor) -> torch.Tensor:
         """Return as many frames of silence as x (T, F) or (N,) has."""
-        return x if part.get("asks") else self.frame.expand_as(x).contiguous()
+        if part.get("asks"):
+            return x
+        if hidden := getattr(media.of(self.medium), "hidden", None):
+            return hidden(x, self.front)
+        return self.frame.expand_as(x).contiguous()
+
+
+def of_all(kind: str, manifest: Manifest, branches: dict, seed: int = 0) -> dict:
+    """Make what replaces each medium of a manifest that has two of it, by medium; see `make`.
+
+    branches: by medium, what has its front end, `front`.
+
+    Raises:
+        ValueError: another word; a manifest that has two of no medium.
+    """
+    if kind != "shuffled" or len(branches) == 1:
+        made = {m: make(kind, manifest, one.front, seed, m) for m, one in branches.items()}
+    else:
+        found = {part["type"] for row in manifest for part in parts(row)}
+        made = {m: make(kind, manifest, None, seed, m) for m in branches if m in found}
+    return {medium: one for medium, one in made.items() if one is not None}
 
 
 def make(
@@ -78,7 +102,7 @@ def make(
     key = media.of(medium).key
     if kind == "silent":
         x, n = media.of(medium).nothing(front)
-        return Silent(medium, x[n // 2])
+        return Silent(medium, x[n // 2], front)
     there = (p for row in manifest for p in parts(row) if p["type"] == medium and not p.get("asks"))
     sounds = {key(part): part for part in there}
     if len(sounds) < 2:

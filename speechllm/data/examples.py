@@ -65,7 +65,7 @@ class Examples:
         augment: of sound; None in evaluation.
         answer: with the answer (training, validation) or up to it (decoding).
         seed: seed of augmentation and prompts.
-        control: what replaces each medium (data/control.py), None where they stay as they are.
+        controls: by medium, what replaces it (data/control.py); nothing where it stays as it is.
         cache_mb: frames kept in memory between epochs, where no augmentation changes the wave.
         encoders: by medium, of which encoder stored states must be (`media.audio.states`); a text
             where none may be used, which says why.
@@ -81,7 +81,7 @@ class Examples:
     augment: Augment | None = None
     answer: bool = True
     seed: int = 0
-    control: object = None
+    controls: dict = field(default_factory=dict)
     cache_mb: int = 0
     encoders: dict = field(default_factory=dict)
     needs: frozenset = frozenset()
@@ -186,7 +186,7 @@ class Examples:
                 f"a part of type {kind!r} has no {' or '.join(map(repr, self.fronts))}, which is "
                 "all that this preset reads"
             )
-        control = self.control if self.control and self.control.medium == kind else None
+        control = self.controls.get(kind)
         other = control.part(part) if control else part
         if media.encoded(other):
             return *self.stored(other, rng), True
@@ -209,7 +209,8 @@ class Examples:
         augment = self.augment if kind == "audio" else None
         key = (kind, *medium.key(part))
         x, n = self._cache.get(key) or medium.frames(part, front, rng, augment)
-        if not (augment and augment.on_waves):
+        drawn = rng is not None and getattr(front, "random", False)
+        if not (drawn or (augment and augment.on_waves)):
             self._keep(key, x, n)
         return (augment.frames(x, front, rng) if augment else x), n
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from speechllm import files, lock
+from speechllm import files, lock, media
 from speechllm.data import check, control, loader
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
-from speechllm.data.rows import seconds
+from speechllm.data.rows import parts, seconds
 from speechllm.decode import record, room
 from speechllm.decode.ask import Answerer
 from speechllm.decode.lines import finished, line
@@ -30,10 +30,10 @@ class Options:
         search: how to search.
         max_batch_s: rows x longest utterance, in seconds.
         max_tokens_per_s: bounds an answer by how long the media of its row are.
-        max_tokens: bounds an answer to text alone.
+        max_tokens: bounds an answer to text alone, or to what has no length (a picture).
         task: table of a task that all rows are asked under; None: their own, or the preset's.
-        audio: "real"; or "shuffled" (each sound is another's of the manifest, drawn by the
-            preset's seed) or "silent", to see how much the model listens.
+        audio: "real"; or "shuffled" (each sound, or other medium, is another's of the manifest,
+            drawn by the preset's seed) or "silent" (or blank), to see how much the model listens.
         workers, on_error: as in training.
         precision: "fp32" or "bf16".
     """
@@ -126,8 +126,7 @@ def _examples(system, model, manifest: Manifest, left: list[int], options: Optio
     Raises:
         ValueError: they cannot.
     """
-    front = system.extractor if options.audio == "silent" else None
-    other = control.make(options.audio, manifest, front, system.preset.seed)
+    others = control.of_all(options.audio, manifest, system.branches, system.preset.seed)
     kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
     fitting = _fitting(room.Room(system, model), manifest, left, options, tally)
     examples = Examples.of(
@@ -135,7 +134,7 @@ def _examples(system, model, manifest: Manifest, left: list[int], options: Optio
         manifest.subset(fitting),
         options.task,
         answer=False,
-        control=other,
+        controls=others,
         cache_mb=kept,
         encoders=states.origins(system, model),
     )
@@ -188,7 +187,9 @@ def _answer(answerer: Answerer, examples: Examples, file, options: Options, tall
 
 
 def _bounds(examples: Examples, indices: list[int], options: Options) -> list[int]:
-    lengths = [seconds(examples.manifest[i]) for i in indices]
+    rows = [examples.manifest[i] for i in indices]
+    # there may be much to say of one picture: what it costs bounds nothing
+    lengths = [0.0 if any(map(media.timeless, parts(row))) else seconds(row) for row in rows]
     return [room.bound(s, options.max_tokens_per_s, options.max_tokens) for s in lengths]
 
 

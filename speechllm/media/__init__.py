@@ -9,9 +9,13 @@
     faults(part, deep)           what is wrong with it: cheaply, or with all of it read
     key(part)                    what tells one from another
     nothing(front)               (x, n) of a short one in which nothing is heard or seen
+    hidden(x, front)             x with nothing in it, where one frame of nothing is not all
+    TIMELESS                     True where its cost does not bound what there is to say of it
     encoded(part)                whether it refers to stored states of an encoder; and if so
-    states(part, front, of)      those, and of how many frames. A medium that has no such sets
-                                 leaves both out
+    states(part, front, of)      those, and of how many frames
+
+What a medium has no use for among the last four is left out. A front end whose `random` is true
+changes what it is given where `frames` gets a generator.
 
 A part is what a message holds: {"type": "audio", "audio": "a.flac", "start": 1.5, ...}; a row of a
 manifest that has a sound of its own stands for such a part.
@@ -45,6 +49,11 @@ def of(kind: str) -> ModuleType:
         hint = config.suggest(kind, config.names("media"))
         raise ValueError(f"nothing here reads the medium {kind!r}; {hint}")
     return importlib.import_module(f"speechllm.media.{kind}")
+
+
+def timeless(part: dict) -> bool:
+    """Say whether what there is to say of a part is not bounded by how long it is."""
+    return reads(part["type"]) and getattr(of(part["type"]), "TIMELESS", False)
 
 
 def encoded(part: dict) -> bool:

@@ -1,19 +1,14 @@
-"""A new medium is one file: pictures (rooms/media/image.py) beside speech, in one conversation.
-
-Nothing of the project knows them: the folders of `rooms` stand in for files in those of speechllm.
-"""
+"""Pictures beside speech in one conversation: trained, saved, loaded, decoded; and alone."""
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
-import speechllm.media
-import speechllm.models.encoders
+from speechllm import media
 from speechllm.data import control, manifest, show
 from speechllm.data.collate import collate
 from speechllm.data.validate import validate
@@ -23,10 +18,9 @@ from speechllm.models import anatomy, store, tiny
 from speechllm.train import health, loop
 from speechllm.train.phases import phases
 
-ROOMS = Path(__file__).parent / "rooms"
 BRANCH = (
-    "branch.image={frontend={size=2},encoder={name='pixels',dim=8},"
-    "adapter={name='linear',stack=1,hidden=16}}"
+    "branch.image={frontend={fit='within',size=32,patch=2},"
+    "encoder={name='patches',dim=8,patch=2},adapter={name='linear',stack=1,hidden=16}}"
 )
 BOTH = [
     BRANCH,
@@ -35,23 +29,13 @@ BOTH = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def rooms(monkeypatch):
-    """Let the project find the medium and its encoder."""
-    for package, folder in ((speechllm.media, "media"), (speechllm.models.encoders, "encoders")):
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(ROOMS / folder)])
-    yield
-    for name in ("speechllm.media.image", "speechllm.models.encoders.pixels"):
-        sys.modules.pop(name, None)
-
-
 @pytest.fixture
 def conversations(tiny, tmp_path):
     """Rows of a picture and a sound in either order, of one of them, of none."""
     sounds = [*manifest.Manifest(tiny / "train.jsonl")]
     for number in range(4):
-        pixels = np.random.default_rng(number).random((4, 4 + 2 * number))
-        np.save(tmp_path / f"{number}.npy", pixels.astype(np.float32))
+        pixels = np.random.default_rng(number).integers(0, 256, (4, 4 + 2 * number, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / f"{number}.png")
 
     def row(id, *content, answer):
         said = [{"type": "text", "text": c} if isinstance(c, str) else c for c in content]
@@ -61,8 +45,8 @@ def conversations(tiny, tmp_path):
     rows = []
     for i, one in enumerate(sounds[:6]):
         sound = {"type": "audio", "audio": one["audio"], "duration": one["duration"]}
-        picture = {"type": "image", "image": str(tmp_path / f"{i % 4}.npy")}
-        other = {"type": "image", "image": str(tmp_path / f"{(i + 1) % 4}.npy")}
+        picture = {"type": "image", "image": str(tmp_path / f"{i % 4}.png")}
+        other = {"type": "image", "image": str(tmp_path / f"{(i + 1) % 4}.png")}
         word = ("low", "mid", "high", "low")[i % 4]
         rows += [
             row(f"first{i}", picture, "say", sound, answer=word),
@@ -180,19 +164,19 @@ def test_cost_faults_and_what_is_shown(job, conversations, tmp_path):
     assert conversations.durations[conversations.find("picture")] == 1.0
     assert conversations.durations[conversations.find("neither")] == 0.0
     assert validate(conversations.path, workers=1) == []
-    (tmp_path / "0.npy").unlink()
+    (tmp_path / "0.png").unlink()
     found = validate(conversations.path, workers=1)
-    assert {p.id for p in found} >= {"first0", "first4"} and "0.npy: no such file" in str(found[0])
+    assert {p.id for p in found} >= {"first0", "first4"} and "0.png: no such file" in str(found[0])
     text = show.show(run.system, conversations.path, "picture")
-    assert "(6, 4) of 6 frames -> 6 soft tokens" in text
+    assert "(6, 15) of 6 frames -> 6 soft tokens" in text
     other = control.make("shuffled", conversations, None, medium="image")
-    picture = {"type": "image", "image": str(tmp_path / "1.npy")}
+    picture = {"type": "image", "image": str(tmp_path / "1.png")}
     assert other.part(picture)["image"] != picture["image"]
     model = run.system.build()
     counted = anatomy.count(model)
     assert counted["branch.image"] > 0 and counted["encoder"] > 0
     rows = anatomy.drawing(run.system.preset, run.system, model)
-    assert rows[4] == ("image", "pixels, linear", "(4, 4) -> (4, 8) -> (4, 32)")
+    assert rows[4] == ("image", "patches, linear", "(192, 15) -> (192, 8) -> (192, 32)")
 
 
 def test_only_pictures(job, conversations):
@@ -220,10 +204,52 @@ def test_only_pictures(job, conversations):
         (["branch.picture={}"], r"\[branch.picture\]: nothing here reads the medium 'picture'"),
         (["branch.audio={}"], "audio's tables are .frontend., .encoder. and"),
         (["branch.image.encodr={}"], "no table called 'encodr'; did you mean 'encoder'"),
-        (["branch.image.encoder={name='pixel'}"], "did you mean 'pixels'"),
-        (["branch.image.frontend.size=8"], "4 frames give no soft token|give no soft token"),
+        (["branch.image.encoder={name='patchs'}"], "did you mean 'patches'"),
+        (["branch.image.frontend.fit='zoom'"], r"\[branch.image.frontend\]: fit: wanted one of"),
+        (["branch.image.frontend.name='clop'"], "no front end for pictures called 'clop'"),
+        (["branch.image.encoder.patch=4"], "wants patches of 4 x 4 pixels"),
     ],
 )
 def test_wrong_branches_are_named(make_run, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        make_run(tmp_path, BRANCH, *changes).system.check()
+        make_run(tmp_path, BRANCH, *changes).system.build()
+
+
+def test_blank_pictures_keep_their_places(job, tmp_path):
+    """Black, each patch where it was; what asks stays."""
+    run = job()
+    front = run.system.branches["image"].front
+    x, n = media.of("image").frames({"image": str(tmp_path / "3.png")}, front)
+    blank = control.make("silent", run.manifests["train"], front, medium="image")
+    hidden = blank.frames({"type": "image"}, x)
+    assert torch.equal(hidden[:, -3:], x[:, -3:]) and (hidden[:, :-3] == -1).all()
+    assert torch.equal(blank.frames({"type": "image", "asks": True}, x), x)
+    both = control.of_all("silent", run.manifests["train"], run.system.branches)
+    assert both.keys() == {"audio", "image"}
+    assert (
+        control.of_all("shuffled", run.manifests["train"], run.system.branches).keys()
+        == both.keys()
+    )
+    assert control.of_all("real", run.manifests["train"], run.system.branches) == {}
+
+
+def test_answers_about_pictures_have_no_bound_of_seconds(job, monkeypatch):
+    run = job()
+    bounds = decoding._bounds(
+        run.examples(phases(run.system.preset)[1], run.manifests["train"], learning=False),
+        [run.manifests["train"].find(name) for name in ("picture", "sound", "neither")],
+        decoding.Options(max_tokens=77, max_tokens_per_s=2.0),
+    )
+    assert bounds[0] == bounds[2] == 77 and bounds[1] < 30
+
+
+def test_chance_changes_pictures_in_training_alone(job):
+    run = job("branch.image.frontend.shift=0.4", "data.cache_mb=10")
+    phase = phases(run.system.preset)[1]
+    learning = run.examples(phase, run.manifests["train"], learning=True)
+    index = run.manifests["train"].find("picture")
+    seen = [learning.make(epoch, index).media[0] for epoch in range(4)]
+    assert any(not torch.equal(seen[0], other) for other in seen[1:])
+    assert torch.equal(seen[2], learning.make(2, index).media[0])
+    plain = run.examples(phase, run.manifests["train"], learning=False)
+    assert torch.equal(plain.make(0, index).media[0], plain.make(1, index).media[0])

@@ -1,0 +1,179 @@
+"""How a picture is brought to the sizes that an encoder knows: whole, or cut into tiles.
+
+Each way gives (number, picture) of each tile; 0 is the whole picture, or its thumbnail.
+"""
+
+import math
+from collections.abc import Callable
+
+from PIL import Image
+
+Tiles = list[tuple[int, Image.Image]]
+
+
+def stretch(picture: Image.Image, options) -> Tiles:
+    """The whole picture, in another shape."""
+    return [(0, _resized(picture, options.size, options.size, options))]
+
+
+def crop(picture: Image.Image, options) -> Tiles:
+    """The middle of it: the shorter side is `short` before."""
+    wanted = options.short or options.size
+    width, height = picture.size
+    short, long = sorted((width, height))
+    scaled = int(wanted * long / short)
+    size = (wanted, scaled) if width <= height else (scaled, wanted)
+    # of a strip a pixel high only the middle is looked at: scaled whole it might take gigabytes
+    if long > short * MOST_STRETCH:
+        picture = _middle(picture, short * MOST_STRETCH)
+        scaled = wanted * MOST_STRETCH
+        size = (wanted, scaled) if width <= height else (scaled, wanted)
+    picture = _resized(picture, *size, options)
+    left, top = ((side - options.size) // 2 for side in picture.size)
+    return [(0, picture.crop((left, top, left + options.size, top + options.size)))]
+
+
+MOST_STRETCH = 50  # longer than so many times its width, a picture's ends are never seen
+
+
+def _middle(picture: Image.Image, length: int) -> Image.Image:
+    """Cut the middle out of the longer side."""
+    width, height = picture.size
+    if width > height:
+        left = (width - length) // 2
+        return picture.crop((left, 0, left + length, height))
+    top = (height - length) // 2
+    return picture.crop((0, top, width, top + length))
+
+
+def pad(picture: Image.Image, options) -> Tiles:
+    """The whole picture in the middle of a square of the mean colour."""
+    width, height = picture.size
+    side = max(width, height)
+    colour = tuple(int(255 * value) for value in options.mean)
+    colour = colour if len(colour) == 3 else colour * 3
+    if min(width, height) * MOST_STRETCH < side:  # a square of a strip would be mostly nothing
+        picture = _resized(picture, *_within(picture.size, options.size, options.size), options)
+        width, height = picture.size
+        side = max(width, height)
+    square = Image.new("RGB", (side, side), colour)
+    square.paste(picture, ((side - width) // 2, (side - height) // 2))
+    return [(0, _resized(square, options.size, options.size, options))]
+
+
+def within(picture: Image.Image, options) -> Tiles:
+    """The whole picture, made smaller where it must be, filled up to whole patches."""
+    width, height = picture.size
+    most = (options.size, options.height or options.size)
+    if width > most[0] or height > most[1]:
+        scale = min(most[1] / height, most[0] / width)
+        size = max(int(width * scale), 1), max(int(height * scale), 1)
+        picture = _resized(picture, *size, options)
+    patch = options.patch
+    sides = [-(-side // patch) * patch for side in picture.size]
+    filled = Image.new("RGB", tuple(sides), (options.fill,) * 3)
+    filled.paste(picture, (0, 0))
+    return [(0, filled)]
+
+
+def patches(picture: Image.Image, options) -> Tiles:
+    """The whole picture in its own shape, as large as the number of patches allows."""
+    width, height = picture.size
+    patch, most = options.patch, options.most_patches
+
+    def sides(scale: float) -> tuple[int, int]:
+        return tuple(max(1, math.ceil(side * scale / patch)) for side in (width, height))
+
+    # the greatest scale that fits, to 1e-5, as SigLIP 2 looks for it
+    low, high = 1e-6, 100.0
+    while high - low >= 1e-5:
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.prod(sides(middle)) <= most else (low, middle)
+    # so long a strip that even a patch a side is too many: as many as there may be
+    columns, rows = (min(side, most) for side in sides(low))
+    return [(0, _resized(picture, columns * patch, rows * patch, options))]
+
+
+def tiles(picture: Image.Image, options) -> Tiles:
+    """Tiles of the grid nearest in shape, then the thumbnail."""
+    columns, rows = nearest(picture.size, options.most_tiles, options.size)
+    large = _resized(picture, columns * options.size, rows * options.size, options)
+    if columns * rows == 1:
+        return [(0, large)]
+    return _cut(large, options.size) + thumbnail(picture, options)
+
+
+def anyres(picture: Image.Image, options) -> Tiles:
+    """The thumbnail, then tiles of the grid that wastes least, black around the picture."""
+    columns, rows = least_waste(picture.size, options.grids, options.size)
+    size = columns * options.size, rows * options.size
+    inside = _resized(picture, *_within(picture.size, *size), options)
+    large = Image.new("RGB", size)
+    large.paste(inside, tuple((a - b) // 2 for a, b in zip(size, inside.size, strict=True)))
+    return thumbnail(picture, options) + _cut(large, options.size)
+
+
+def thumbnail(picture: Image.Image, options) -> Tiles:
+    """The whole picture as one tile, where there shall be one."""
+    return stretch(picture, options) if options.thumbnail else []
+
+
+FITTED: dict[str, Callable[..., Tiles]] = {
+    "stretch": stretch,
+    "crop": crop,
+    "pad": pad,
+    "tiles": tiles,
+    "anyres": anyres,
+    "patches": patches,
+    "within": within,
+}
+
+
+def nearest(size: tuple[int, int], most: int, side: int) -> tuple[int, int]:
+    """Choose (columns, rows), at most `most` tiles, whose shape is nearest to the picture's.
+
+    Of grids of one shape the larger one is taken where the picture has more than half its pixels.
+    """
+    width, height = size
+    grids = [(c, r) for c in range(1, most + 1) for r in range(1, most // c + 1)]
+    best, least = (1, 1), math.inf
+    for columns, rows in sorted(grids, key=lambda grid: grid[0] * grid[1]):
+        apart = abs(width / height - columns / rows)
+        larger = width * height > side * side * columns * rows / 2
+        if apart < least or (apart == least and larger):
+            best, least = (columns, rows), apart
+    return best
+
+
+def least_waste(size: tuple[int, int], grids, side: int) -> tuple[int, int]:
+    """Choose (columns, rows) in which most pixels of the picture are seen, and least are black."""
+    width, height = size
+
+    def worth(grid: tuple[int, int]) -> tuple[int, int]:
+        wide, high = grid[0] * side, grid[1] * side
+        scale = min(wide / width, high / height)
+        seen = min(int(width * scale) * int(height * scale), width * height)
+        return seen, seen - wide * high
+
+    return max(grids, key=worth)  # of equals the first
+
+
+def _within(size: tuple[int, int], wide: int, high: int) -> tuple[int, int]:
+    """Scale a size, in its shape, to the largest that fits."""
+    width, height = size
+    if wide / width < high / height:
+        return wide, max(min(math.ceil(height * wide / width), high), 1)
+    return max(min(math.ceil(width * high / height), wide), 1), high
+
+
+def _cut(picture: Image.Image, side: int) -> Tiles:
+    """Cut into tiles, row by row, numbered from 1."""
+    width, height = picture.size
+    corners = [(x, y) for y in range(0, height, side) for x in range(0, width, side)]
+    return [(i, picture.crop((x, y, x + side, y + side))) for i, (x, y) in enumerate(corners, 1)]
+
+
+def _resized(picture: Image.Image, width: int, height: int, options) -> Image.Image:
+    from features.patches import RESAMPLES
+
+    return picture.resize((width, height), RESAMPLES[options.resample])

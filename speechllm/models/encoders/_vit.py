@@ -1,0 +1,95 @@
+"""The vision Transformers of transformers, each in its own class: what is where in it.
+
+They differ in names, in a norm before the layers (CLIP) or none after (CLIP), in a class token or
+none (SigLIP) and in how positions are kept; what happens between is the same in all.
+"""
+
+import operator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+# What a whole model has besides, or a class and a checkpoint do not share.
+LEFT_OVER = (
+    r"text_model\.", r"(visual|text)_projection\.", r"logit_(scale|bias)", r"pooler\.",
+    r"(vision_model\.)?head\.", r"decoder\.", r"classifier\.", r"(\w+\.)?embeddings\.position_ids",
+    r"(\w+\.)?embeddings\.mask_token", r"language_model\.", r"multi_modal_projector\.",
+    r"(vision_model\.)?pooler\.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Family:
+    """Names of classes and parts.
+
+    inside: the table of a bigger model's config.json that holds the encoder's. patch: what makes a
+    vector of a patch. place: its positions. front: the class token. before, after: norms. layers:
+    the list of them. unused: what no state of a patch comes from.
+    """
+
+    name: str
+    patch: str
+    place: str
+    layers: str
+    inside: str = ""
+    front: str = ""
+    before: str = ""
+    after: str = ""
+    unused: tuple[str, ...] = ()
+
+    def get(self, model: nn.Module, what: str):
+        """Give a part by its role; None where the family has none."""
+        path = getattr(self, what)
+        return operator.attrgetter(path)(model) if path else None
+
+    def trim(self, model: nn.Module, depth: int) -> None:
+        """Take out what no state of a patch comes from, and the layers above `depth`."""
+        for path in self.unused:
+            *home, name = path.split(".")
+            holder = operator.attrgetter(".".join(home))(model) if home else model
+            if getattr(holder, name, None) is not None:
+                setattr(holder, name, None)
+        layers = self.get(model, "layers")
+        del layers[depth:]
+
+
+_OWN = {"patch": "embeddings.patch_embeddings.projection", "front": "embeddings.cls_token",
+        "place": "embeddings.position_embeddings", "after": "layernorm"}  # fmt: skip
+_CLIP = {"patch": "embeddings.patch_embedding", "place": "embeddings.position_embedding.weight",
+         "layers": "encoder.layers", "inside": "vision_config"}  # fmt: skip
+FAMILIES = {
+    "clip": Family("CLIPVision", **_CLIP, front="embeddings.class_embedding",
+                   before="pre_layrnorm", unused=("post_layernorm",)),
+    "siglip": Family("SiglipVision", **_CLIP, after="post_layernorm", unused=("head",)),
+    "siglip2": Family("Siglip2Vision", **_CLIP, after="post_layernorm", unused=("head",)),
+    "vit": Family("ViT", **_OWN, layers="layers", unused=("pooler",)),
+    "dinov2": Family("Dinov2", **_OWN, layers="encoder.layer", unused=("embeddings.mask_token",)),
+    "mae": Family("ViTMAE", **_OWN, layers="layers"),
+}  # fmt: skip
+
+
+def embed(patch: nn.Module, pixels, channels: int, size: int):
+    """Make vectors (N, L, D) of pixels (N, L, C P P), channels first."""
+    if isinstance(patch, nn.Conv2d):  # one place a patch: a convolution is a Linear
+        return nn.functional.linear(pixels, patch.weight.flatten(1), patch.bias)
+    # SigLIP 2's is a Linear of pixels whose channels stand last
+    last = pixels.unflatten(-1, (channels, size, size)).movedim(-3, -1).flatten(-3)
+    return patch(last)
+
+
+def free_places(table, rows, columns):
+    """Positions (N, L, D) of patches at rows, columns (N, L), in grids as large as these.
+
+    table: (S S, D), learned for a grid of S x S, interpolated to each item's own, as SigLIP 2 does.
+    """
+    side = int(len(table) ** 0.5)
+    grid = table.reshape(side, side, -1).permute(2, 0, 1)[None].float()
+    found = []
+    for row, column in zip(rows, columns, strict=True):
+        size = int(row.max()) + 1, int(column.max()) + 1
+        own = nn.functional.interpolate(
+            grid, size=size, mode="bilinear", align_corners=False, antialias=True
+        )
+        found.append(own[0][:, row, column].T)
+    return torch.stack(found).to(table.dtype)

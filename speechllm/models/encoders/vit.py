@@ -1,0 +1,214 @@
+"""Vision Transformers over transformers: CLIP, SigLIP, SigLIP 2 (NaFlex), ViT, DINOv2, MAE.
+
+Pictures come as rows of patches (features/patches.py). A tile is encoded by itself, its positions
+those it was learned with; SigLIP 2 takes a picture of any shape in one piece. `layers` joins the
+states of several layers side by side, as Llama 3.2's five with the last; layers above the highest
+that is asked for are not computed. Attention never sees what is beyond an incomplete tile's end.
+
+Shapes: x (B, T, C P P + 3) patches -> (B, L, D) states, one a patch; one more a tile where the
+class token is kept (`token = "keep"`), and where tiles are tagged (`tags`: NVLM's 1-D tile tags,
+here a learned vector in front of each tile's states).
+Papers: CLIP, arXiv 2103.00020; SigLIP, 2303.15343; SigLIP 2, 2502.14786; DINOv2, 2304.07193; MAE,
+2111.06377; joined layers, Llama 3, 2407.21783; tags, NVLM, 2409.11402.
+"""
+
+import copy
+import dataclasses
+import functools
+
+import torch
+from torch import nn
+
+from speechllm.config import suggest
+from speechllm.models.encoders import _vision, _vit
+from speechllm.models.hub import load_weights, newer, read_config
+from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.ranges import Size
+
+# Small enough for tests: (width of the front end, settings) of each case.
+CONFIG = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "patch_size": 2,
+}
+TILE = {**CONFIG, "image_size": 8}
+FIXED = {**TILE, "intermediate_size": 48}
+TINY = (
+    (15, {"family": "clip", "config": {**FIXED, "hidden_size": 16}, "layers": [-2, -1]}),
+    (15, {"family": "siglip", "config": FIXED, "tags": 2}),
+    (15, {"family": "siglip2", "config": {**CONFIG, "intermediate_size": 48, "num_patches": 16}}),
+    (15, {"family": "vit", "config": FIXED, "token": "keep"}),
+    (15, {"family": "dinov2", "config": {**TILE, "mlp_ratio": 2}}),
+    (15, {"family": "mae", "config": FIXED}),
+)
+TOKENS = ("drop", "keep")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which checkpoint, and what is taken from it.
+
+    pretrained: Hub id or folder, of the encoder or of a model that holds it. family: clip, siglip,
+    siglip2, vit, dinov2 or mae. config: fields of its configuration that differ. layers: whose
+    states are joined, as transformers numbers hidden states (0 the embeddings, -1 the last layer's
+    before the final norm); empty: the last, after the norm where the family has one. token: whether
+    the class token's state stays in front of its tile's, "drop" or "keep". tags: vectors that say
+    which tile follows, 0: none.
+    """
+
+    pretrained: str = ""
+    family: str = "clip"
+    config: dict = dataclasses.field(default_factory=dict)
+    layers: tuple[int, ...] = ()
+    token: str = "drop"
+    tags: Size = 0
+
+    def __post_init__(self):
+        """Refuse words that mean nothing."""
+        if self.family not in _vit.FAMILIES:
+            raise ValueError(f"family: no {self.family!r}; {suggest(self.family, _vit.FAMILIES)}")
+        if self.token not in TOKENS:
+            raise ValueError(f"token: wanted 'drop' or 'keep', got {self.token!r}")
+        if self.token == "keep" and not self.parts.front:
+            raise ValueError(f"token = 'keep', but {self.family} has no class token")
+        for number in self.layers:
+            if not -self.depth - 1 <= number <= self.depth:
+                raise ValueError(f"layers: wanted -{self.depth + 1} to {self.depth}, got {number}")
+
+    @property
+    def parts(self) -> _vit.Family:
+        """What is where in it."""
+        return _vit.FAMILIES[self.family]
+
+    @functools.cached_property
+    def hf(self):
+        """The configuration as transformers knows it."""
+        config_class = newer(f"{self.parts.name}Config")
+        return read_config(config_class, self.pretrained, self.config, self.parts.inside)
+
+    @property
+    def depth(self) -> int:
+        """Layers of the checkpoint."""
+        return self.hf.num_hidden_layers
+
+    @property
+    def dim(self) -> int:
+        """Width D of the states."""
+        return self.hf.hidden_size * max(len(self.layers), 1)
+
+    @property
+    def per_tile(self) -> int:
+        """Patches of a whole tile; 0: a picture of any shape is one."""
+        if self.family == "siglip2":
+            return 0
+        return (self.hf.image_size // self.hf.patch_size) ** 2
+
+    @property
+    def extra(self) -> int:
+        """States of a tile besides those of its patches."""
+        return (self.token == "keep") + (self.tags > 0)
+
+    def count(self, n):
+        """Give the number of states L for n patches; n may be a tensor of lengths."""
+        tiles = -(-n // self.per_tile) if self.per_tile else (0 < n) * 1
+        return n + tiles * self.extra
+
+    def check(self, front) -> None:
+        """Refuse a front end of other tiles.
+
+        Raises:
+            ValueError: its patches or tiles have another size.
+        """
+        tile = getattr(front, "side", 0) ** 2
+        free = getattr(front, "fit", "") in ("patches", "within")
+        if self.per_tile and (free or tile != self.per_tile):
+            size, patch = self.hf.image_size, self.hf.patch_size
+            raise ValueError(
+                f"vit: this {self.family} wants tiles of {size} pixels in patches of {patch}: set "
+                f"the front end's size = {size}, patch = {patch} and a fit that gives tiles"
+            )
+
+    def build(self, in_dim: int) -> nn.Module:
+        """Make the encoder for rows of `in_dim` values.
+
+        Raises:
+            ValueError: other patches than the checkpoint's, or no such checkpoint.
+        """
+        _vision.pixels(in_dim, self.hf.num_channels, self.hf.patch_size, f"vit ({self.family})")
+        return ViT(self, copy.deepcopy(self.hf))
+
+
+class ViT(nn.Module):
+    """See the module docstring."""
+
+    def __init__(self, config: Config, hf):
+        super().__init__()
+        self.config, parts = config, config.parts
+        model_class = newer(f"{parts.name}Model")
+        if config.pretrained:
+            self.model = load_weights(model_class, config.pretrained, hf, _vit.LEFT_OVER)
+        else:
+            self.model = model_class(hf)
+        self.wanted = [n % (config.depth + 1) for n in config.layers] or [config.depth]
+        parts.trim(self.model, max(self.wanted))
+        if config.layers and parts.after:
+            setattr(self.model, parts.after, None)
+        self.tags = nn.Parameter(torch.randn(config.tags, config.dim)) if config.tags else None
+
+    def forward(self, x, lengths):
+        """Map patches x (B, T, F), lengths (B,) to states (B, L, D), lengths (B,)."""
+        x = zero_beyond(x, lengths)
+        per_tile = self.config.per_tile or max(x.shape[1], 1)
+        tiles, inside, used = _vision.tiled(x, lengths, per_tile)
+        pixels, places = _vision.split(tiles)
+        states = self._run(pixels, places, inside)
+        if self.tags is not None:
+            tag = self.tags[places[:, 0, 0].clamp(0, len(self.tags) - 1)].to(states.dtype)
+            states = torch.cat([tag[:, None], states], 1)
+        steps = self.config.count(lengths)
+        return _vision.joined(states, used)[:, : max(int(steps.max()), 1)], steps
+
+    def _run(self, pixels, places, inside):
+        """Encode tiles of pixels (N, P, C P P), `inside` (N,) of each valid: (N, K, D)."""
+        parts, model, hf = self.config.parts, self.model, self.config.hf
+        x = _vit.embed(parts.get(model, "patch"), pixels, hf.num_channels, hf.patch_size)
+        x, front = self._placed(x, places, inside)
+        if before := parts.get(model, "before"):
+            x = before(x)
+        mask = self._mask(inside, x.shape[1], front)
+        hidden = [x]
+        for layer in parts.get(model, "layers"):
+            x = layer(x, mask)
+            x = x[0] if isinstance(x, tuple) else x
+            hidden.append(x)
+        if self.config.layers:
+            x = torch.cat([hidden[n] for n in self.wanted], -1)
+        elif after := parts.get(model, "after"):
+            x = after(x)
+        return x if self.config.token == "keep" else x[:, front:]
+
+    def _placed(self, x, places, inside):
+        """Add positions to vectors x (N, P, D), a class token in front; and say how many those are.
+
+        places: (N, P, 3). inside: (N,).
+        """
+        parts, model = self.config.parts, self.model
+        table = parts.get(model, "place").reshape(-1, x.shape[-1])
+        if not self.config.per_tile:
+            # a place is a whole number below the number of patches, whatever the row says
+            rows, columns = (places[..., i].clamp(0, x.shape[1] - 1) for i in (1, 2))
+            return x + _vit.free_places(table, rows, columns), 0
+        token = parts.get(model, "front")
+        if token is None:
+            return x + table, 0
+        token = token.reshape(1, 1, -1).expand(len(x), -1, -1).to(x.dtype)
+        return torch.cat([token, x], 1) + table, 1
+
+    def _mask(self, inside, size: int, front: int):
+        """Let attention see the class token and the valid patches: (N, 1, size, size), or None."""
+        if bool((inside == size - front).all()):
+            return None
+        # a query that sees nothing has no softmax: an empty tile sees its first patch
+        valid = valid_mask(inside.clamp(min=1 - front) + front, size)
+        return valid[:, None, None].expand(-1, 1, size, -1)
