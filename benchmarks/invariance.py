@@ -164,7 +164,7 @@ def difference(system: System, model, examples: list[Example], states: list):
     pad = system.tokenizer.pad_token_id
     for (order, batch, _), known in zip(batches(examples, pad), states, strict=True):
         result = model(batch)
-        result.states = known
+        result._states = {"audio": known}
         for place, i in enumerate(order):
             logits = result.logits[result.places[0] == place]
             wanted = alone.setdefault(i, logits)

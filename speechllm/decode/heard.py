@@ -14,7 +14,7 @@ import torch
 from speechllm.decode.answer import Answer
 from speechllm.decode.joint import Joint
 from speechllm.decode.prefix import NEVER, Prefixes
-from speechllm.decode.spelling import Letters, Pieces
+from speechllm.decode.spelling import Letters, Pieces, Subwords
 from speechllm.models.model import Pass, SpeechLLM
 
 
@@ -37,14 +37,16 @@ def head_of(model: SpeechLLM):
     )
 
 
-def spelling_of(model: SpeechLLM, tokenizer) -> Pieces | Letters:
+def spelling_of(model: SpeechLLM, tokenizer) -> Pieces | Letters | Subwords:
     """Say what the LLM's pieces are in the units of a model's CTC head.
 
     Raises:
         ValueError: as of `head_of`.
     """
-    letters = head_of(model).letters
-    return Letters(tokenizer, letters) if letters else Pieces()
+    head = head_of(model)
+    if head.letters:
+        return Letters(tokenizer, head.letters)
+    return Subwords(head.alphabet) if head.alphabet else Pieces()
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,10 @@ class Heard:
 
     prefixes: Prefixes
     paths: list[list[int]]
-    spelling: Pieces | Letters
+    spelling: Pieces | Letters | Subwords
 
     @classmethod
-    def of(cls, result: Pass, spelling: Pieces | Letters) -> "Heard":
+    def of(cls, result: Pass, spelling: Pieces | Letters | Subwords) -> "Heard":
         """Hear the sounds of a pass.
 
         Raises:

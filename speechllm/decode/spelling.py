@@ -1,6 +1,6 @@
 """What the pieces of an LLM's tokenizer are in the units of a CTC head: letters, or these pieces.
 
-A head of letters was trained on texts of its letters alone (`models.heads.ctc.letters_of`), so a
+A head of letters was trained on texts of its letters alone (`models/alphabet.py`), so a
 piece is spelled likewise: in small letters where the head has no capitals, without what it does not
 know, and with one space between words and none in front.
 """
@@ -8,7 +8,7 @@ know, and with one space between words and none in front.
 import re
 from collections.abc import Iterator, Sequence
 
-from speechllm.models.heads.ctc import letters_of
+from speechllm.models.alphabet import Alphabet
 
 LONGEST = 16  # letters of a piece that is looked for by what is heard next
 
@@ -33,6 +33,29 @@ class Pieces:
         return tokenizer.decode(list(units), skip_special_tokens=True).strip()
 
 
+class Subwords:
+    """A head of some of the LLM's pieces: its own text can be read, others are not scored.
+
+    What a piece of the LLM is in such units depends on the pieces around it.
+    """
+
+    def __init__(self, alphabet: Alphabet):
+        self.alphabet = alphabet
+
+    def units(self, id: int, last: int) -> tuple[int, ...]:
+        """Refuse: see the class."""
+        raise ValueError(
+            f"the CTC head spells with {len(self.alphabet.units)} pieces and scores no text of "
+            "the LLM's (--ctc-weight 0); by itself it reads (--by ctc)"
+        )
+
+    mute = starts = units
+
+    def text(self, units: Sequence[int], tokenizer) -> str:
+        """See `Pieces.text`."""
+        return " ".join(self.alphabet.read(units).split())
+
+
 class Letters:
     """A head whose units are letters.
 
@@ -46,7 +69,8 @@ class Letters:
         self.space = letters.find(" ") if " " in letters else None
         texts = [re.sub(" +", " ", text) for text in _texts(tokenizer)]
         self.silent = {id for id, text in enumerate(texts) if not text}
-        self.spelled = [tuple(letters_of(text, letters)) for text in texts]
+        alphabet = Alphabet(tuple(letters), ())
+        self.spelled = [tuple(alphabet.spell(text)) for text in texts]
         self.known: dict[tuple, list[int]] = {}
         for id, units in enumerate(self.spelled):
             if 0 < len(units) <= LONGEST:

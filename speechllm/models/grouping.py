@@ -25,23 +25,24 @@ def groups(lengths: list[int]) -> list[list[int]]:
     return parts
 
 
-def encode(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor):
+def encode(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor, part=None):
     """Run an encoder on x (M, T, F) or (M, N), lengths (M,): states (M, L, D), lengths (M,).
 
-    Where batch statistics are being trained (BatchNorm), the batch stays whole.
+    part: what runs in place of its `forward`, such as its `below`. Where batch statistics are being
+    trained (BatchNorm), the batch stays whole.
     """
-    parts = groups(lengths.tolist())
+    parts, part = groups(lengths.tolist()), part or encoder
     if len(parts) == 1 or _mixes(encoder):
-        return encoder(x, lengths)
+        return part(x, lengths)
     whole, results = getattr(encoder, "windowed", False), []
-    for part in parts:
-        chosen = torch.tensor(part, device=x.device)
+    for group in parts:
+        chosen = torch.tensor(group, device=x.device)
         size = x.shape[1] if whole else int(lengths[chosen].max())
-        results.append(encoder(x[chosen, :size], lengths[chosen]))
+        results.append(part(x[chosen, :size], lengths[chosen]))
     longest = max(states.shape[1] for states, _ in results)
     padded = [nn.functional.pad(s, (0, 0, 0, longest - s.shape[1])) for s, _ in results]
     # the groups (0, 2), (1) stand as items 0 2 1; argsort of that puts them back into 0 1 2
-    back = torch.tensor([i for part in parts for i in part], device=x.device).argsort()
+    back = torch.tensor([i for group in parts for i in group], device=x.device).argsort()
     return torch.cat(padded)[back], torch.cat([n for _, n in results])[back]
 
 

@@ -25,6 +25,7 @@ class SpeechLLM(nn.Module):
         encoder, adapter: (x, lengths) -> (y, lengths), of audio; see the contracts of their rooms.
         encoder_dim: D.
         branch: the same three of each further medium.
+        tokenizer: whose tokens the LLM's are; only heads that spell ask it, when they are made.
         fusion: says where soft tokens meet the LLM: `attach(llm)` once, `join` at each pass.
         llm: a causal LM of transformers, perhaps with LoRA inside.
     """
@@ -38,6 +39,7 @@ class SpeechLLM(nn.Module):
         self.fusion = fusion
         self.llm = llm
         self.branch = nn.ModuleDict({p.split(".")[1]: one for p, one in parts.items() if p})
+        self.tokenizer = None
         self.heads = nn.ModuleDict()  # what reads states besides the LLM, by name
         self.under_way: dict[str, object] = {}  # the pass that has something in the modules
         fusion.attach(llm)
@@ -93,15 +95,19 @@ class Pass:
         self.batch = batch
         self._states: dict[str, tuple] = {}
 
-    @cached_property
+    def instead(self, found: dict[str, torch.Tensor]) -> "Pass":
+        """Start a pass in which other states (M, L, D), by medium, stand in place of this one's."""
+        other = Pass(self.model, self.batch)
+        other._states = {kind: (x, self.states_of(kind)[1]) for kind, x in found.items()}
+        return other
+
+    @property
     def states(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Encoder states (M, L, D) and lengths (M,) of the batch's audio."""
-        return self._encoded("audio")
+        return self.states_of("audio")
 
     def states_of(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Encoder states and lengths of one medium."""
-        if kind == "audio":
-            return self.states
         if kind not in self._states:
             self._states[kind] = self._encoded(kind)
         return self._states[kind]
@@ -109,18 +115,19 @@ class Pass:
     def _encoded(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the encoder of one medium, or take its states where they are stored; mask them.
 
-        A frozen encoder keeps no graph.
+        A frozen encoder keeps no graph. One that is split is masked where its states are stored.
         """
         branch, (x, lengths) = self._branch(kind), self.batch.media[kind]
-        if kind in self.batch.encoded:
-            counts = [branch.counts[0](n) for n in lengths.tolist()]
-            states, steps = x, torch.tensor(counts, device=lengths.device)
-        else:
-            learns = any(p.requires_grad for p in branch.encoder.parameters())
-            with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-                states, steps = encode(branch.encoder, x, lengths)
-        mask = self.batch.masked.get(kind)
-        return (states if mask is None else mean_at(states, steps, mask)), steps
+        mask, encoder = self.batch.masked.get(kind), branch.encoder
+        learns = any(p.requires_grad for p in encoder.parameters())
+        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+            if kind in self.batch.encoded:
+                counts = [branch.counts[0](n) for n in lengths.tolist()]
+                states, steps = x, torch.tensor(counts, device=lengths.device)
+            else:
+                states, steps = encode(encoder, x, lengths, getattr(encoder, "below", None))
+            states = states if mask is None else mean_at(states, steps, mask)
+            return encoder.above(states, steps) if hasattr(encoder, "above") else (states, steps)
 
     def _branch(self, kind: str):
         branches = self.model.branches

@@ -35,7 +35,9 @@ DTYPES = tuple(packed.DTYPES)
 
 def origin(branch: Branch, encoder: torch.nn.Module) -> dict:
     """Say of which encoder states are: as `Branch.origin`, with the digest of its weights."""
-    return branch.origin | {"weights": fingerprint(encoder)}
+    return branch.origin | {
+        "weights": fingerprint(encoder, beyond=getattr(encoder, "lies_above", None))
+    }
 
 
 def origins(system, model, learning=()) -> dict[str, dict | str]:
@@ -47,13 +49,15 @@ def origins(system, model, learning=()) -> dict[str, dict | str]:
     """
     found = {}
     for kind, branch in system.branches.items():
-        place = f"{branch.place}encoder."
-        name = next((name for name in learning if name.startswith(place)), "")
+        place, encoder = f"{branch.place}encoder.", model.branches[kind].encoder
+        above = getattr(encoder, "lies_above", lambda name: False)
+        own = (name for name in learning if name.startswith(place))
+        name = next((name for name in own if not above(name.removeprefix(place))), "")
         found[kind] = (
             f"its states are stored, but {name} learns: take the manifest without them, or leave "
             f"{place}* out of the phase's train"
             if name
-            else origin(branch, model.branches[kind].encoder)
+            else origin(branch, encoder)
         )
     return found
 
@@ -182,7 +186,7 @@ def _encoded(job: Job, batch: list[tuple]) -> Iterator[tuple]:
     x = torch.nn.utils.rnn.pad_sequence([x for _, x, _ in batch], batch_first=True).to(device)
     lengths = torch.tensor([n for _, _, n in batch], device=device)
     with _autocast(job.precision, device):
-        states, steps = encode(job.encoder, x, lengths)
+        states, steps = encode(job.encoder, x, lengths, getattr(job.encoder, "below", None))
     for (item, _, n), one, size in zip(batch, states.float().cpu(), steps.tolist(), strict=True):
         if not bool(one[:size].isfinite().all()):
             raise ValueError(f"{item.path}: its states hold NaN or infinity; leave {item.id} out")

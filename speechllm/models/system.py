@@ -109,6 +109,7 @@ class System:
             if hasattr(part.adapter, "spell") and not embedding.weight.is_meta:
                 part.adapter.spell(self.tokenizer)
         model = SpeechLLM(parts, self.fusion.build(), llm)
+        model.tokenizer = self.tokenizer
         model.match()
         return model
 

@@ -1,11 +1,10 @@
-"""CTC over the LLM's vocabulary, on encoder states or on soft tokens (Graves et al. 2006).
+"""CTC on encoder states or on soft tokens (Graves et al. 2006), over what a head spells with.
 
-The units are the LLM's own tokens plus a blank, so that what the encoder learns is already spelled
-as the LLM spells. The head (`models/heads/ctc.py`) belongs to the model, or is the adapter's own
-(`ctc_posterior`); this objective makes it where there is none, and trains it.
+The head (`models/heads/ctc.py`) belongs to the model, or is the adapter's own (`ctc_posterior`);
+this objective makes it where there is none, and trains it.
 """
 
-from dataclasses import dataclass
+import dataclasses
 
 import torch
 from rapidfuzz.distance import Levenshtein
@@ -17,26 +16,21 @@ from speechllm.models.model import Pass, SpeechLLM
 from speechllm.ranges import BelowOne, NotNegative
 
 
-@dataclass(frozen=True)
-class Config:
-    """Weight in the phase's sum, and what the loss is on.
+@dataclasses.dataclass(frozen=True)
+class Config(heads.Config):
+    """Weight in the phase's sum, and the head: see `heads.ctc.Config` for its settings.
 
-    on: "encoder", "adapter" (its soft tokens), or "posterior", the head inside the adapter.
-    dropout: before the head; the adapter's own has none.
+    dropout: of what the head reads, in training; the adapter's own has none.
     """
 
     weight: NotNegative = 1.0
-    on: str = "encoder"
     dropout: BelowOne = 0.0
-
-    def __post_init__(self):
-        """Refuse a place where there is no head."""
-        self.head  # noqa: B018
 
     @property
     def head(self) -> heads.Config:
         """The head's Config."""
-        return heads.Config(self.on)
+        fields = (field.name for field in dataclasses.fields(heads.Config))
+        return heads.Config(**{name: getattr(self, name) for name in fields})
 
     def build(self, model: SpeechLLM) -> nn.Module:
         """Make the objective, with a new head that the model may take.
@@ -74,9 +68,9 @@ class CTC(nn.Module):
         return self.head(result, self.dropout)
 
     def targets(self, batch: Batch) -> list[torch.Tensor]:
-        """Answer ids of each medium's example, without the close; of a head of letters, letters."""
-        if self.head.letters:
-            spelled = [heads.letters_of(text, self.head.letters) for text in self.texts(batch)]
+        """Answer ids of each medium's example, without the close; units, of a head with its own."""
+        if own := self.head.alphabet:
+            spelled = (own.spell(text) for text in self.texts(batch))
             return [torch.tensor(s, dtype=torch.long, device=batch.ids.device) for s in spelled]
         # of packed examples: the answer that stands in the same segment of the row as the sound
         places = batch.slots[batch.which("audio"), :2].tolist()
@@ -140,8 +134,9 @@ class CTC(nn.Module):
         targets = [t.tolist() for t in self.targets(result.batch)]
         paths = self.head.greedy(result)
         sums = {"token_errors": _rate(targets, paths)}
-        if " " in self.head.letters:
-            words = ([_words(one, self.head.letters) for one in all] for all in (targets, paths))
+        own = self.head.alphabet
+        if own and " " in own.units:
+            words = ([own.read(one).split() for one in both] for both in (targets, paths))
             sums["word_errors"] = _rate(*words)
         if left := len(self.left_out(result.batch)):
             sums["left_out"] = torch.tensor(left), torch.tensor(0)  # a number, no mean
@@ -152,11 +147,6 @@ def _fits(target: torch.Tensor, steps: int) -> bool:
     """Say whether a target has an alignment: equal neighbours want a blank between them."""
     # "a a b" wants a - a b: four steps
     return len(target) + int((target[1:] == target[:-1]).sum()) <= steps
-
-
-def _words(path: list[int], letters: str) -> list[str]:
-    """Read what is spelled."""
-    return "".join(letters[i] for i in path).split()
 
 
 def _rate(targets: list[list], paths: list[list]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ does as well with somebody else's audio, or with none. Soft tokens much longer t
 drown the instruction.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -45,7 +45,7 @@ def listens(batch: Batch) -> bool:
     return any(len(media.lengths) > 1 for media in batch.media.values())
 
 
-def shuffled(result: Pass) -> Batch:
+def shuffled(result: Pass) -> Pass:
     """Give each medium the states of the next of its kind, repeated or cut to its own length.
 
     They are those of a pass: nothing is encoded again.
@@ -55,16 +55,16 @@ def shuffled(result: Pass) -> Batch:
         states, lengths = result.states_of(kind)
         there = [one[:n] for one, n in zip(states, lengths.tolist(), strict=True)]
         found[kind] = _fitted(states, lengths, there[-1:] + there[:-1])
-    return _with_states(result.batch, found)
+    return result.instead(found)
 
 
-def silent(result: Pass, quiet: dict[str, torch.Tensor]) -> Batch:
+def silent(result: Pass, quiet: dict[str, torch.Tensor]) -> Pass:
     """Give each medium the states (L, D) of nothing heard, by medium, in place of its own."""
     found = {}
     for kind in result.batch.media:
         states, lengths = result.states_of(kind)
         found[kind] = _fitted(states, lengths, [quiet[kind]] * len(states))
-    return _with_states(result.batch, found)
+    return result.instead(found)
 
 
 def encoded(model, silence: dict[str, tuple]) -> dict[str, torch.Tensor]:
@@ -84,11 +84,6 @@ def _fitted(states, lengths, others: list[torch.Tensor]) -> torch.Tensor:
     for row, other, wanted in zip(x, others, lengths.tolist(), strict=True):
         row[:wanted] = other.repeat(-(-wanted // len(other)), 1)[:wanted]
     return x
-
-
-def _with_states(batch: Batch, found: dict[str, torch.Tensor]) -> Batch:
-    media = {kind: one._replace(x=found[kind]) for kind, one in batch.media.items()}
-    return replace(batch, media=media, encoded=frozenset(found), masked={})
 
 
 @torch.no_grad()

@@ -87,8 +87,8 @@ def _listen(totals, learner: Learner, result, quiet: dict) -> None:
     """Add the loss on real, shuffled and silent audio, and the norms; the encoder runs no more."""
     objective = learner.objectives["language_modelling"]
     _add(totals, "health/real", *objective(result))
-    _add(totals, "health/shuffled", *objective(learner.model(health.shuffled(result))))
-    _add(totals, "health/silent", *objective(learner.model(health.silent(result, quiet))))
+    _add(totals, "health/shuffled", *objective(health.shuffled(result)))
+    _add(totals, "health/silent", *objective(health.silent(result, quiet)))
     for key, value in zip(("soft_norm", "text_norm"), health.norms(result), strict=True):
         _add(totals, f"health/{key}", torch.tensor(value), torch.tensor(1))
 

@@ -126,8 +126,8 @@ def test_both_media_are_seen(job):
     result = model(batch)
     shuffled = health.shuffled(result)
     states = {kind: result.states_of(kind)[0] for kind in batch.media}
-    assert torch.equal(shuffled.media["audio"].x[1, :2], states["audio"][0, :2])
-    assert not torch.equal(shuffled.media["image"].x, states["image"])
+    assert torch.equal(shuffled.states_of("audio")[0][1, :2], states["audio"][0, :2])
+    assert not torch.equal(shuffled.states_of("image")[0], states["image"])
 
 
 def test_trained_saved_loaded_and_decoded_with_speech(job, tmp_path):

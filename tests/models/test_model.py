@@ -131,7 +131,7 @@ def test_alone_is_as_in_any_batch_in_any_order(make_run, tmp_path, encoder, fusi
         alone = {}
         for order, batch, known in zip(orders, batches, states, strict=True):
             result = model(batch)
-            result.states = known
+            result._states = {"audio": known}
             for place, i in enumerate(order):
                 found = result.logits[result.places[0] == place]
                 wanted = alone.setdefault(i, found)

@@ -21,7 +21,7 @@ def test_shuffled_gives_each_the_next_ones_states_at_its_own_length(make_run, tm
     run = make_run(tmp_path)
     model, batch = run.system.build().eval(), batch_of(run)
     result = model(batch)
-    other, (real, lengths) = model(health.shuffled(result)).states, result.states
+    other, (real, lengths) = health.shuffled(result).states, result.states
     assert torch.equal(other[1], lengths) and len(set(lengths.tolist())) > 1
     for i, n in enumerate(lengths.tolist()):
         donor, there = real[i - 1], int(lengths[i - 1])
@@ -53,7 +53,7 @@ def test_silence_is_what_the_front_end_makes_of_zeros(make_run, tmp_path):
     wanted, _ = model.encoder(x[None], torch.tensor([n]))
     assert torch.equal(quiet["audio"], wanted[0])
     result = model(batch_of(run))
-    states, lengths = model(health.silent(result, quiet)).states
+    states, lengths = health.silent(result, quiet).states
     for one, n in zip(states, lengths.tolist(), strict=True):
         assert torch.equal(one[:n], torch.cat([wanted[0]] * 2)[:n])
 

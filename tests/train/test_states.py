@@ -275,3 +275,44 @@ def test_a_head_of_letters_learns_from_stored_states(job):
     _, model = store.load(store.find(run.out))
     ids = [run.system.tokenizer.decode([i]).strip() for i in model.adapter.units.tolist()]
     assert ids == ["", *"lowmidhg"]
+
+
+def test_the_upper_layers_learn_above_what_is_stored(job):
+    """Stored at the split, masked there, as on the sound; what learns below is refused."""
+    changes = (
+        "encoder.split=1", "augment={state_masks=1,state_width=9}",
+        "phase.tune.train=['adapter.*','encoder.model.layers.1.*','encoder.model.layer_norm.*']",
+    )  # fmt: skip
+    heard, stored = job("heard", *changes), job("stored", *changes, stored="set")
+    for run in (heard, stored):
+        loop.train(run)
+    assert losses(stored) == pytest.approx(losses(heard), rel=1e-5)
+    _, model = store.load(store.find(stored.out))
+    before = stored.system.build().encoder.state_dict()
+    moved = {k for k, v in model.encoder.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved and all(model.encoder.lies_above(name) for name in moved)
+    kept = states.origins(stored.system, model)["audio"]
+    assert kept == states.origins(stored.system, stored.system.build())["audio"]
+    below = job("below", *changes[:2], "phase.tune.train=['encoder.*']", stored="set")
+    with pytest.raises(ValueError, match=r"encoder\.model\.\S+ learns: take"):
+        loop.train(below)
+
+
+def test_soft_tokens_learn_to_be_embeddings_of_what_they_spell(job):
+    """CTC over pieces of the LLM, tied to its embeddings, through an adapter of any kind."""
+    run = job(
+        "run", "adapter={name='conv',layers=1}",
+        "phase.encoder.objectives={ctc={on='adapter',tied=true,letters=' lowmidhg'}}",
+        "phase.encoder.train=['adapter.*']", "phase.encoder.steps=60",
+        "phase.encoder.lr=1e-2", "phase.encoder.valid_every=30", "phase.tune.steps=1",
+        "phase.tune.objectives={language_modelling={}}", stored="set",
+    )  # fmt: skip
+    loop.train(run)
+    log = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
+    read = [v["valid"] for v in log if "valid" in v and "ctc" in v["valid"]]
+    assert read[-1]["ctc"] < read[0]["ctc"] and read[-1]["ctc/token_errors"] < 0.7
+    _, model = store.load(store.find(run.out))
+    head = model.heads["ctc"]
+    assert len(head.alphabet.units) == 9 and head.head.scale != 20
+    ids = model.tokenizer.convert_ids_to_tokens(head.head.ids.tolist())
+    assert [t.replace("▁", " ") for t in ids] == list(head.alphabet.units)

@@ -6,44 +6,38 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from speechllm.models import alphabet
 from speechllm.models.adapters.conv import convolve
 from speechllm.models.masks import valid_mask
-from speechllm.ranges import Size, Width
-
-SPACES = ("▁", "Ġ")  # how vocabularies write the piece that is a space alone
+from speechllm.ranges import BelowOne, Size, Width
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """Settings of a head.
+class Config(alphabet.Config):
+    """Settings of a head; see also `alphabet.Config`.
 
-    letters: the characters it tells apart, as " abc'"; "" for all tokens of the LLM. A letter
-    counts as the token that the LLM has for it alone.
     convs, kernel: convolutions of the states before it, and their width in steps; 0: none.
+    conv_dropout: after each of them, in training.
     """
 
-    letters: str = ""
     convs: Size = 0
     kernel: Width = 5
-
-    def __post_init__(self):
-        """Refuse letters that cannot be told apart."""
-        if len(set(self.letters)) < len(self.letters):
-            raise ValueError(f"letters: wanted each once, got {self.letters!r}")
+    conv_dropout: BelowOne = 0.0
 
     def head(self, in_dim: int, vocab_size: int) -> nn.Module:
         """Make the head, over states of width D: its units, then the blank."""
-        units = len(self.letters) or vocab_size
+        units = self.size or vocab_size
         if not self.convs:
             return nn.Linear(in_dim, units + 1)
-        return Convolved(in_dim, units + 1, self.convs, self.kernel)
+        return Convolved(in_dim, units + 1, self.convs, self.kernel, self.conv_dropout)
 
 
 class Convolved(nn.Module):
     """LayerNorm, convolutions with GELU and a Linear: (B, L, D), (B,) -> (B, L, units + 1)."""
 
-    def __init__(self, dim: int, out_dim: int, layers: int, kernel: int):
+    def __init__(self, dim: int, out_dim: int, layers: int, kernel: int, dropout: float = 0.0):
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(dim)
         self.convs = nn.ModuleList(nn.Conv1d(dim, dim, kernel) for _ in range(layers))
         self.linear = nn.Linear(dim, out_dim)
@@ -52,46 +46,35 @@ class Convolved(nn.Module):
         """See the class; what lies beyond an utterance's end is not seen."""
         x = self.norm(states)
         for conv in self.convs:
-            x = functional.gelu(convolve(conv, x, lengths)[0])
+            x = self.dropout(functional.gelu(convolve(conv, x, lengths)[0]))
         return self.linear(x)
 
 
 class Speller(nn.Module):
-    """What adapters with a CTC head have in common: the head, and the tokens of its letters."""
+    """What adapters with a CTC head have in common: the head, its units and their tokens."""
 
     def __init__(self, config: Config, in_dim: int, embedding: nn.Embedding):
         super().__init__()
         self.config = config
         self.head = config.head(in_dim, embedding.num_embeddings)
-        if config.letters:
-            units = torch.arange(len(config.letters)) % embedding.num_embeddings
+        self.alphabet = None if config.pieces else config.make()
+        if config.size:
+            units = torch.arange(config.size) % embedding.num_embeddings
             self.register_buffer("units", units)
 
     def spell(self, tokenizer) -> None:
-        """Learn which token of the LLM each letter is.
+        """Learn which token of the LLM each unit is.
 
         Raises:
-            ValueError: it has none for one of them.
+            ValueError: it has none for one of them, or not as many.
         """
-        if self.config.letters:
-            ids = [_token(tokenizer, letter) for letter in self.config.letters]
-            self.units.copy_(torch.tensor(ids))
+        self.alphabet = self.config.make(tokenizer)
+        if self.alphabet:
+            self.units.copy_(torch.tensor(self.alphabet.ids))
 
     def ctc_logits(self, states, lengths):
         """Logits (B, L, units + 1) of states (B, L, D), the blank last."""
         return self.head(states, lengths) if self.config.convs else self.head(states)
-
-
-def _token(tokenizer, letter: str) -> int:
-    """Give the token that is a letter alone, not at the beginning of a word."""
-    vocab = tokenizer.get_vocab()
-    for piece in (*(SPACES if letter == " " else ()), letter):
-        if piece in vocab:
-            return vocab[piece]
-    ids = tokenizer(letter, add_special_tokens=False)["input_ids"]
-    if not ids or ids[-1] == tokenizer.unk_token_id:
-        raise ValueError(f"letters: the LLM's tokenizer has no token for {letter!r}")
-    return ids[-1]
 
 
 def not_blank(blank, dropped, lengths):

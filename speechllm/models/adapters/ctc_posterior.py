@@ -1,10 +1,10 @@
 """Soft tokens that spell: CTC posteriors times the LLM's own embeddings.
 
-A head over the LLM's vocabulary, or over letters, plus blank says what each encoder step spells.
-Steps that are mostly blank are dropped, neighbours that spell the same become one soft token, the
-mean of the embeddings weighted by their posteriors; so soft tokens lie in the hull of text
-embeddings, and a frozen LLM reads them from the first step. The head learns by CTC (objective `ctc`
-with `on = "posterior"`), in a phase of its own.
+A head over the LLM's vocabulary, some of its pieces, or letters, plus blank says what each encoder
+step spells. Steps that are mostly blank are dropped, neighbours that spell the same become one soft
+token, the mean of the embeddings weighted by their posteriors; so soft tokens lie in the hull of
+text embeddings, and a frozen LLM reads them from the first step. The head learns by CTC (objective
+`ctc` with `on = "posterior"`), in a phase of its own.
 
 (B, L, D) -> (B, K, H), K at most L: how many are left depends on what was said.
 Papers: CTC, Graves et al. 2006; frames dropped by their posteriors, Gaido et al., arXiv 2102.01578.
@@ -74,7 +74,7 @@ class CTCPosterior(_ctc.Speller):
         states = zero_beyond(states, lengths)
         posteriors = self.ctc_logits(states, lengths).float().softmax(-1)
         spelled, blank = posteriors[..., :-1], posteriors[..., -1]
-        table = embedding.weight[self.units] if self.config.letters else embedding.weight
+        table = embedding.weight[self.units] if self.config.size else embedding.weight
         table = table * getattr(embedding, "embed_scale", 1.0)  # Gemma scales its own
         weights = spelled.sum(-1, keepdim=True)
         vectors = spelled @ table.float()

@@ -7,6 +7,9 @@ alone, and what it does not see is not computed. `window = "variable"` has the u
 input: positions are cut to its length and attention is masked, which costs a sixth for 5 s of
 speech; a checkpoint should be trained on in this way before its accuracy is trusted.
 
+`split = n` cuts it above its n-th layer: `below` makes what is stored of a sound, `above` goes on
+from there. So the upper layers can learn while the lower ones, which do not, run once.
+
 Several windows (front end: pad_longer = "windows" or "multiple") are encoded each by itself, and
 their states stand one after the other.
 
@@ -16,6 +19,7 @@ Shapes: x (B, T, F) -> (B, L, D), L = T / 2, rounded up. Paper: arXiv 2212.04356
 import copy
 import dataclasses
 import functools
+import re
 
 import torch
 from torch import nn
@@ -24,6 +28,7 @@ from torch.nn import functional
 from speechllm.models.encoders import _bands, _layers, _pretrained
 from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.ranges import Size
 
 # A whole Whisper keeps its encoder under these names; a saved encoder has none of them.
 RENAME = {r"^(model\.)?encoder\.": ""}
@@ -44,6 +49,7 @@ TINY = (
     (20, {"config": CONFIG, "window": "masked", "final_norm": False}),
     (20, {"config": CONFIG, "window": "variable"}),
     (20, {"config": CONFIG, "layers": "weighted", "window": "variable"}),
+    (20, {"config": CONFIG, "window": "masked", "split": 1}),
 )
 
 
@@ -52,17 +58,25 @@ class Config(_pretrained.Config):
     """Which Whisper; see also `_pretrained.Config`.
 
     window: "30s", "masked" or "variable".
+    split: layers whose output is what `speechllm data states` stores; 0: all of them, and the norm.
+        Windows "masked" and "variable" only.
     final_norm: with the LayerNorm after the last layer; without it an adapter brings its own
     (`pool`, layer_norm = true: Qwen2-Audio, Audio Flamingo 3).
     """
 
     window: str = "30s"
+    split: Size = 0
     final_norm: bool = True
 
     def __post_init__(self):
         """Refuse words that mean nothing."""
         if self.window not in ("30s", "masked", "variable"):
             raise ValueError(f"window must be '30s', 'masked' or 'variable', got {self.window!r}")
+        if self.split and (self.window == "30s" or self.layers != "last"):
+            raise ValueError(
+                f"split = {self.split} wants window = 'masked' or 'variable' and layers = 'last', "
+                f"got {self.window!r} and {self.layers!r}"
+            )
         super().__post_init__()
 
     @functools.cached_property
@@ -108,8 +122,14 @@ class Config(_pretrained.Config):
         """Make the encoder for `in_dim` mel bands.
 
         Raises:
-            ValueError: another number of bands than the checkpoint's, or no such checkpoint.
+            ValueError: another number of bands than the checkpoint's, or no such checkpoint, or
+                one that has no layer above `split`.
         """
+        if self.split >= self.hf.encoder_layers:
+            raise ValueError(
+                f"split = {self.split}: wanted less than the {self.hf.encoder_layers} layers there "
+                "are, or 0"
+            )
         wanted = self.hf.num_mel_bins
         _bands.check("whisper", wanted, in_dim, f"front end whisper{wanted}")
         return Whisper(self, copy.deepcopy(self.hf))
@@ -136,12 +156,41 @@ class Whisper(nn.Module):
         Raises:
             ValueError: x is not made of whole windows, or (window "variable") longer than one.
         """
+        return self.above(*self.below(x, lengths))
+
+    def below(self, x, lengths):
+        """Do what `forward` does, up to the split."""
         steps = self.config.count(lengths)
         if self.config.window == "variable":
             self._check(x.shape[1] <= self.frames, x)
             return self._variable(zero_beyond(x, lengths), lengths), steps
         self._check(x.shape[1] % self.frames == 0 and x.shape[1] > 0, x)
         return self._windows(x, steps)[:, : int(steps.max())], steps
+
+    def above(self, states, steps):
+        """Go on above the split from what `below` gave: states (B, L, D), steps (B,), to the same.
+
+        Each window is seen by itself, as below.
+        """
+        if not self.config.split:
+            return states, steps
+        size, half = states.shape[1], self.frames // 2
+        inside = steps
+        if size > half:  # several windows: (B, W * half, D) to (B * W, half, D)
+            windows = -(-size // half)
+            states = functional.pad(states, (0, 0, 0, windows * half - size))
+            states = states.unflatten(1, (windows, half)).flatten(0, 1)
+            begin = torch.arange(windows, device=steps.device) * half
+            inside = (steps[:, None] - begin).clamp(0, half).flatten()
+        out = self._run(self.model.layers[self.config.split :], states, inside)
+        return self.model.layer_norm(out).reshape(len(steps), -1, out.shape[-1])[:, :size], steps
+
+    def lies_above(self, name: str) -> bool:
+        """Say whether a parameter, by its name in this module, belongs to what is above."""
+        found = re.match(r"model\.layers\.(\d+)\.", name)
+        if not self.config.split:
+            return False
+        return int(found[1]) >= self.config.split if found else name.startswith("model.layer_norm.")
 
     def _check(self, good: bool, x) -> None:
         if not good:
@@ -193,12 +242,22 @@ class Whisper(nn.Module):
         model = self.model
         state = x + model.embed_positions.weight[: x.shape[1]]
         state = functional.dropout(state, model.dropout, self.training)
-        mask = valid_mask(steps.clamp(min=1), x.shape[1])[:, None, None]
-        mask = mask.expand(-1, 1, x.shape[1], -1)
-        hidden = []
-        for layer in model.layers:
-            hidden += [state] if self.mix.needs_all else []
+        if self.config.split:
+            return self._run(model.layers[: self.config.split], state, steps)
+        hidden: list = []
+        state = model.layer_norm(self._run(model.layers, state, steps, hidden))
+        return self.mix(state, [*hidden, state])
+
+    def _run(self, layers, state, steps, hidden: list | None = None):
+        """Run layers on states (B, L, D), of which attention sees `steps` (B,).
+
+        What goes into each is added to `hidden`, where the mix wants it.
+        """
+        mask = valid_mask(steps.clamp(min=1), state.shape[1])[:, None, None]
+        mask = mask.expand(-1, 1, state.shape[1], -1)
+        for layer in layers:
+            if hidden is not None and self.mix.needs_all:
+                hidden.append(state)
             state = layer(state, mask)
             state = state[0] if isinstance(state, tuple) else state  # transformers 5.0
-        state = model.layer_norm(state)
-        return self.mix(state, [*hidden, state])
+        return state

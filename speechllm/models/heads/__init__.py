@@ -11,7 +11,13 @@ from speechllm import config, files
 
 def table(model) -> dict[str, dict]:
     """Describe the heads of a model, by name, as `attach` makes them again."""
-    return {name: dataclasses.asdict(head.config) for name, head in model.heads.items()}
+    return {name: _changed(head.config) for name, head in model.heads.items()}
+
+
+def _changed(settings) -> dict:
+    """Give the settings of a head that are not as they are by themselves, and what it reads."""
+    usual = dataclasses.asdict(type(settings)())
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k == "on" or v != usual[k]}
 
 
 def attach(model, facts: dict, where: str) -> None:
