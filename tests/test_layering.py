@@ -33,6 +33,7 @@ ALLOWED = {
         "features", "speechllm/config", "speechllm/provenance", "speechllm/data", "speechllm/tasks",
         "speechllm/media", "speechllm/models", "speechllm/score",
     },
+    "speechllm/serve": {"features", "speechllm/config", "speechllm/score", "speechllm/decode"},
     "speechllm/report": {"speechllm/config", "speechllm/score", "speechllm/provenance"},
 }  # fmt: skip
 GROUND = {

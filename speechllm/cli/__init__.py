@@ -19,6 +19,7 @@ VERBS = {
     "ask": "ask a trained or imported model about a sound file",
     "transcribe": "write down what is said in sound files of any length",
     "score": "score a decode: WER, CER, accuracy, with intervals and alignments",
+    "serve": "a model behind OpenAI's HTTP routes",
     "benchmark": "any number of recognisers side by side: ours, transformers', programs'",
     "import": "turn a published checkpoint into a model folder of ours",
     "following": "measure how often each of several instructions is followed",

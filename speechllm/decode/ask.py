@@ -9,7 +9,7 @@
 `decode/speech.py` does this for a user, `decode/run.py` for a manifest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +71,6 @@ class Answerer:
         self.positions = room.positions(model)
         self.bf16 = precision == "bf16"
 
-    @torch.no_grad()
     def __call__(self, batch: Batch, bounds: list[int]) -> list[Answer]:
         """Answer each row of a batch with at most so many tokens.
 
@@ -80,6 +79,16 @@ class Answerer:
                 to take part, and a row is not about one sound.
             FloatingPointError: the model computes no numbers.
         """
+        steps = self.said(batch, bounds)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+    @torch.no_grad()
+    def said(self, batch: Batch, bounds: list[int]) -> Iterator[list[tuple[int, int]]]:
+        """Answer as by a call, step by step: yields as `search.said`, returns the answers."""
         batch = batch.to(next(self.model.parameters()).device)
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16):
             result, settings = self.model(batch), self.settings
@@ -92,7 +101,7 @@ class Answerer:
             # what a slot reserves may be more than its soft tokens: only the adapter knows
             lengths = (result.layout.segments > 0).sum(1).tolist()
             bounds = room.shortened(bounds, lengths, self.positions)
-            answers = search.answers(
+            answers = yield from search.said(
                 result,
                 bounds,
                 stops=self.stops,

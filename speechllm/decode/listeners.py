@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -132,7 +133,7 @@ class OfSpeech:
             "system": {n: preset.tables[n] for n in record.NOUNS if n in preset.tables},
             "task": self.table,
             "languages": [self._row.get("lang", ""), self._row.get("translation_lang", "")],
-            "search": search.Config(**self._options).facts(),
+            "search": self.search.facts(),
         }
 
     def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
@@ -142,14 +143,28 @@ class OfSpeech:
             ValueError: the model refuses one of them.
             FloatingPointError: the model computes no numbers.
         """
+        answers = self.speech.answers(*self.requests(waves), **self._options)
+        return [self.read(answer.text) for answer in answers]
+
+    def requests(self, waves: Sequence[np.ndarray]) -> tuple[list[Request], list[int]]:
+        """Say what each wave is asked, and how many tokens its answer may have."""
         waves = [lengthened(wave, self.sampling_rate) for wave in waves]
         seconds = [len(wave) / self.sampling_rate for wave in waves]
         requests = [Request([wave], self._messages, "a window") for wave in waves]
-        bounds = [room.bound(s, TOKENS_PER_S, room.SPARE) for s in seconds]
-        answers = self.speech.answers(requests, bounds, **self._options)
-        return [self._read(answer.text) for answer in answers]
+        return requests, [room.bound(s, TOKENS_PER_S, room.SPARE) for s in seconds]
 
-    def _read(self, text: str) -> str:
+    @property
+    def search(self) -> search.Config:
+        """How it searches."""
+        return search.Config(**self._options)
+
+    @property
+    def plain(self) -> bool:
+        """Whether an answer's text is what was said, as it stands."""
+        return not hasattr(self._task, "read")
+
+    def read(self, text: str) -> str:
+        """Give what was said of an answer's text."""
         read = getattr(self._task, "read", None)
         return (read(text, self._row)["hyp"] if read else text).strip()
 
@@ -166,7 +181,7 @@ class OfRecogniser:
     """
 
     def __init__(self, recogniser: Recogniser, wanted: Wanted = Wanted()):  # noqa: B008  # frozen
-        self._recogniser, self.wanted = recogniser, wanted
+        self.recogniser, self.wanted = recogniser, wanted
         self.sampling_rate = recogniser.sampling_rate
         self.window_s = recogniser.window_s or MOST_S
         name = recogniser.parts.name
@@ -178,18 +193,18 @@ class OfRecogniser:
     @property
     def needless(self) -> str:
         """Say which wish has no effect, "" for none."""
-        if self.wanted.language and not self._recogniser.multilingual:
+        if self.wanted.language and not self.recogniser.multilingual:
             return "this model takes no language: --language has no effect"
         return ""
 
     def cost(self, seconds: float) -> float:
         """Give what a window counts for: Whisper fills it up; what is heard alone fills a batch."""
-        return math.inf if self._recogniser.alone else max(seconds, self._recogniser.window_s)
+        return math.inf if self.recogniser.alone else max(seconds, self.recogniser.window_s)
 
     @property
     def identity(self) -> dict:
         """All that a text depends on besides the sound."""
-        return self._recogniser.identity | {"wanted": dataclasses.asdict(self.wanted)}
+        return self.recogniser.identity | {"wanted": dataclasses.asdict(self.wanted)}
 
     def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
         """Write what is said in each wave, (N,) at `sampling_rate`.
@@ -200,12 +215,18 @@ class OfRecogniser:
         """
         waves = [lengthened(wave, self.sampling_rate) for wave in waves]
         task = "translate" if self.wanted.task == "translate" else "transcribe"
-        return self._recogniser(waves, [self.wanted.language] * len(waves), task)
+        return self.recogniser(waves, [self.wanted.language] * len(waves), task)
 
 
 def lengthened(wave: np.ndarray, rate: int) -> np.ndarray:
     """Let silence follow a wave (N,) that is too short for an encoder."""
     return np.pad(wave, (0, max(round(LEAST_S * rate) - len(wave), 0)))
+
+
+def ours(model) -> Path | None:
+    """Return the folder of a model of ours; None: a recogniser of transformers, if anything."""
+    place = places.find(model)
+    return None if place is None or (place / "config.json").is_file() else place
 
 
 def load(model, device: str, wanted: Wanted, options: dict):
@@ -222,8 +243,7 @@ def load(model, device: str, wanted: Wanted, options: dict):
     """
     from speechllm.decode.speech import Speech
 
-    place = places.find(model)
-    if place is not None and not (place / "config.json").is_file():
+    if place := ours(model):
         return OfSpeech(Speech.load(place, device), wanted, **options)
     if set_ := [k for k, v in options.items() if v != getattr(search.Config(), k)]:
         raise ValueError(

@@ -1,0 +1,118 @@
+"""What is served: a model of ours, or a recogniser of transformers as it is.
+
+A backend has `sampling_rate`, `chats` (whether it can be asked anything), `listener(wanted)` (of
+`decode/listeners.py`), `window(...)` (what a window of sound asks) and `steps(pieces)`, which
+answers a batch (`engine.py`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from speechllm.decode import listeners, search
+from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.listeners import OfRecogniser, OfSpeech, Wanted
+from speechllm.decode.room import Room
+from speechllm.decode.speech import Speech
+from speechllm.serve.engine import Job, Piece, Said
+
+
+def load(model, device: str):
+    """Load a model as `speechllm transcribe` does.
+
+    Raises:
+        ValueError: it is neither one of ours nor a recogniser.
+    """
+    if place := listeners.ours(model):
+        return Ours(Speech.load(place, device))
+    return Theirs(listeners.load(model, device, Wanted(), {}).recogniser)
+
+
+class Ours:
+    """A speech LLM: transcribes where its tasks allow it, and answers questions."""
+
+    chats = True
+
+    def __init__(self, speech: Speech):
+        self.speech = speech
+        self.sampling_rate = speech.sampling_rate
+        self._room = Room(speech.system, speech.model)
+
+    def listener(self, wanted: Wanted, temperature: float = 0.0) -> OfSpeech:
+        """Make what listens.
+
+        Raises:
+            ValueError: a task that it cannot be asked, a language or temperature that is none.
+        """
+        return OfSpeech(self.speech, wanted, temperature=temperature)
+
+    def window(self, listener: OfSpeech, wave: np.ndarray, job: Job, told=None) -> Piece:
+        """Ask what is said in a window; `told` gets beginnings of what will be the text."""
+        (request,), (bound,) = listener.requests([wave])
+        cost = listener.cost(len(wave) / self.sampling_rate)
+        told = told if listener.plain else None
+        return Piece((request, bound, listener.read), listener.search, cost, job, told)
+
+    def chat(self, request: Request, bound: int, config: search.Config, job: Job, told) -> Piece:
+        """Ask a question."""
+        seconds = sum(len(wave) for wave in request.waves) / self.sampling_rate
+        return Piece((request, bound, str.strip), config, max(seconds, 1.0), job, told)
+
+    def prompt_tokens(self, request: Request) -> int:
+        """Count the positions of a prompt, soft tokens among them."""
+        return len(example(self.speech.system, request).encoded.ids)
+
+    def steps(self, pieces: list[Piece]) -> Iterator[list[tuple[int, str]]]:
+        """Answer pieces of one search; see `engine.Engine`."""
+        system = self.speech.system
+        requests, bounds, reads = zip(*(piece.ask for piece in pieces), strict=True)
+        for wave in (wave for request in requests for wave in request.waves):
+            self._room.check(len(wave) / self.sampling_rate)
+        answerer = Answerer(system, self.speech.model, pieces[0].kind)
+        batch = answerer.batch([example(system, request) for request in requests])
+        said = answerer.said(batch, list(bounds))
+        ids: list[list[int]] = [[] for _ in pieces]
+        while True:
+            try:
+                news = next(said)
+            except StopIteration as end:
+                answers = zip(reads, end.value, strict=True)
+                return [Said(read(a.text), a.ids, a.stop, a.score) for read, a in answers]
+            for row, id in news:
+                ids[row].append(id)
+            yield [(row, answerer.text(ids[row])) for row, _ in news if pieces[row].told]
+
+
+class Theirs:
+    """A recogniser of transformers: it transcribes, and translates where it can."""
+
+    chats = False
+
+    def __init__(self, recogniser):
+        self.recogniser = recogniser
+        self.sampling_rate = recogniser.sampling_rate
+
+    def listener(self, wanted: Wanted, temperature: float = 0.0) -> OfRecogniser:
+        """Make what listens.
+
+        Raises:
+            ValueError: a translation that it cannot give; a temperature.
+        """
+        if temperature:
+            raise ValueError("temperature: this model searches as its checkpoint says; wanted 0")
+        if not self.recogniser.multilingual:
+            wanted = replace(wanted, language="")
+        return OfRecogniser(self.recogniser, wanted)
+
+    def window(self, listener: OfRecogniser, wave: np.ndarray, job: Job, told=None) -> Piece:
+        """Ask what is said in a window; it is told as a whole."""
+        cost = listener.cost(len(wave) / self.sampling_rate)
+        return Piece((listener, wave), listener.wanted, cost, job)
+
+    def steps(self, pieces: list[Piece]) -> Iterator[list[tuple[int, str]]]:
+        """Answer pieces of one wish; see `engine.Engine`."""
+        yield []
+        texts = pieces[0].ask[0]([piece.ask[1] for piece in pieces])
+        tokenizer = self.recogniser.parts.tokenizer
+        return [Said(t, tokenizer(t, add_special_tokens=False).input_ids) for t in texts]

@@ -1,0 +1,195 @@
+"""One thread computes: what many requests ask at one time is answered in common batches.
+
+    engine = Engine(backend, max_batch_s=200.0)
+    piece = Piece(ask, kind, cost, job)
+    engine.submit(piece)
+    piece.answer.result()            # a `Said`; or what was wrong with this piece alone
+
+Batches are filled in the order in which pieces came, by pieces of one kind. A text does not depend
+on what else is in its batch, so no request sees another's. A piece whose job is cancelled leaves
+the queue; a batch of which every job is cancelled stops at its next step.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+
+class AbandonedError(Exception):
+    """Nobody waits for this any more."""
+
+
+class Job:
+    """What one request has asked for; cancelled once nobody waits for it."""
+
+    def __init__(self):
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Stop working on it."""
+        self._event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for it."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise AbandonedError if nobody waits for it."""
+        if self.cancelled:
+            raise AbandonedError
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer.
+
+    Attributes:
+        text: what was said.
+        ids: its tokens, without the close.
+        stop: why it ended, "eos", "length" or "loop".
+        logprob: mean log-probability of its tokens in nats; None: the model does not tell.
+    """
+
+    text: str
+    ids: list[int] = field(default_factory=list)
+    stop: str = "eos"
+    logprob: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What is answered by one row of a batch.
+
+    Attributes:
+        ask: what the backend is asked.
+        kind: pieces of one kind may share a batch.
+        cost: seconds that it counts for in a batch; math.inf: it is heard alone.
+        job: whose it is.
+        told: called in the engine's thread with the text so far, None where nobody looks.
+        answer: `Said`, once it is there.
+    """
+
+    ask: object
+    kind: Hashable
+    cost: float
+    job: Job
+    told: Callable[[str], None] | None = None
+    answer: Future = field(default_factory=Future)
+
+
+class Engine:
+    """See the module docstring.
+
+    Args:
+        backend: has `steps(pieces)`: a generator that yields (number of piece, its text so far) of
+            those that are told, and returns a `Said` for each.
+        max_batch_s: pieces of a batch times the longest of them, in seconds.
+        seen: called with the size of each batch.
+    """
+
+    def __init__(self, backend, max_batch_s: float, seen: Callable[[int], None] = lambda n: None):
+        self._backend, self._max_batch_s, self._seen = backend, max_batch_s, seen
+        self._waiting: list[Piece] = []
+        self._ready = threading.Condition()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def __enter__(self) -> "Engine":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Cancel what waits, end the thread."""
+        self._close()
+        self._thread.join()
+
+    def _close(self) -> None:
+        with self._ready:
+            self._over = True
+            for piece in self._waiting:
+                piece.job.cancel()
+            self._ready.notify_all()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it answers."""
+        return not self._over
+
+    @property
+    def n_waiting(self) -> int:
+        """Pieces that wait."""
+        return len(self._waiting)
+
+    def submit(self, piece: Piece) -> None:
+        """Let a piece wait for its batch."""
+        with self._ready:
+            if self._over:
+                raise AbandonedError
+            self._waiting.append(piece)
+            self._ready.notify()
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._take()) is not None:
+                if batch:
+                    self._seen(len(batch))
+                    self._answer(batch)
+        finally:  # also where it breaks: nobody may wait for what never comes
+            self._close()
+            for piece in self._waiting:
+                piece.answer.set_exception(AbandonedError())
+
+    def _take(self) -> list[Piece] | None:
+        """Take the oldest piece and what may share its batch; None at the end."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._waiting or self._over)
+            for piece in [one for one in self._waiting if one.job.cancelled]:
+                piece.answer.set_exception(AbandonedError())
+            self._waiting = [one for one in self._waiting if not one.job.cancelled]
+            if not self._waiting:
+                return None if self._over else []
+            batch, longest = [], 0.0
+            for piece in self._waiting:
+                most = max(longest, piece.cost)
+                fits = piece.kind == self._waiting[0].kind
+                if not batch or (fits and most * (len(batch) + 1) <= self._max_batch_s):
+                    batch.append(piece)
+                    longest = most
+            self._waiting = [one for one in self._waiting if one not in batch]
+            return batch
+
+    def _answer(self, batch: list[Piece]) -> None:
+        """Answer a batch; where it fails each piece alone, so that one spoils no other."""
+        try:
+            answers = self._through(self._backend.steps(batch), batch)
+        except AbandonedError:
+            for piece in batch:
+                piece.answer.set_exception(AbandonedError())
+        except Exception as error:  # of any library; the server goes on
+            if len(batch) == 1:
+                batch[0].answer.set_exception(error)
+                return
+            log.info("a batch of %d is answered one by one: %r", len(batch), error)
+            for piece in batch:
+                self._answer([piece])
+        else:
+            for piece, said in zip(batch, answers, strict=True):
+                piece.answer.set_result(said)
+
+    def _through(self, steps: Iterator, batch: list[Piece]) -> list[Said]:
+        with contextlib.closing(steps):
+            while True:
+                if all(piece.job.cancelled for piece in batch):
+                    raise AbandonedError
+                try:
+                    news = next(steps)
+                except StopIteration as end:
+                    return end.value
+                for number, text in news:
+                    batch[number].told(text)

@@ -1,0 +1,88 @@
+"""Runs a server: uvicorn, until SIGTERM; then what runs is finished, and nothing else begun.
+
+Uvicorn closes its door at SIGTERM or Ctrl-C and waits for what it has let in; a second one ends it
+at once.
+"""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+
+from speechllm.serve.app import build
+from speechllm.serve.service import Service
+
+HEAD_BYTES = 1 << 16  # of a request's line and headers
+
+
+def server(service: Service) -> uvicorn.Server:
+    """Make the server of a service."""
+    settings = service.settings
+    config = uvicorn.Config(
+        build(service),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        server_header=False,
+        http="h11",
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        timeout_graceful_shutdown=round(settings.drain_s),
+        lifespan="off",
+    )
+    return _Draining(config, service)
+
+
+class _Draining(uvicorn.Server):
+    """Says that it drains, so that a request on a connection that is open already is refused."""
+
+    def __init__(self, config: uvicorn.Config, service: Service):
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig, frame) -> None:
+        self._service.draining = True
+        super().handle_exit(sig, frame)
+
+
+def listen(service: Service) -> socket.socket:
+    """Take the port, before the model has anything to do.
+
+    Raises:
+        ValueError: somebody else has it.
+    """
+    settings = service.settings
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    door = socket.socket(family, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((settings.host, settings.port))
+    except OSError as error:
+        door.close()
+        raise ValueError(
+            f"{settings.host}:{settings.port}: cannot listen there ({error.strerror}); "
+            "take another --port, 0 for a free one"
+        ) from None
+    return door
+
+
+def serve(service: Service, door: socket.socket) -> None:
+    """Serve until a signal ends it."""
+    with service:
+        server(service).run([door])
+
+
+@contextlib.contextmanager
+def background(service: Service) -> Iterator[str]:
+    """Serve in a thread of this process; gives the address. For tests and notebooks."""
+    door = listen(service)
+    running = server(service)
+    with service:
+        thread = threading.Thread(target=running.run, args=([door],), daemon=True)
+        thread.start()
+        try:
+            yield f"http://{service.settings.host}:{door.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join()
