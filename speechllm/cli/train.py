@@ -68,6 +68,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         help="processes of this machine that share each step's batches",
     )
     parser.add_argument(
+        "--parallel",
+        choices=("ddp", "fsdp"),
+        help="how several processes hold the model: each all of it, or each its part; if not "
+        "given, as the preset's [parallel] says (ddp)",
+    )
+    parser.add_argument(
         "--other-data",
         action="store_true",
         help="go on with other manifests than those that this training began with",
@@ -128,7 +134,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     from speechllm.data.manifest import Manifest
     from speechllm.models import kernels
     from speechllm.models.system import System
-    from speechllm.train import loop
+    from speechllm.train import loop, parallel
     from speechllm.train import start as begin
     from speechllm.train.context import Run
     from speechllm.train.stopping import Stop
@@ -142,6 +148,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     with accelerator.local_main_process_first():  # it builds the index of a long manifest
         opened = {name: Manifest(path) for name, path in paths.items()}
     precision = kernels.precision(args.precision, fits)
+    shared = preset.section("parallel", parallel.Config)
     job = Run(
         system=system,
         manifests=opened,
@@ -154,6 +161,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
         start=start,
         other_data=args.other_data,
         save_minutes=args.save_minutes,
+        parallel=dataclasses.replace(shared, kind=args.parallel or shared.kind),
         stop=Stop(tells=accelerator.is_main_process),
     )
     summary = loop.train(job, until=args.until)

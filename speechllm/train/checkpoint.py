@@ -18,6 +18,7 @@ from speechllm.models.system import System
 from speechllm.models.tokens import load_tokenizer
 from speechllm.ranges import Count, NotNegative
 from speechllm.train import optim
+from speechllm.train.parallel import Alone
 from speechllm.train.phases import Learner, Phase
 
 
@@ -64,36 +65,46 @@ class Job:
         folder: of the phase's checkpoints.
         system: the preset made real.
         learner: model and heads.
-        optimizer: of the phase.
-        learning: what learns, by name.
         trained: the patterns of each phase up to this one.
         data: digests of the manifests that this phase reads, by name.
         writes: whether this process is the one that writes.
+        kept: names of the model's tensors that go into the folder.
+        newest: the checkpoint that the phase goes on from, if there is one.
+        engine: holds the weights while the phase learns.
+        optimizer: of the phase.
     """
 
     folder: Path
     system: System
     learner: Learner
-    optimizer: optim.Optimizer
-    learning: dict
     trained: list
     data: dict
     writes: bool = True
+    kept: list = field(default_factory=list)
+    newest: Path | None = None
+    engine: Alone | None = None
+    optimizer: optim.Optimizer | None = None
 
 
 def save(job: Job, progress: Progress) -> Path:
     """Save a checkpoint at `progress.step`, and drop those that are neither newest nor best.
 
-    Its rename is the one moment that counts: the newest checkpoint says which is the best.
+    All processes call it; the one that writes writes. Its rename is the one moment that counts: the
+    newest checkpoint says which is the best.
     """
     target = job.folder / store.step_name(progress.step, not progress.pending)
+    learner = job.engine.learner
+    model = learner.model.state_dict()
     tensors = {
-        "model": store.state(job.system, job.learner.model, job.trained),
-        "objectives": job.learner.objectives.state_dict(),
-        "optimizer": optim.state(job.optimizer, job.learning),
+        "model": {name: model[name] for name in job.kept},
+        "objectives": learner.objectives.state_dict(),
+        "optimizer": optim.state(job.optimizer),
     }
+    tensors = {stem: job.engine.full(values) for stem, values in tensors.items()}
+    if not job.writes:
+        return target
     facts = {"trained": job.trained, "progress": vars(progress), "data": job.data}
-    facts["heads"] = heads.table(job.learner.model)
+    facts["heads"] = heads.table(learner.model)
     if target.exists():  # damaged, or we would not have begun before it
         files.remove_folder(target)
     store.save(target, job.system, tensors, facts)
@@ -126,7 +137,9 @@ def load_weights(folder: Path, system, learner: Learner) -> None:
 
 
 def resume(job: Job, other_data: bool = False) -> Progress:
-    """Go on from a phase's newest whole checkpoint, if there is one; weights, optimiser, progress.
+    """Go on from a phase's newest whole checkpoint, if there is one: progress and weights.
+
+    `optimise` brings the rest, once the engine has the weights.
 
     Args:
         job: what is to be filled.
@@ -138,8 +151,9 @@ def resume(job: Job, other_data: bool = False) -> Progress:
     """
     folders = store.checkpoints(job.folder)
     if not folders:
+        job.kept = [*store.state(job.system, job.learner.model, job.trained)]
         return Progress()
-    newest = whole.newest(folders)
+    newest = job.newest = whole.newest(folders)
     facts = whole.facts(newest)
     progress = Progress.read(newest)
     same_preset(newest, job.system.preset, job.folder.name)
@@ -149,8 +163,20 @@ def resume(job: Job, other_data: bool = False) -> Progress:
     if job.writes:
         tidy(job.folder, newest, progress)
     load_weights(newest, job.system, job.learner)
-    optim.load(job.optimizer, job.learning, newest / "optimizer.safetensors", "files" in facts)
+    job.kept = [*store.state(job.system, job.learner.model, job.trained)]
     return progress
+
+
+def optimise(job: Job, engine: Alone, optimizer: optim.Optimizer) -> None:
+    """Take engine and optimiser in; give the latter its state where the phase goes on.
+
+    Raises:
+        ValueError: the state does not fit.
+    """
+    job.engine, job.optimizer = engine, optimizer
+    if job.newest:
+        complete = "files" in whole.facts(job.newest)
+        optim.load(optimizer, job.newest / "optimizer.safetensors", complete, engine.part)
 
 
 def same_tokenizer(folder: Path, system: System) -> None:
@@ -187,7 +213,8 @@ def same_preset(folder: Path, preset: config.Preset, phase: str) -> None:
     Phases after `phase` may differ: they have not begun.
     """
     presets = config.load(folder / "preset.toml"), preset
-    before, now = (nested.flat({**_up_to(p, phase), "preset": ""}) for p in presets)
+    apart = {"preset": "", "parallel": {}}  # neither says what is learned
+    before, now = (nested.flat({**_up_to(p, phase), **apart}) for p in presets)
     differing = [
         f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}"
         for key in sorted(before.keys() | now.keys())

@@ -13,6 +13,7 @@ from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
 from speechllm.media.audio import Augment
 from speechllm.models.system import System
+from speechllm.train.parallel import Config as Parallel
 from speechllm.train.phases import Phase
 from speechllm.train.stopping import Stop
 
@@ -34,6 +35,7 @@ class Run:
         other_data: resume also with other manifests than before.
         encoders: of which encoder stored states must be, by medium, as `Examples` has it.
         save_minutes: between checkpoints, besides those at validations; 0: only there.
+        parallel: how several processes hold the model.
         stop: what notes the signals that end a training in order.
     """
 
@@ -49,6 +51,7 @@ class Run:
     other_data: bool = False
     encoders: dict = field(default_factory=dict)
     save_minutes: float = 15.0
+    parallel: Parallel = Parallel()  # frozen
     stop: Stop = field(default_factory=Stop)
 
     def __post_init__(self):

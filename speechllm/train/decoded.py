@@ -4,6 +4,8 @@ Loss alone misleads: it is that of the next token after the right ones, and says
 of answers that do not end, of a model that translates where it should transcribe.
 """
 
+import functools
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from speechllm.data.manifest import Manifest
 from speechllm.decode.rated import rated
 from speechllm.decode.run import Options
 from speechllm.train.context import Run
+from speechllm.train.parallel import Alone
 from speechllm.train.phases import Learner, Phase
 
 
@@ -23,19 +26,25 @@ def some(manifest: Manifest, most: int) -> Manifest:
     return manifest.subset(np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)))
 
 
-def add(results: dict[str, dict], run: Run, phase: Phase, learner: Learner) -> None:
-    """Add the scores of answers to the validation of each manifest, where the phase wants them."""
-    if phase.valid_decode and run.accelerator.is_main_process:
-        for name, values in results.items():
-            values["valid"] |= rates(run, phase, learner.model, name)
-        learner.set_modes()
+def add(results: dict[str, dict], run: Run, phase: Phase, engine: Alone) -> None:
+    """Add the scores of answers to the validation of each manifest, where the phase wants them.
 
-
-def rates(run: Run, phase: Phase, model, name: str) -> dict[str, float]:
-    """Decode `phase.valid_decode` utterances of the manifest `name`; give {metric: percent}.
-
-    The answers stay in `EXP/PHASE/valid_decode/NAME/hyp.jsonl`, to be read.
+    The first process decodes, or all do the same, where none has all weights. The answers stay in
+    `EXP/PHASE/valid_decode/NAME/hyp.jsonl`, to be read.
     """
+    main = run.accelerator.is_main_process
+    if not phase.valid_decode or not (main or engine.together):
+        return
+    with tempfile.TemporaryDirectory() as unread:
+        home = Path(run.out) / phase.name if main else Path(unread)
+        for name, values in results.items():
+            folder = home / "valid_decode" / name
+            values["valid"] |= engine.run(functools.partial(rates, run, phase, name, folder))
+    engine.learner.set_modes()
+
+
+def rates(run: Run, phase: Phase, name: str, folder: Path, learner: Learner) -> dict[str, float]:
+    """Decode `phase.valid_decode` utterances of the manifest `name`; give {metric: percent}."""
     source: mixing.Source = run.sources(phase, learning=False)[name]
     task, data = source.task or phase.task, run.data(phase)
     task = asked(run.system.preset, task) if isinstance(task, str) else task
@@ -47,5 +56,4 @@ def rates(run: Run, phase: Phase, model, name: str) -> dict[str, float]:
         precision=run.precision,
     )
     part = some(data.select(run.manifests[name]), phase.valid_decode)
-    folder = Path(run.out) / phase.name / "valid_decode" / name
-    return rated(run.system, model, part, folder, options)
+    return rated(run.system, learner.model, part, folder, options)

@@ -88,6 +88,7 @@ def _train(run: Run, plan: list[Phase], last: int) -> Summary:
             summary.notices.append(line)
             log.say(f"note: {line}")
         summary.add(phase.name, job.progress)
+        learner = job.engine.end()
         kept = store.chosen(run.out / phase.name, phase.keep, strict=True)
         checkpoint.load_weights(kept, run.system, learner)
         log.say(f"phase {phase.name}: done, goes on from {kept.name}")

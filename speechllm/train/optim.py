@@ -13,6 +13,7 @@ import contextlib
 import functools
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from torch import nn
 from speechllm.train.phases import Phase
 
 _log = logging.getLogger(__name__)
+NONE = {"weight_decay": 0.0}
 MASTER = "master"  # entry of a checkpoint: the float32 weight
 
 
@@ -117,8 +119,9 @@ def make(phase: Phase, learning: dict[str, nn.Parameter]) -> Optimizer:
     hidden = {n: p for n, p in stepped.items() if phase.optimizer == "muon" and _hidden(n, p)}
     rest = [p for name, p in stepped.items() if name not in hidden]
     groups = [
-        {"params": [p for p in rest if p.ndim > 1], "weight_decay": phase.weight_decay},
-        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if type(p) is kind and (p.ndim > 1) == matrix], **decay}
+        for kind in dict.fromkeys(map(type, rest))  # fused steps mix no sharded weights with others
+        for matrix, decay in ((True, {"weight_decay": phase.weight_decay}), (False, NONE))
     ]
     groups = [group for group in groups if group["params"]]
     parts: list[torch.optim.Optimizer] = []
@@ -164,11 +167,10 @@ def unmoved(optimizer: Optimizer, word: str) -> list[str]:
     ]
 
 
-def state(optimizer: Optimizer, learning: dict[str, nn.Parameter]) -> dict:
+def state(optimizer: Optimizer) -> dict:
     """Return the optimiser's tensors by `parameter name:entry`, masters among them."""
     tensors = {}
-    for name in learning:
-        stepped = optimizer.stepped[name]
+    for name, stepped in optimizer.stepped.items():
         entries = dict(optimizer.of(stepped).state.get(stepped, {}))
         if name in optimizer.masters:
             entries[MASTER] = stepped.detach()
@@ -176,12 +178,13 @@ def state(optimizer: Optimizer, learning: dict[str, nn.Parameter]) -> dict:
     return tensors
 
 
-def load(optimizer: Optimizer, learning: dict, file: Path, complete: bool) -> None:
+def load(optimizer: Optimizer, file: Path, complete: bool, part: Callable) -> None:
     """Read a file of `state`, check it, and put it back.
 
     Args:
-        optimizer, learning: of the phase.
+        optimizer: of the phase.
         file: safetensors.
+        part: (value, parameter) -> this process's part of a value, on the parameter's device.
         complete: the file is known to be as it was written. Else parameters without any entry are
             told of: either they never had a gradient, or their entries were lost.
 
@@ -195,13 +198,13 @@ def load(optimizer: Optimizer, learning: dict, file: Path, complete: bool) -> No
         raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
     tensors = {_renamed(key): value for key, value in tensors.items()}
     _check(optimizer, tensors, str(file))
-    bare = sorted(learning.keys() - {key.rpartition(":")[0] for key in tensors})
+    bare = sorted(optimizer.stepped.keys() - {key.rpartition(":")[0] for key in tensors})
     if bare and not complete:
         _log.warning(
             "%s: nothing of %s and %d more, which begin anew; right only if they never had a "
             "gradient", file, bare[0], len(bare) - 1,
         )  # fmt: skip
-    restore(optimizer, learning, tensors)
+    restore(optimizer, tensors, part)
 
 
 def _renamed(key: str) -> str:
@@ -236,7 +239,7 @@ def _form(value: torch.Tensor) -> str:
 
 
 @torch.no_grad()
-def restore(optimizer: Optimizer, learning: dict[str, nn.Parameter], tensors: dict) -> None:
+def restore(optimizer: Optimizer, tensors: dict, part: Callable) -> None:
     """Put tensors of `state` back, to the bit; the weights have been loaded already."""
     # a file of before masters existed has none: they begin at the weights then
     for weight, master in optimizer.pairs:
@@ -245,6 +248,8 @@ def restore(optimizer: Optimizer, learning: dict[str, nn.Parameter], tensors: di
         name, entry = key.rsplit(":", 1)
         stepped = optimizer.stepped[name]
         if entry == MASTER:
-            stepped.copy_(value)
-        else:
+            stepped.copy_(part(value, stepped))
+        elif value.ndim:
+            optimizer.of(stepped).state[stepped][entry] = part(value, stepped)
+        else:  # the number of steps
             optimizer.of(stepped).state[stepped][entry] = value.to(stepped.device, copy=True)

@@ -14,16 +14,15 @@ from pathlib import Path
 
 import torch
 
-from speechllm import media
 from speechllm.data import loader, mixing
-from speechllm.train import checkpoint, decoded, optim
+from speechllm.train import checkpoint, optim
 from speechllm.train.context import Run
+from speechllm.train.group import Group, Statistics
 from speechllm.train.log import Log
-from speechllm.train.parallel import Group
 from speechllm.train.phases import Learner, Phase
 from speechllm.train.stopping import Interrupted, Stopped
 from speechllm.train.sums import SourceSums, count_left_out
-from speechllm.train.validate import remarks, share, together, validate
+from speechllm.train.validate import remarks, validation
 
 
 class PhaseRun:
@@ -31,26 +30,31 @@ class PhaseRun:
 
     def __init__(self, run: Run, phase: Phase, number: int, learner: Learner, trained, log: Log):
         self.run, self.phase, self.number = run, phase, number
-        self.learner, self.log = learner, log
+        self.log = log
         self.group = Group(run.accelerator)
         self.every = phase.valid_every or max(phase.steps // 10, 1)
         self.next_save = time.perf_counter() + run.save_every_s
         torch.manual_seed(run.seed + number)
         learning = learner.begin(phase, f"phase {phase.name}", trained)
         learner.to(run.accelerator.device)
-        self.optimizer = optim.make(phase, learning)
-        self.learning = self.optimizer.stepped
         self.job = checkpoint.Job(
             folder=run.out / phase.name,
             system=run.system,
             learner=learner,
-            optimizer=self.optimizer,
-            learning=self.learning,
             trained=trained,
             data=run.digests(phase),
             writes=self.group.is_main,
         )
         self.progress = checkpoint.resume(self.job, run.other_data)
+        self.engine = run.parallel.begin(self.group, learner, learning)
+        self.optimizer = optim.make(phase, self.engine.learning)
+        self.learning = self.optimizer.stepped
+        checkpoint.optimise(self.job, self.engine, self.optimizer)
+
+    @property
+    def learner(self) -> Learner:
+        """The model and its objectives."""
+        return self.engine.learner
 
     @functools.cached_property
     def parts(self) -> dict:
@@ -130,21 +134,20 @@ class PhaseRun:
         counts = self.counts(batches)
         sums = dict.fromkeys(phase.objectives, 0.0)
         sources = SourceSums([*self.parts], phase.weights)
-        for number, batch in taken:
+        statistics = Statistics(self.group, learner)
+        passes = self.engine.passes(taken)
+        for place, (number, batch, own) in enumerate(passes):
             parts = self.group.seeds(phase.gradient_accumulation)
             # dropout follows from the number of the batch: a resumed run draws the same
             torch.manual_seed(hash((self.run.seed, self.number, number, *parts)) % 2**63)
-            with self.run.autocast():
-                result = learner.model(batch)
-                pairs = {name: learner.objectives[name](result) for name in sums}
-                loss = sum(phase.weights[k] * v / max(counts[k], 1) for k, (v, _) in pairs.items())
-            self.finite(loss, batch)
-            if loss.requires_grad:  # not where no objective is for such a batch: CTC and text
-                with self.optimizer.gathering():
-                    loss.backward()
-            sums = {name: sums[name] + value.item() for name, (value, _) in pairs.items()}
-            if len(self.parts) > 1:
-                sources.add(self.mixture.source(number)[0], batch, pairs)
+            work = functools.partial(self.losses, batch, counts)
+            with self.optimizer.gathering(), statistics.of(number if own else -1):
+                pairs = self.engine.backward(work, own, last=place == len(passes) - 1)
+            if own and batch is not None:
+                sums = {name: sums[name] + value.item() for name, (value, _) in pairs.items()}
+                if len(self.parts) > 1:
+                    sources.add(self.mixture.source(number)[0], batch, pairs)
+        statistics.replay()
         own = {name: learner.objectives[name] for name in sums}
         count_left_out(batches, own, self.progress.left_out, self.group.total, self.log.say)
         norm = self.update()
@@ -156,6 +159,18 @@ class PhaseRun:
         if len(self.parts) > 1:
             values["sources"] = sources.report(self.group.total)
         return values
+
+    def losses(self, batch, counts: dict[str, float], learner: Learner) -> tuple:
+        """Return a batch's share of the step's loss, and each objective's (sum, count)."""
+        if batch is None:
+            return torch.zeros((), device=self.run.accelerator.device), {}
+        weights = self.phase.weights
+        with self.run.autocast():
+            result = learner.model(batch)
+            pairs = {name: learner.objectives[name](result) for name in weights}
+            loss = sum(weights[k] * v / max(counts[k], 1) for k, (v, _) in pairs.items())
+        self.finite(loss, batch)
+        return loss, {name: (value.detach(), n) for name, (value, n) in pairs.items()}
 
     def counts(self, batches: list) -> dict[str, float]:
         """Return each objective's number of targets in this step, over all processes."""
@@ -173,9 +188,9 @@ class PhaseRun:
 
     def update(self) -> float:
         """Sum gradients over processes, clip, step; return the norm before clipping."""
-        self.group.sum_gradients([*self.learning.values()])
+        self.engine.sum(self.learning)
         parameters = [p for p in self.learning.values() if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.phase.clip).item()
+        norm = self.engine.clip(parameters, self.phase.clip)
         if not math.isfinite(norm):
             raise FloatingPointError(
                 f"phase {self.phase.name}, step {self.progress.step}: the gradient is {norm}"
@@ -205,7 +220,6 @@ class PhaseRun:
         stopped, late = self.group.total([float(stop.number > 0), float(late)])
         if not (due or stopped or late):
             return
-        self.group.mean_buffers(self.learner)
         progress.pending = False
         if due:
             try:
@@ -217,9 +231,9 @@ class PhaseRun:
             raise Stopped(stop.number or signal.SIGTERM, f"saved in {saved}")
 
     def save(self) -> Path:
-        """Save a checkpoint, in the first process; return its folder."""
+        """Save a checkpoint; return its folder."""
         self.progress.errors = self.group.union(self.progress.errors)
-        folder = checkpoint.save(self.job, self.progress) if self.group.is_main else self.job.folder
+        folder = checkpoint.save(self.job, self.progress)
         self.run.accelerator.wait_for_everyone()
         self.next_save = time.perf_counter() + self.run.save_every_s
         return folder
@@ -235,18 +249,4 @@ class PhaseRun:
 
     def validation(self) -> dict:
         """Return the losses and metrics over all manifests of `valid`, together."""
-        phase = self.phase
-        results = {name: self.validated(v) for name, v in self.held_out.items()}
-        decoded.add(results, self.run, phase, self.learner)
-        table = mixing.sources(phase.valid, f"phase {phase.name} valid").values()
-        return together(results, [source.weight or 1.0 for source in table])
-
-    def validated(self, examples) -> dict:
-        """Return the losses and metrics over the examples of one manifest."""
-        run, group = self.run, self.group
-        batches = share(examples, run.data(self.phase), run.seed, group)
-        if group.size == 1:  # several would wait for each other's sums
-            batches = run.stop.guard(batches)
-        silence = {k: media.of(k).nothing(b.front) for k, b in run.system.branches.items()}
-        device, autocast = run.accelerator.device, run.autocast
-        return validate(self.learner, self.phase, batches, silence, device, autocast)
+        return validation(self.run, self.phase, self.engine, self.held_out)

@@ -1,18 +1,49 @@
 """Validation: every objective's loss and metrics over a manifest, and the health monitor."""
 
+import functools
 from collections.abc import Iterator
 
 import torch
 from accelerate.utils import gather_object
 
-from speechllm.data import loader
+from speechllm import media
+from speechllm.data import loader, mixing
 from speechllm.data.batch import Batch
 from speechllm.data.examples import Examples
-from speechllm.train import health
-from speechllm.train.parallel import Group
+from speechllm.train import decoded, health
+from speechllm.train.context import Run
+from speechllm.train.group import Group
+from speechllm.train.parallel import Alone
 from speechllm.train.phases import Learner, Phase
 
 HEALTH_BATCHES = 4  # batches of each validation on which audio is shuffled and silenced
+
+
+def validation(run: Run, phase: Phase, engine: Alone, held_out: dict[str, Examples]) -> dict:
+    """Return the losses and metrics over all manifests of `valid`, together.
+
+    Args:
+        run: of the phase.
+        phase: whose objectives are computed.
+        engine: has model and objectives.
+        held_out: the examples of each manifest.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    results = {name: _validated(run, phase, engine, part) for name, part in held_out.items()}
+    decoded.add(results, run, phase, engine)
+    table = mixing.sources(phase.valid, f"phase {phase.name} valid").values()
+    return together(results, [source.weight or 1.0 for source in table])
+
+
+def _validated(run: Run, phase: Phase, engine: Alone, examples: Examples) -> dict:
+    """Return the losses and metrics over the examples of one manifest."""
+    batches = share(examples, run.data(phase), run.seed, engine.group)
+    if engine.group.size == 1:  # several would wait for each other's sums
+        batches = run.stop.guard(batches)
+    silence = {k: media.of(k).nothing(b.front) for k, b in run.system.branches.items()}
+    return validate(engine, phase, batches, silence, run.accelerator.device, run.autocast)
 
 
 def share(examples: Examples, data: loader.Config, seed: int, group: Group) -> Iterator[Batch]:
@@ -25,38 +56,49 @@ def share(examples: Examples, data: loader.Config, seed: int, group: Group) -> I
 
 
 @torch.no_grad()
-def validate(learner: Learner, phase: Phase, batches, silence, device, autocast) -> dict:
+def validate(engine: Alone, phase: Phase, batches, silence, device, autocast) -> dict:
     """Return {"loss", each objective's loss, its metrics, "health"}; sums over all processes.
 
     Args:
-        learner: model and objectives.
+        engine: has model and objectives.
         phase: says which objectives, and their weights.
         batches: this process's share of the validation batches.
         silence: (x, n) of nothing of each medium, by medium; encoded once.
         device: where the model is.
         autocast: makes the precision context.
     """
+    learner = engine.learner
     learner.eval()
     totals: dict[str, torch.Tensor] = {}
     quiet: dict[str, torch.Tensor] = {}
     # pairs are of what the model got wrong: there it is surer with the sound than without
-    listens = "language_modelling" in phase.objectives and "pairs" not in phase.needs
-    for i, batch in enumerate(batches):
+    hears = "language_modelling" in phase.objectives and "pairs" not in phase.needs
+    for i, (batch, counts) in enumerate(engine.rounds(batches)):
+        # a medium alone has no other to change places with
+        listens = hears and i < HEALTH_BATCHES and engine.all(health.listens(batch))
+        sums = totals if counts else {}  # what does not count is run for the others' sake
         batch = batch.to(device)
         with autocast():
-            result = learner.model(batch)
-            for name in phase.objectives:
-                objective = learner.objectives[name]
-                _add(totals, name, *objective(result))
-                for key, pair in objective.metrics(result).items():
-                    _add(totals, f"{name}/{key}", *pair)
-            # a medium alone has no other to change places with
-            if listens and i < HEALTH_BATCHES and health.listens(batch):
-                quiet = quiet or health.encoded(learner.model, silence)
-                _listen(totals, learner, result, quiet)
+            work = functools.partial(_add_batch, phase, batch, sums, listens and (silence, quiet))
+            engine.run(work)
     learner.set_modes()
     means = _means(totals)
     return _report(phase, means)
+
+
+def _add_batch(phase: Phase, batch: Batch, totals: dict, health_of, learner: Learner) -> None:
+    """Add a batch's losses and metrics to `totals`, and where `health_of` is given, its health."""
+    result = learner.model(batch)
+    for name in phase.objectives:
+        objective = learner.objectives[name]
+        _add(totals, name, *objective(result))
+        for key, pair in objective.metrics(result).items():
+            _add(totals, f"{name}/{key}", *pair)
+    if health_of:
+        silence, quiet = health_of
+        if not quiet:
+            quiet |= health.encoded(learner.model, silence)
+        _listen(totals, learner, result, quiet)
 
 
 def remarks(values: dict, objectives: dict) -> Iterator[str]:

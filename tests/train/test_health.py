@@ -6,6 +6,7 @@ import torch
 from speechllm.data.collate import collate
 from speechllm.media.audio import nothing as silence_of
 from speechllm.train import health
+from speechllm.train.parallel import Alone
 from speechllm.train.phases import Learner, phases
 from speechllm.train.validate import validate
 
@@ -38,8 +39,11 @@ def test_a_medium_alone_says_nothing_of_listening(make_run, tmp_path):
     examples = run.examples(phase, run.manifests["train"], learning=False)
     alone = collate([examples.make(0, 0)], run.system.tokenizer.pad_token_id)
     parts = ({"audio": silence_of(run.system.extractor)}, "cpu", run.autocast)
-    assert "health" not in validate(learner, phase, [alone], *parts)
-    found, both = (validate(learner, phase, b, *parts) for b in ([batch], [alone, batch]))
+    assert "health" not in validate(Alone(None, None, learner, {}), phase, [alone], *parts)
+    found, both = (
+        validate(Alone(None, None, learner, {}), phase, b, *parts)
+        for b in ([batch], [alone, batch])
+    )
     assert found["health"] == pytest.approx(both["health"])
     assert found["valid"]["loss"] != pytest.approx(both["valid"]["loss"])
 
@@ -68,7 +72,9 @@ def test_a_validation_runs_the_encoder_once_a_batch(make_run, tmp_path, monkeypa
     learner.model.encoder.register_forward_hook(lambda *_: passes.append(1))
     batches, zeros = [batch_of(run)] * 2, {"audio": silence_of(run.system.extractor)}
     monkeypatch.setattr("speechllm.models.grouping.WORTH", 1.0)  # no batch is cut
-    assert "health" in validate(learner, phase, batches, zeros, "cpu", run.autocast)
+    assert "health" in validate(
+        Alone(None, None, learner, {}), phase, batches, zeros, "cpu", run.autocast
+    )
     assert len(passes) == 3
 
 

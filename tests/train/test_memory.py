@@ -32,7 +32,7 @@ def test_training(name):
         learning = {n: p for n, p in learner.named().items() if p.grad is not None}
         optimizer = optim.make(replace(phase, optimizer="adamw"), learning)
         optimizer.step(1e-3)
-        kept = sum(t.nbytes for t in optim.state(optimizer, learning).values())
+        kept = sum(t.nbytes for t in optim.state(optimizer).values())
         assert kept == pytest.approx(estimate.optimizer, rel=0.05), phase.name
         for parameter in learner.parameters():
             parameter.grad = None
