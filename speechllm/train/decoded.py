@@ -4,8 +4,6 @@ Loss alone misleads: it is that of the next token after the right ones, and says
 of answers that do not end, of a model that translates where it should transcribe.
 """
 
-import functools
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from speechllm.decode.rated import rated
 from speechllm.decode.run import Options
 from speechllm.train.context import Run
 from speechllm.train.parallel import Alone
-from speechllm.train.phases import Learner, Phase
+from speechllm.train.phases import Phase
 
 
 def some(manifest: Manifest, most: int) -> Manifest:
@@ -29,22 +27,19 @@ def some(manifest: Manifest, most: int) -> Manifest:
 def add(results: dict[str, dict], run: Run, phase: Phase, engine: Alone) -> None:
     """Add the scores of answers to the validation of each manifest, where the phase wants them.
 
-    The first process decodes, or all do the same, where none has all weights. The answers stay in
-    `EXP/PHASE/valid_decode/NAME/hyp.jsonl`, to be read.
+    The first process decodes; where none has all weights, nobody does.
     """
-    main = run.accelerator.is_main_process
-    if not phase.valid_decode or not (main or engine.together):
-        return
-    with tempfile.TemporaryDirectory() as unread:
-        home = Path(run.out) / phase.name if main else Path(unread)
+    if phase.valid_decode and run.accelerator.is_main_process and not engine.together:
         for name, values in results.items():
-            folder = home / "valid_decode" / name
-            values["valid"] |= engine.run(functools.partial(rates, run, phase, name, folder))
-    engine.learner.set_modes()
+            values["valid"] |= rates(run, phase, engine.learner.model, name)
+        engine.learner.set_modes()
 
 
-def rates(run: Run, phase: Phase, name: str, folder: Path, learner: Learner) -> dict[str, float]:
-    """Decode `phase.valid_decode` utterances of the manifest `name`; give {metric: percent}."""
+def rates(run: Run, phase: Phase, model, name: str) -> dict[str, float]:
+    """Decode `phase.valid_decode` utterances of the manifest `name`; give {metric: percent}.
+
+    The answers stay in `EXP/PHASE/valid_decode/NAME/hyp.jsonl`, to be read.
+    """
     source: mixing.Source = run.sources(phase, learning=False)[name]
     task, data = source.task or phase.task, run.data(phase)
     task = asked(run.system.preset, task) if isinstance(task, str) else task
@@ -56,4 +51,5 @@ def rates(run: Run, phase: Phase, name: str, folder: Path, learner: Learner) -> 
         precision=run.precision,
     )
     part = some(data.select(run.manifests[name]), phase.valid_decode)
-    return rated(run.system, learner.model, part, folder, options)
+    folder = Path(run.out) / phase.name / "valid_decode" / name
+    return rated(run.system, model, part, folder, options)

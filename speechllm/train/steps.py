@@ -107,6 +107,8 @@ class PhaseRun:
                 f"  {self.group.size} processes for gradient_accumulation = "
                 f"{phase.gradient_accumulation}: each batch is shared out by its rows"
             )
+        if phase.valid_decode and self.engine.together:
+            log.say("  valid_decode is left out: under fsdp no process has all weights")
         log.begin(phase.name, phase.steps, step)
 
     def source(self):
