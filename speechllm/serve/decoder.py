@@ -57,7 +57,8 @@ def _child(pipe: Connection, request: dict) -> None:
     except MemoryError:
         pipe.send_bytes(b"e" + f"{FILE}: wants more memory than a file may take".encode())
     except ValueError as error:
-        pipe.send_bytes(b"e" + str(error).encode("utf-8", "replace"))
+        told = str(error).replace(f"file:{os.getcwd()}/", "").replace(f"{os.getcwd()}/", "")
+        pipe.send_bytes(b"e" + told.encode("utf-8", "replace"))
     finally:  # also where the reader has gone away
         os._exit(0)
 

@@ -43,7 +43,8 @@ class _Draining(uvicorn.Server):
 
     def handle_exit(self, sig, frame) -> None:
         self._service.draining = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit  # the second
+        self.should_exit = True
 
 
 def listen(service: Service) -> socket.socket:

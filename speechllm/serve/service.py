@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from speechllm.serve.engine import Engine, Job
+from speechllm.serve.engine import AbandonedError, Engine, Job
 from speechllm.serve.metrics import Metrics
 from speechllm.serve.settings import Settings
 from speechllm.serve.sounds import Decoders
@@ -70,9 +70,12 @@ class Service:
 
         Raises:
             BusyError: there is none.
+            AbandonedError: the server is going down.
         """
         most = self.settings.max_requests
-        if self.draining or self.n_inside >= most:
+        if self.draining:
+            raise AbandonedError
+        if self.n_inside >= most:
             self.metrics.refused.inc()
             share = self.n_inside / max(1, min(most, AT_WORK))
             raise BusyError(min(max(math.ceil(self._seconds * share), 1), 60))

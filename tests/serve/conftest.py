@@ -1,11 +1,8 @@
 """A tiny model behind a server in a thread, and the real client."""
 
 import contextlib
-import io
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 pytest.importorskip("fastapi", reason="needs the extra: pip install 'speechllm[serve]'")
@@ -16,9 +13,7 @@ from speechllm.models.system import System  # noqa: E402
 from speechllm.serve import backends, run  # noqa: E402
 from speechllm.serve.service import Service  # noqa: E402
 from speechllm.serve.settings import Settings  # noqa: E402
-
-RATE = 16000
-TOKEN = "a-token-of-enough-letters"
+from tests.serve.sounds import LONG, TOKEN, sound  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -63,25 +58,6 @@ def client(server):
 
     with openai.OpenAI(base_url=f"{server[0]}/v1", api_key=TOKEN, max_retries=0) as made:
         yield made
-
-
-def talk(*tones: tuple[float, float, float], seconds: float) -> np.ndarray:
-    """Make tones (start, end, Hz) in near silence: to "energy" that is speech."""
-    wave = 1e-4 * np.random.default_rng(0).standard_normal(round(seconds * RATE))
-    for start, end, hz in tones:
-        a, b = round(start * RATE), round(end * RATE)
-        wave[a:b] = 0.1 * np.sin(2 * np.pi * hz * np.arange(b - a) / RATE)
-    return wave.astype(np.float32)
-
-
-def sound(*tones: tuple[float, float, float], seconds: float, kind: str = "WAV") -> bytes:
-    """Make a file of `talk`."""
-    file = io.BytesIO()
-    soundfile.write(file, talk(*tones, seconds=seconds), RATE, format=kind)
-    return file.getvalue()
-
-
-LONG = [(i * 5 + 1, i * 5 + 3 + i % 2, (300, 900, 2500)[i % 3]) for i in range(8)]
 
 
 @pytest.fixture(scope="session")
