@@ -59,6 +59,7 @@ def listen(service: Service) -> socket.socket:
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         door.bind((settings.host, settings.port))
+        door.listen()
     except OSError as error:
         door.close()
         raise ValueError(
