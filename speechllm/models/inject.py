@@ -30,6 +30,8 @@ def inject(model: nn.Module, loras: dict[str, Lora], where: str = "[llm.lora]") 
     with without_bitsandbytes():
         from peft.tuners.tuners_utils import BaseTunerLayer
 
+        from speechllm.models.fused import fuse
+
         for name, lora in loras.items():
             if lora.media and not hasattr(model, "get_input_embeddings"):
                 raise ValueError(f"{where} media: only LoRA of the LLM can be for some media")
@@ -37,6 +39,7 @@ def inject(model: nn.Module, loras: dict[str, Lora], where: str = "[llm.lora]") 
     for module in list(model.modules()):
         if isinstance(module, BaseTunerLayer):
             module.set_adapter(list(loras))
+    fuse(model)
     for name, parameter in model.named_parameters():
         if "lora_" in name:  # as peft does for its own models: bfloat16 would round updates away
             parameter.data = parameter.data.float()

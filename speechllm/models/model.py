@@ -4,18 +4,13 @@ B rows, S text positions, M media (of one kind, or of all kinds in the order of 
 L encoder steps, K soft tokens, D encoder width, H LLM width, V vocabulary.
 """
 
-from contextlib import contextmanager
-from functools import cached_property
-
-import torch
 from torch import nn
 
 from speechllm.data.batch import Batch
-from speechllm.models import apart, held, lora
+from speechllm.models import lora
 from speechllm.models.branch import Parts
-from speechllm.models.grouping import encode
-from speechllm.models.llm import beside, outputs_at, text_embeddings
-from speechllm.models.masks import mean_at
+from speechllm.models.forward import Pass
+from speechllm.models.llm import text_embeddings
 
 
 class SpeechLLM(nn.Module):
@@ -79,177 +74,6 @@ class SpeechLLM(nn.Module):
         """Make the context in which the LLM is as it came: no LoRA, no dropout, no gradient."""
         return lora.untouched(self.llm)
 
-    def forward(self, batch: Batch) -> "Pass":
+    def forward(self, batch: Batch) -> Pass:
         """Start one pass over a batch."""
         return Pass(self, batch)
-
-
-class Pass:
-    """One pass of a model over a batch: each part once, and only when somebody asks.
-
-    An objective that needs only encoder states never pays for the LLM.
-    """
-
-    def __init__(self, model: SpeechLLM, batch: Batch):
-        self.model = model
-        self.batch = batch
-        self._states: dict[str, tuple] = {}
-
-    def instead(self, found: dict[str, torch.Tensor]) -> "Pass":
-        """Start a pass in which other states (M, L, D), by medium, stand in place of this one's."""
-        other = Pass(self.model, self.batch)
-        other._states = {kind: (x, self.states_of(kind)[1]) for kind, x in found.items()}
-        return other
-
-    @property
-    def states(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder states (M, L, D) and lengths (M,) of the batch's audio."""
-        return self.states_of("audio")
-
-    def states_of(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder states and lengths of one medium."""
-        if kind not in self._states:
-            self._states[kind] = self._encoded(kind)
-        return self._states[kind]
-
-    def _encoded(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run the encoder of one medium, or take its states where they are stored; mask them.
-
-        A frozen encoder keeps no graph. One that is split is masked where its states are stored.
-        """
-        branch, (x, lengths) = self._branch(kind), self.batch.media[kind]
-        mask, encoder = self.batch.masked.get(kind), branch.encoder
-        learns = any(p.requires_grad for p in encoder.parameters())
-        with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-            if kind in self.batch.encoded:
-                counts = [branch.counts[0](n) for n in lengths.tolist()]
-                states, steps = x, torch.tensor(counts, device=lengths.device)
-            else:
-                states, steps = encode(encoder, x, lengths, getattr(encoder, "below", None))
-            states = states if mask is None else mean_at(states, steps, mask)
-            return encoder.above(states, steps) if hasattr(encoder, "above") else (states, steps)
-
-    def _branch(self, kind: str):
-        branches = self.model.branches
-        if kind not in branches:
-            here = ", ".join(branches)
-            raise ValueError(f"the model has no branch for {kind}, but for {here}")
-        return branches[kind]
-
-    @cached_property
-    def tokens(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Soft tokens (M, K, H) and lengths (M,) in the order of their slots.
-
-        They stand there over again for the second answers of pairs.
-        """
-        kinds = self.batch.media
-        results = [self._branch(kind).adapter(*self.states_of(kind)) for kind in kinds]
-        tokens, lengths = results[0] if len(results) == 1 else self._in_order(results)
-        if (times := self.batch.n_answers) == 1:
-            return tokens, lengths
-        return tokens.repeat(times, 1, 1), lengths.repeat(times)
-
-    def _in_order(self, results: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Bring the soft tokens of several media, one after another, into the slots' order.
-
-        Of slots (audio, image, audio) come tokens (a1, a2), (i1): `back` is (0, 2, 1).
-        """
-        size = max(tokens.shape[1] for tokens, _ in results)
-        dtype = self.model.llm.get_input_embeddings().weight.dtype
-        padded = [nn.functional.pad(t.to(dtype), (0, 0, 0, size - t.shape[1])) for t, _ in results]
-        back = torch.cat([self.batch.which(kind) for kind in self.batch.media]).argsort()
-        return torch.cat(padded)[back], torch.cat([n for _, n in results])[back]
-
-    @cached_property
-    def layout(self) -> Batch:
-        """The batch as the LLM reads it: slots as long as their soft tokens want them."""
-        if not self.batch.media:
-            return self.batch
-        return self.batch.fit(self.model.fusion.count(self.tokens[1]))
-
-    @contextmanager
-    def joined(self):
-        """Give what the LLM reads, (B, S, H), for as long as it reads it: in a `with`.
-
-        Until its end LoRA takes part where this batch has its media, and a fusion shows its soft
-        tokens to layers inside the LLM. One pass of a model at a time.
-
-        Raises:
-            ValueError: another pass of the model has not ended.
-        """
-        model, layout = self.model, self.layout
-        text = model.llm.get_input_embeddings()(layout.ids)
-        tokens, slots = text.new_zeros(0, 0, text.shape[-1]), layout.slots
-        if layout.media:
-            tokens, lengths = self.tokens
-            slots = torch.cat([slots[:, :2], lengths[:, None]], 1)
-        own = object()
-        if model.under_way.setdefault("pass", own) is not own:  # one step, also for threads
-            raise ValueError("another pass of this model has not ended: end it first")
-        try:
-            with held.given_back(model.llm):
-                lora.choose(model.llm, layout)
-                yield model.fusion.join(text, tokens.to(text.dtype), slots, layout.segments)
-        finally:
-            model.under_way.clear()
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Go on with these rows (n,) of what is joined, each as often as it is named."""
-        held.keep(self.model.llm, rows)
-
-    @cached_property
-    def places(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rows (N,) and columns (N,) whose next token is wanted: the only ones that need logits."""
-        return self.layout.wanted.nonzero(as_tuple=True)
-
-    @cached_property
-    def targets(self) -> torch.Tensor:
-        """Labels (N,) of the tokens after `places`."""
-        rows, columns = self.places
-        return self.layout.labels[rows, columns + 1]
-
-    @cached_property
-    def logits(self) -> torch.Tensor:
-        """Logits (N, V) at `places`."""
-        rows, columns = self.places
-        with outputs_at(self.model.llm, rows, columns), self.joined() as embeddings:
-            return self.model.llm(
-                inputs_embeds=embeddings,
-                **beside(self.model.llm, self.layout.ids),
-                attention_mask=self.attention,
-                position_ids=self.layout.positions,
-                use_cache=False,
-            ).logits[0]
-
-    @property
-    def attention(self) -> torch.Tensor | None:
-        """The mask (B, S) the LLM gets; of packed rows None: their positions tell examples apart.
-
-        Raises:
-            ValueError: an LLM that lets packed examples into each other; several packed rows for
-                one whose attention tells only one row's apart.
-        """
-        layout = self.layout
-        if not layout.packed:
-            return layout.segments
-        apart.check(self.model.llm)
-        kind = self.model.llm.config._attn_implementation or ""
-        if "flash" in kind and len(layout.ids) > 1:
-            raise ValueError(
-                f"[data] pack with attention {kind!r} wants a batch's examples in one row, got "
-                f"{len(layout.ids)}: set pack above {layout.segments.count_nonzero()}"
-            )
-        return None
-
-    @property
-    def answer_logits(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (N, V) and labels (N,) of the answers to be learned: of pairs, the chosen ones."""
-        n = int((self.places[0] < self.layout.n_chosen).sum())
-        return self.logits[:n], self.targets[:n]
-
-    def again(self) -> "Pass":
-        """Start another pass over the batch, with the soft tokens of this one."""
-        other = Pass(self.model, self.batch)
-        if self.batch.media:
-            other.tokens = self.tokens[0].detach(), self.tokens[1]
-        return other

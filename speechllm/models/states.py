@@ -28,7 +28,7 @@ from speechllm.models.branch import Branch, branches
 from speechllm.models.fingerprint import fingerprint
 from speechllm.models.grouping import encode
 
-MAX_BATCH_S = 120.0  # rows x longest of an encoder's pass
+MAX_BATCH_S = 20.0  # rows x longest of an encoder's pass
 SORTED = 256  # utterances that are read ahead of, so that a pass has like lengths
 DTYPES = tuple(packed.DTYPES)
 

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 
 from speechllm import config
+from speechllm.models import attention
 from speechllm.models.branch import Branch, branches
 from speechllm.models.llm import Config as LLMConfig
 from speechllm.models.model import SpeechLLM
@@ -102,7 +103,7 @@ class System:
             ) from None
 
     def _build(self) -> SpeechLLM:
-        llm = self.llm.build(len(self.tokenizer))
+        llm = attention.prefer(self.llm.build(len(self.tokenizer)))
         embedding = llm.get_input_embeddings()
         parts = {branch.place: branch.build(embedding) for branch in self.branches.values()}
         for part in parts.values():

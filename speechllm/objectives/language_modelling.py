@@ -31,12 +31,8 @@ class LanguageModelling(nn.Module):
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count)."""
-        logits, targets = result.answer_logits
-        smoothing = self.label_smoothing if self.training else 0.0
-        loss = nn.functional.cross_entropy(
-            logits.float(), targets, reduction="sum", label_smoothing=smoothing
-        )
-        return loss, torch.tensor(len(targets), device=loss.device)
+        loss, _ = result.answer_loss(self.label_smoothing if self.training else 0.0)
+        return loss, torch.tensor(result.n_answers, device=loss.device)
 
     def count(self, batch: Batch) -> int:
         """Number of answer tokens in a batch, known before any pass."""
@@ -44,6 +40,4 @@ class LanguageModelling(nn.Module):
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Share of answer tokens that are the most probable, as (sum, count)."""
-        logits, targets = result.answer_logits
-        right = (logits.argmax(-1) == targets).sum()
-        return {"accuracy": (right, torch.tensor(len(targets)))}
+        return {"accuracy": (result.answer_loss()[1], torch.tensor(result.n_answers))}

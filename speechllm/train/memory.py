@@ -22,6 +22,7 @@ from torch import nn
 from speechllm.data import manifest
 from speechllm.data.batch import Batch
 from speechllm.data.collate import collate
+from speechllm.models import sliced
 from speechllm.models.system import System
 from speechllm.train import optim
 from speechllm.train.context import Run
@@ -107,6 +108,7 @@ def training(small: Learner, whole: Learner, phase: Phase, batch: Batch, bf16: b
         batch: from `batch_of` the tiny form.
         bf16: whether the pass runs under autocast.
     """
+    in_slices = sliced.fits(small.model.llm)  # found out before layers are counted
     leaves = trace(small, lambda: losses(small, phase, batch))
     learning = [p for p in whole.parameters() if p.requires_grad]
     gradients = sum(FLOAT * p.numel() for p in learning)
@@ -119,7 +121,8 @@ def training(small: Learner, whole: Learner, phase: Phase, batch: Batch, bf16: b
     # what learns nothing runs first, before anything is kept
     first = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if not waits), default=0)
     live = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if waits), default=0)
-    activations = round(max(first, KEPT * kept + WIDE * logits + live) + _media(batch))
+    slices = in_slices * _slice(batch, whole, bf16)
+    activations = round(max(first, KEPT * kept + WIDE * logits + slices + live) + _media(batch))
     return Estimate(_weights(whole) + copied, gradients, 2 * gradients + masters, activations)
 
 
@@ -207,6 +210,12 @@ def _size(layer: nn.Module, positions: int, bf16: bool) -> int:
     """Give the bytes of a layer's output; norms give float32."""
     size = 2 if bf16 and layer.weight.ndim > 1 else layer.weight.element_size()
     return positions * width_of(layer) * size
+
+
+def _slice(batch: Batch, learner: Learner, bf16: bool) -> int:
+    """Give the bytes of the logits that cross entropy has at a time."""
+    logits = int(batch.wanted.sum()) * learner.model.vocab_size
+    return min(logits, sliced.SLICE) * (2 if bf16 else FLOAT)
 
 
 def _media(batch: Batch) -> int:

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from speechllm.models import attention
 from speechllm.models.encoders import _bands, _layers, _pretrained
 from speechllm.models.hub import read_config
 from speechllm.models.masks import valid_mask, zero_beyond
@@ -146,6 +147,7 @@ class Whisper(nn.Module):
         self.frames = 2 * hf.max_source_positions
         self.windowed = config.window != "variable"
         self.model = config.fetch(WhisperEncoder, hf, LEFT_OVER, RENAME)
+        attention.use(self.model.config)
         if not config.final_norm:
             self.model.layer_norm = nn.Identity()
         self.mix = _layers.Mix(config.layers, hf.encoder_layers)
