@@ -1,21 +1,19 @@
 """Attention in bfloat16 on a processor, as plain matrix products.
 
 torch's fused attention there makes some 80 GFLOP/s of one thread, whose matrix products make 500;
-scores of one row at a time fit the cache. So a row is two products and a softmax, and four products
-more in the backward pass, which computes the scores again and so keeps none. Scores are rounded to
-bfloat16, as they are in transformers' "eager". Everything else (float32, a GPU, long rows, dropout,
-a bias in place of a mask) goes to transformers' "sdpa", by whose masks this goes.
+scores of some heads at a time fit the cache. So a row is products and a softmax, and the backward
+pass computes the scores again and so keeps none. Everything else (float32, a GPU, long rows,
+dropout, a bias in place of a mask) goes to transformers' "sdpa", by whose masks this goes.
 
 B rows, H heads of queries, K of keys (each for G = H / K of queries), S queries, T keys, D width.
 """
-
-import math
 
 import torch
 from torch import nn
 
 NAME = "rows"  # what `_attn_implementation` calls it
-MOST = 2**24  # scores of a row: 32 MB
+MOST = 2**24  # scores of a row, at most
+CACHED = 2**20  # scores at a time: 4 MB in float32
 
 
 def prefer(model: nn.Module) -> nn.Module:
@@ -79,10 +77,8 @@ def _attend(
 ) -> torch.Tensor:
     """Attend; (B, H, S, D)."""
     out = q.new_empty(q.shape)
-    hidden = _hidden(mask)
-    for row in range(len(q)):
-        shares = _shares(q[row], k[row], hidden, row, scale)
-        torch.bmm(shares, v[row], out=out[row].view(len(v[row]), -1, v.shape[-1]))
+    for q_, k_, v_, hidden, out_ in _parts(mask, q, k, v, out):
+        torch.bmm(_shares(q_, k_, hidden, scale), v_, out=out_)
     return out
 
 
@@ -102,15 +98,13 @@ def _attend_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Give the gradients of q, k, v."""
     grads = tuple(torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
-    hidden = _hidden(mask)
-    for row in range(len(q)):
-        shares = _shares(q[row], k[row], hidden, row, scale)
-        queries, own = (_by_key(x[row], len(k[row])) for x in (q, grad))
-        torch.bmm(shares.transpose(1, 2), own, out=grads[2][row])
-        of_shares = torch.bmm(own, v[row].transpose(1, 2))
+    for q_, k_, v_, hidden, own, of_q, of_k, of_v in _parts(mask, q, k, v, grad, *grads):
+        shares = _shares(q_, k_, hidden, scale)
+        torch.bmm(shares.transpose(1, 2), own, out=of_v)
+        of_shares = torch.bmm(own, v_.transpose(1, 2))
         scores = torch._softmax_backward_data(of_shares, shares, -1, q.dtype).mul_(scale)
-        torch.bmm(scores, k[row], out=grads[0][row].view(queries.shape))
-        torch.bmm(scores.transpose(1, 2), queries, out=grads[1][row])
+        torch.bmm(scores, k_, out=of_q)
+        torch.bmm(scores.transpose(1, 2), q_, out=of_k)
     return grads
 
 
@@ -132,25 +126,35 @@ def _backward(ctx, grad):
 _attend.register_autograd(_backward, setup_context=_keep)
 
 
-def _hidden(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """Give what is not seen, (B or 1, 1, S, T)."""
-    return None if mask is None else ~mask
+def _parts(mask, q, k, v, *others):
+    """Yield the tensors of some heads of a row each, with what is not seen after q, k, v.
+
+    Of queries (B, H, S, D) come (K', G * S, D): those of a head of keys stand one behind the other.
+    """
+    # 8 heads of queries and 2 of keys, 100 positions: heads 0 to 3 read the first keys, so that
+    # the scores of the first two heads of 4 x 100 queries are one product (1, 400, D) x (1, D, 100)
+    hidden = None if mask is None else ~mask
+    heads, keys = k.shape[1:3]
+    queries = q.shape[1] // heads * q.shape[2]
+    size = max(CACHED // (queries * keys), 1)
+    for row in range(len(q)):
+        unseen = None if hidden is None else hidden[row if len(hidden) > 1 else 0]
+        rows = [x[row].reshape(heads, -1, x.shape[-1]) for x in (q, k, v, *others)]
+        for begin in range(0, heads, size):
+            some = [x[begin : begin + size] for x in rows]
+            yield *some[:3], unseen, *some[3:]
 
 
-def _by_key(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """Stand the queries (H, S, D) of a head of keys one behind the other: (K, G * S, D)."""
-    return x.reshape(heads, -1, x.shape[-1])
-
-
-def _shares(q, k, hidden, row: int, scale: float) -> torch.Tensor:
-    """Give the shares (K, G * S, T) of one row's queries (H, S, D) in its keys (K, T, D)."""
-    queries = _by_key(q, len(k))
-    exact = math.frexp(scale)[0] == 0.5  # a power of two: rounding is the same before and after
-    scores = torch.bmm(queries * scale if exact else queries, k.transpose(1, 2))
-    if not exact:
-        scores.mul_(scale)
+def _shares(q, k, hidden, scale: float) -> torch.Tensor:
+    """Give the shares (K', G * S, T) of queries (K', G * S, D) in keys (K', T, D)."""
+    # A score of 50 is known to 1/8 in bfloat16, too little for a softmax. What its rounding leaves
+    # is a product over again, from which the rounded scores are taken before it is rounded itself:
+    # 50.07 is 50 and 0.07. The sum of both is as good as float32 is here.
+    keys = k.transpose(1, 2)
+    rounded = torch.bmm(q, keys)
+    rest = torch.baddbmm(rounded, q, keys, beta=-1)
+    scores = rounded.float().add_(rest).mul_(scale)
     if hidden is not None:
-        own = hidden[row if len(hidden) > 1 else 0]
-        size, keys = own.shape[-2:]
-        scores.view(len(k), -1, size, keys).masked_fill_(own, torch.finfo(q.dtype).min)
-    return scores.softmax(-1)
+        size, n = hidden.shape[-2:]
+        scores.view(len(k), -1, size, n).masked_fill_(hidden, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1).to(q.dtype)

@@ -78,7 +78,7 @@ def test_losses_and_health_are_those_of_the_sound(job, dtype, close, monkeypatch
     loop.train(heard)
     passes = []
     encode = states.encode
-    for room in ("speechllm.models.model", "speechllm.train.health"):
+    for room in ("speechllm.models.forward", "speechllm.train.health"):
         monkeypatch.setattr(f"{room}.encode", lambda *a: passes.append(1) or encode(*a))
     loop.train(stored)
     assert losses(stored) == pytest.approx(losses(heard), rel=close)
