@@ -16,8 +16,10 @@ OUT/NAME.txt, OUT/NAME.srt, ... come from each NAME.mp3; what is stopped goes on
 same command, and files that are done are not heard again: OUT/decode.json says which model
 heard them, and how.
 
-Times of a segment are those of its speech. Within it, lines of subtitles and the words of
-a CTM have their share of its speech by their letters.
+Times of a segment are those of its speech. Those of words, for all formats but text, come of
+a CTC head that the model has (its steps aligned with the text) or, in a Whisper, of the
+attention that its checkpoint names; a word's confidence is its probability. Where there is
+neither, which is said, lines and words have a share of the speech by their letters.
 
 examples:
   speechllm transcribe exp/mini talk.mp3
@@ -104,7 +106,9 @@ def run(args: argparse.Namespace) -> int:
                                  ([names] if isinstance(names, str) else names)))  # fmt: skip
     if not args.out and len(formats) > 1:
         raise ValueError(f"--format {' '.join(formats)}: several need a folder, --out DIR")
-    options = Options(args.vad, args.window_s, args.channels == "apart", args.max_batch_s)
+    options = Options(
+        args.vad, args.window_s, args.channels == "apart", formats != ["text"], args.max_batch_s
+    )
     items = found(args.audio)
     listener = _listener(args)
     options.facts(listener)  # refuses before anything is read
@@ -122,6 +126,9 @@ def run(args: argparse.Namespace) -> int:
             summary = _print(listener, items, options, formats[0], bar.update)
     for error in summary.errors:
         print(f"not heard: {error}", file=sys.stderr)
+    if options.words and summary.n_untimed:
+        why = listener.untimed or "heard without, or more words than steps (--again: anew)"
+        print(f"{summary.n_untimed} with words that have no times: {why}", file=sys.stderr)
     print(_told(summary, args.out, time.perf_counter() - began), file=sys.stderr)
     return 2 if summary.errors else 0
 

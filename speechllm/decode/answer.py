@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from speechllm.decode.filters import loops
+from speechllm.decode.transcript import Word
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Answer:
             more probable.
         text: what the ids say, where somebody has put it in.
         alternatives: other answers to the same, the best first.
+        words: of the text with times in seconds of the sound, where somebody has aligned them.
     """
 
     ids: list[int]
@@ -24,6 +26,7 @@ class Answer:
     score: float = field(default=0.0, compare=False)  # differs in the last bits by batch
     text: str = ""
     alternatives: tuple["Answer", ...] = ()
+    words: tuple[Word, ...] = field(default=(), compare=False)
 
     def read(self, text_of: Callable[[list[int]], str]) -> "Answer":
         """Put the text in, also of the alternatives."""

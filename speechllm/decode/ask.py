@@ -24,8 +24,9 @@ from speechllm.decode import room, search
 from speechllm.decode.answer import Answer
 from speechllm.decode.filters import Filter
 from speechllm.decode.heard import Heard, spelling_of
+from speechllm.decode.timing import Timer
 from speechllm.models.llm import ends
-from speechllm.models.model import SpeechLLM
+from speechllm.models.model import Pass, SpeechLLM
 from speechllm.models.system import System
 
 
@@ -53,6 +54,7 @@ class Answerer:
         settings: how to search.
         filters: what may be said next.
         precision: "fp32" or "bf16", of the computation.
+        timer: puts the words of answers in, with their times.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Answerer:
         settings: search.Config = search.Config(),  # noqa: B008  # frozen
         filters: Sequence[Filter] = (),
         precision: str = "fp32",
+        timer: Timer | None = None,
     ):
         self.model, self.settings, self.filters = model.eval(), settings, filters
         self.builder = chat.Builder.of(system)
@@ -70,6 +73,7 @@ class Answerer:
         self.stops = self.builder.stops | ends(model.llm)
         self.positions = room.positions(model)
         self.bf16 = precision == "bf16"
+        self.timer = timer
 
     def __call__(self, batch: Batch, bounds: list[int]) -> list[Answer]:
         """Answer each row of a batch with at most so many tokens.
@@ -94,7 +98,9 @@ class Answerer:
             result, settings = self.model(batch), self.settings
             heard = Heard.of(result, self.spelling) if self.spelling else None
             if settings.by == "ctc":
-                return heard.answers(self.builder.tokenizer, settings.length_penalty)
+                found = heard.answers(self.builder.tokenizer, settings.length_penalty)
+                return self._timed(result, found)
+            sounds = result
             if settings.by == "fusion":
                 result = self.model(self._text(batch.names).to(batch.ids.device))
             joint = [heard.joint(settings, self.stops)] if settings.joint else []
@@ -109,9 +115,12 @@ class Answerer:
                 config=settings,
                 filters=(*self.filters, *joint),
             )
-        if settings.ctc_at == "end" and heard:
-            answers = [heard.ranked(row, one, settings) for row, one in enumerate(answers)]
-        return [answer.read(self.text) for answer in answers]
+            if settings.ctc_at == "end" and heard:
+                answers = [heard.ranked(row, one, settings) for row, one in enumerate(answers)]
+            return self._timed(sounds, [answer.read(self.text) for answer in answers])
+
+    def _timed(self, sounds: Pass, answers: list[Answer]) -> list[Answer]:
+        return self.timer(sounds, answers) if self.timer else answers
 
     def _text(self, names: Sequence[str]) -> Batch:
         """Make prompts of text alone: what a language model reads before anything is said."""

@@ -6,12 +6,12 @@
 
 A listener has `sampling_rate`, `window_s` (the longest window it hears), `cost(seconds)` (what a
 window counts for in a batch) and `identity` (all that a text depends on besides the sound).
+`timed` hears as the call does and gives words with their times, too; `untimed` says why it cannot,
+and is "" where it can.
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -23,36 +23,16 @@ from speechllm.data.asked import asked
 from speechllm.data.chat import Builder
 from speechllm.decode import record, room, search
 from speechllm.decode.ask import Request
+from speechllm.decode.of_recogniser import OfRecogniser
+from speechllm.decode.timing import Timer
+from speechllm.decode.transcript import Heard
+from speechllm.decode.wanted import MOST_S, Wanted, lengthened
 from speechllm.models import recognisers
 from speechllm.models.fingerprint import fingerprint
-from speechllm.models.recognisers import Recogniser
-from speechllm.tasks import languages
 
-MOST_S = 30.0  # few models heard longer sounds in training, whatever their data allowed
-LEAST_S = 0.5  # shorter waves are followed by silence: encoders want some frames
 TOKENS_PER_S = 25.0  # no language is spoken faster, even spelled letter by letter
 USUAL_PER_S = 6.0  # tokens of ordinary speech, for which the LLM must have room
 WINDOWED = ("asr", "translate")  # tasks whose answers to parts are the answer to the whole
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be written down.
-
-    Attributes:
-        task: a task by its name, "transcribe" for asr; "" for the model's own.
-        language: what is spoken, a code; "" for what the model thinks.
-        to: language of a translation.
-    """
-
-    task: str = ""
-    language: str = ""
-    to: str = "en"
-
-    def __post_init__(self):
-        """Refuse languages that there are not."""
-        for code in filter(None, (self.language, self.to)):
-            languages.code(code)
 
 
 class OfSpeech:
@@ -136,6 +116,17 @@ class OfSpeech:
             "search": self.search.facts(),
         }
 
+    @property
+    def untimed(self) -> str:
+        """Say why words have no times of their own, "" where they have."""
+        if self.table["name"] != "asr":
+            return "words of a translation have no place in the sound"
+        return self._timer.why
+
+    @cached_property
+    def _timer(self) -> Timer:
+        return Timer(self.speech.system, self.speech.model)
+
     def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
         """Write what is said in each wave, (N,) at `sampling_rate`.
 
@@ -143,8 +134,19 @@ class OfSpeech:
             ValueError: the model refuses one of them.
             FloatingPointError: the model computes no numbers.
         """
-        answers = self.speech.answers(*self.requests(waves), **self._options)
-        return [self.read(answer.text) for answer in answers]
+        return [self.read(answer.text) for answer in self._answers(waves)]
+
+    def timed(self, waves: Sequence[np.ndarray]) -> list[Heard]:
+        """Write what is said in each wave, with times of its words from the wave's beginning.
+
+        Raises:
+            ValueError, FloatingPointError: as a call.
+        """
+        answers = self._answers(waves, timer=None if self.untimed else self._timer)
+        return [Heard(self.read(answer.text), answer.words) for answer in answers]
+
+    def _answers(self, waves: Sequence[np.ndarray], timer: Timer | None = None):
+        return self.speech.answers(*self.requests(waves), timer=timer, **self._options)
 
     def requests(self, waves: Sequence[np.ndarray]) -> tuple[list[Request], list[int]]:
         """Say what each wave is asked, and how many tokens its answer may have."""
@@ -167,60 +169,6 @@ class OfSpeech:
         """Give what was said of an answer's text."""
         read = getattr(self._task, "read", None)
         return (read(text, self._row)["hyp"] if read else text).strip()
-
-
-class OfRecogniser:
-    """A recogniser of transformers as a listener; it searches as its checkpoint says.
-
-    Args:
-        recogniser: of `recognisers.load`.
-        wanted: what is asked of each window.
-
-    Raises:
-        ValueError: a translation that it cannot give.
-    """
-
-    def __init__(self, recogniser: Recogniser, wanted: Wanted = Wanted()):  # noqa: B008  # frozen
-        self.recogniser, self.wanted = recogniser, wanted
-        self.sampling_rate = recogniser.sampling_rate
-        self.window_s = recogniser.window_s or MOST_S
-        name = recogniser.parts.name
-        if wanted.task not in ("", "asr", "transcribe", "translate"):
-            raise ValueError(f"task: {name} can transcribe or translate, got {wanted.task!r}")
-        if wanted.task == "translate" and not (recogniser.multilingual and wanted.to == "en"):
-            raise ValueError(f"task: {name} does not translate into {languages.name(wanted.to)}")
-
-    @property
-    def needless(self) -> str:
-        """Say which wish has no effect, "" for none."""
-        if self.wanted.language and not self.recogniser.multilingual:
-            return "this model takes no language: --language has no effect"
-        return ""
-
-    def cost(self, seconds: float) -> float:
-        """Give what a window counts for: Whisper fills it up; what is heard alone fills a batch."""
-        return math.inf if self.recogniser.alone else max(seconds, self.recogniser.window_s)
-
-    @property
-    def identity(self) -> dict:
-        """All that a text depends on besides the sound."""
-        return self.recogniser.identity | {"wanted": dataclasses.asdict(self.wanted)}
-
-    def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
-        """Write what is said in each wave, (N,) at `sampling_rate`.
-
-        Raises:
-            ValueError: the checkpoint's own processor or search refuses something.
-            FloatingPointError: the network computes no numbers.
-        """
-        waves = [lengthened(wave, self.sampling_rate) for wave in waves]
-        task = "translate" if self.wanted.task == "translate" else "transcribe"
-        return self.recogniser(waves, [self.wanted.language] * len(waves), task)
-
-
-def lengthened(wave: np.ndarray, rate: int) -> np.ndarray:
-    """Let silence follow a wave (N,) that is too short for an encoder."""
-    return np.pad(wave, (0, max(round(LEAST_S * rate) - len(wave), 0)))
 
 
 def ours(model) -> Path | None:

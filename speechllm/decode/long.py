@@ -37,10 +37,12 @@ class Window:
     Attributes:
         wave: (N,) with some silence around.
         speech: (start, end) of each stretch without a pause, in seconds of the whole sound.
+        begin: where the wave begins, in seconds of the whole sound.
     """
 
     wave: np.ndarray
     speech: tuple[tuple[float, float], ...]
+    begin: float = 0.0
 
     @property
     def start(self) -> float:
@@ -155,7 +157,7 @@ class Cutter:
         begin = max(spans[0][0] - MARGIN, 0)
         wave = self._wave[self._at(begin) : self._at(stop)].copy()
         speech = [[round((self._first + i) * FRAME_S, 3) for i in span] for span in spans]
-        return Window(wave, tuple(map(tuple, speech)))
+        return Window(wave, tuple(map(tuple, speech)), (self._first + begin) * FRAME_S)
 
     def _at(self, frame: int) -> int:
         """Give the first sample, in what is kept, of a frame of it."""

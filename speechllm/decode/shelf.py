@@ -20,7 +20,7 @@ from speechllm import files, lock
 from speechllm.decode import record, written
 from speechllm.decode.lines import finished
 from speechllm.decode.transcribe import File, Options, Watch, transcripts
-from speechllm.decode.written import Segment, Transcript
+from speechllm.decode.transcript import Heard, Segment, Transcript, Word
 
 WINDOWS = "windows.jsonl"
 
@@ -33,6 +33,7 @@ class Summary:
         n_files: that are done, those that were done before among them.
         n_before: of them, done before.
         n_with_words: of them, in which something was said.
+        n_untimed: of them, with words that have no times of their own.
         audio_s: seconds of sound heard in this run.
         errors: a line a file that cannot be heard.
     """
@@ -40,6 +41,7 @@ class Summary:
     n_files: int = 0
     n_before: int = 0
     n_with_words: int = 0
+    n_untimed: int = 0
     audio_s: float = 0.0
     errors: list[str] = field(default_factory=list)
 
@@ -48,6 +50,7 @@ class Summary:
         self.n_files += 1
         self.n_before += before
         self.n_with_words += bool(transcript.text)
+        self.n_untimed += any(one.text and not one.words for one in transcript.segments)
         self.audio_s += 0.0 if before else transcript.duration
 
 
@@ -169,9 +172,20 @@ def _read(row: dict, where: str) -> Transcript:
     segments = []
     for one in files.entry(row, "segments", list, where):
         speech = tuple((float(a), float(b)) for a, b in files.entry(one, "speech", list, where))
-        segments.append(Segment(speech, files.entry(one, "text", str, where), one.get("channel")))
+        text, words = files.entry(one, "text", str, where), _words(one, where)
+        segments.append(Segment(speech, text, one.get("channel"), words))
     duration = files.entry(row, "duration", float, where)
     return Transcript(row["id"], row["audio"], duration, tuple(segments))
+
+
+def _words(row: dict, where: str) -> tuple[Word, ...]:
+    """Read the words of a segment, none where they were not aligned."""
+    there = files.expect(row.get("words", []), list, f"{where}: 'words'")
+    return tuple(
+        Word(files.entry(one, "start", float, where), files.entry(one, "end", float, where),
+             files.entry(one, "word", str, where), one.get("confidence"))
+        for one in there
+    )  # fmt: skip
 
 
 def _write(folder: Path, transcript: Transcript, formats: Sequence[str], anew: bool) -> None:
@@ -183,14 +197,16 @@ def _write(folder: Path, transcript: Transcript, formats: Sequence[str], anew: b
 
 
 class _Windows(Watch):
-    """What was heard of files that are not done: text by file, channel and times."""
+    """What was heard of files that are not done, by file, channel and times."""
 
     def __init__(self, path: Path, stamps: dict[str, list], progress: Callable[[float], None]):
         self._path, self._stamps, self.progress = path, stamps, progress
         finished(path)  # removes a line cut short
         rows = files.json_lines(path) if path.exists() else []
-        self._texts = {
-            self._key(row["id"], row["channel"], row["speech"]): row["text"]
+        self._heard = {
+            self._key(row["id"], row["channel"], row["speech"]): Heard(
+                row["text"], _words(row, str(path))
+            )
             for _, row in rows
             if stamps.get(row["id"]) == row["of"]
         }
@@ -202,15 +218,16 @@ class _Windows(Watch):
     def __exit__(self, *_) -> None:
         self._out.close()
 
-    def known(self, file: File, segment: Segment) -> str | None:
-        """Give the text of a segment that was heard before a run was stopped."""
-        return self._texts.get(self._key(file.item.id, segment.channel, segment.speech))
+    def known(self, file: File, segment: Segment) -> Heard | None:
+        """Give what was said in a segment that was heard before a run was stopped."""
+        return self._heard.get(self._key(file.item.id, segment.channel, segment.speech))
 
     def heard(self, file: File, segment: Segment) -> None:
         """Write a segment down at once."""
         values = {"id": file.item.id, "channel": segment.channel, "speech": segment.speech}
         with files.naming(self._path):
-            _append(self._out, {**values, "text": segment.text, "of": self._stamps[file.item.id]})
+            shown = {"text": segment.text, "words": [written.word(w) for w in segment.words]}
+            _append(self._out, {**values, **shown, "of": self._stamps[file.item.id]})
 
     @staticmethod
     def _key(id: str, channel: int | None, speech) -> tuple:

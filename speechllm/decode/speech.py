@@ -18,6 +18,7 @@ from speechllm.decode.filters import Filter
 from speechllm.decode.grouping import groups
 from speechllm.decode.listeners import TOKENS_PER_S, WINDOWED, OfSpeech
 from speechllm.decode.room import Room, bound
+from speechllm.decode.timing import Timer
 from speechllm.decode.transcribe import Options, said
 from speechllm.media import audio
 from speechllm.models import store
@@ -120,6 +121,7 @@ class Speech:
         requests: list[Request],
         bounds: list[int],
         filters: Sequence[Filter] = (),
+        timer: Timer | None = None,
         **options,
     ) -> list[Answer]:
         """Answer several requests in one batch, each with at most so many tokens.
@@ -128,6 +130,7 @@ class Speech:
             requests: at least one.
             bounds: most tokens of each answer.
             filters: what may be said next (`decode/filters.py`).
+            timer: puts the words of answers in, with their times (`decode/timing.py`).
             options: fields of `search.Config`.
 
         Raises:
@@ -137,7 +140,7 @@ class Speech:
         for request in requests:
             for wave in request.waves:
                 self._check(wave, request.name)
-        answerer = Answerer(self.system, self.model, search.Config(**options), filters)
+        answerer = Answerer(self.system, self.model, search.Config(**options), filters, timer=timer)
         batch = answerer.batch([example(self.system, request) for request in requests])
         try:
             return answerer(batch, bounds)
@@ -146,7 +149,7 @@ class Speech:
                 raise ValueError(f"{requests[0].name}: {error}") from None
         # one of them is refused: alone it says so by its name
         pairs = zip(requests, bounds, strict=True)
-        return [self.answers([request], [n], filters, **options)[0] for request, n in pairs]
+        return [self.answers([request], [n], filters, timer, **options)[0] for request, n in pairs]
 
     def _is_long(self, sound) -> bool:
         """Say whether a sound is longer than is heard at once, and may be cut into windows."""

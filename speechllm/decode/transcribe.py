@@ -15,7 +15,7 @@ from features.sources import Item
 from speechllm.decode import long, voice
 from speechllm.decode.grouping import groups
 from speechllm.decode.long import Cutter, Window
-from speechllm.decode.written import Segment, Transcript
+from speechllm.decode.transcript import Heard, Segment, Transcript
 
 AHEAD = 2  # batches of windows that are put in order of length
 
@@ -28,12 +28,14 @@ class Options:
         vad: who finds speech, one of `voice.KINDS`.
         window_s: longest window; 0: what the model hears at once.
         apart: each channel by itself.
+        words: with times of words, where the listener has any; no text depends on it.
         max_batch_s: how much is computed at once, windows times the longest, in seconds.
     """
 
     vad: str = "auto"
     window_s: float = 0.0
     apart: bool = False
+    words: bool = False
     max_batch_s: float = 200.0
 
     def limit(self, listener) -> float:
@@ -90,14 +92,14 @@ class _Piece:
     window: Window | None = None
     channel: int | None = None
     reached: float = 0.0  # seconds of the file that are done with it
-    text: str | None = None
+    heard: Heard | None = None
 
 
 class Watch:
     """What is told of a run on its way; this one listens to nothing."""
 
-    def known(self, file: File, segment: Segment) -> str | None:
-        """Give the text of a segment (without text) that need not be heard again."""
+    def known(self, file: File, segment: Segment) -> Heard | None:
+        """Give what was said in a segment (without text) that need not be heard again."""
 
     def heard(self, file: File, segment: Segment) -> None:
         """Take a segment as soon as it is heard, in any order."""
@@ -133,8 +135,8 @@ def transcripts(
     for piece in _pieces(listener, items, options):
         queue.append(piece)
         if piece.window:
-            piece.text = watch.known(piece.file, _segment(piece))
-            if piece.text is None:
+            piece.heard = watch.known(piece.file, _segment(piece))
+            if piece.heard is None:
                 waiting += _cost(listener, piece)
             else:  # so that all of a long file that was stopped at its end is not kept
                 piece.window = replace(piece.window, wave=piece.window.wave[:0])
@@ -176,15 +178,15 @@ def _cutter(listener, options: Options) -> Cutter:
 
 def _answer(listener, queue: list[_Piece], options: Options, watch: Watch) -> Iterator[File]:
     """Hear what is in a queue, windows of like lengths together; then tell of it in order."""
-    asked = [piece for piece in queue if piece.window and piece.text is None]
+    asked = [piece for piece in queue if piece.window and piece.heard is None]
     for chosen in groups([_cost(listener, piece) for piece in asked], options.max_batch_s):
-        _hear(listener, [asked[i] for i in chosen])
+        _hear(listener, [asked[i] for i in chosen], options.words)
         for i in chosen:
-            if asked[i].text is not None:
+            if asked[i].heard:
                 watch.heard(asked[i].file, _segment(asked[i]))
     for piece in queue:
         file = piece.file
-        if piece.text is not None:
+        if piece.heard:
             file.segments.append(_segment(piece))
             watch.told(file, file.segments[-1])
         watch.progress(max(piece.reached - file.told, 0.0))
@@ -193,25 +195,29 @@ def _answer(listener, queue: list[_Piece], options: Options, watch: Watch) -> It
             yield file
 
 
-def _hear(listener, pieces: list[_Piece]) -> None:
-    """Put the texts in; what is refused takes its file out, and nothing else."""
+def _hear(listener, pieces: list[_Piece], words: bool) -> None:
+    """Put in what was said; what is refused takes its file out, and nothing else."""
+    waves = [piece.window.wave for piece in pieces]
     try:
-        texts = listener([piece.window.wave for piece in pieces])
+        heard = listener.timed(waves) if words else [Heard(text) for text in listener(waves)]
     except ValueError as error:
         if len(pieces) > 1:
             for piece in pieces:
-                _hear(listener, [piece])
+                _hear(listener, [piece], words)
         else:
             pieces[0].file.error = f"{pieces[0].file.item.path}: {error}"
         return
-    for piece, text in zip(pieces, texts, strict=True):
-        piece.text = " ".join(text.split())
+    for piece, one in zip(pieces, heard, strict=True):
+        offset = piece.window.begin + piece.file.item.start_s
+        text = " ".join(one.text.split())
+        piece.heard = Heard(text, tuple(word.later(offset) for word in one.words))
 
 
 def _segment(piece: _Piece) -> Segment:
     offset = piece.file.item.start_s
     speech = tuple((round(a + offset, 3), round(b + offset, 3)) for a, b in piece.window.speech)
-    return Segment(speech, piece.text or "", piece.channel)
+    heard = piece.heard or Heard("")
+    return Segment(speech, heard.text, piece.channel, heard.words)
 
 
 def _cost(listener, piece: _Piece) -> float:

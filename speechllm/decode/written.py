@@ -1,124 +1,11 @@
 """What was said in a sound file, written as text, JSON, subtitles or annotation.
 
-    transcript = Transcript("talk", "talk.mp3", 62.1, (Segment(0.4, 5.2, "hello there"), ...))
-    (folder / "talk.srt").write_text(written.FORMATS["srt"](transcript))
-
-A segment's times are those of its speech. Where its words have no times of their own (they come of
-a head that aligns), a word's are spread: by its letters over the segment's speech, pauses left out.
+(folder / "talk.srt").write_text(written.FORMATS["srt"](transcript))
 """
 
 import json
-import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
 
-LINE, LINES = 42, 2  # letters and lines of a subtitle, as broadcasters have them
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word and its times, in seconds of the whole file."""
-
-    start: float
-    end: float
-    text: str
-
-
-@dataclass(frozen=True)
-class Segment:
-    """What was said in one window.
-
-    Attributes:
-        speech: (start, end) of each stretch without a pause, in seconds of the whole file.
-        text: what was said.
-        channel: from 0; None where the channels were heard together.
-        words: with times, where something has aligned them.
-    """
-
-    speech: tuple[tuple[float, float], ...]
-    text: str
-    channel: int | None = None
-    words: tuple[Word, ...] = ()
-
-    @property
-    def start(self) -> float:
-        """Where it begins, in seconds."""
-        return self.speech[0][0]
-
-    @property
-    def end(self) -> float:
-        """Where it ends."""
-        return self.speech[-1][1]
-
-    def timed(self) -> list[Word]:
-        """Give each word with its times, or with those that its letters have a share of."""
-        return list(self.words) or list(self._spread(self.text.split()))
-
-    def cues(self) -> list[Word]:
-        """Give pieces that a screen has room for, with their times."""
-        lines = _even_lines(self.text)
-        chunks = [lines[i : i + LINES] for i in range(0, len(lines), LINES)]
-        words, cues = self.timed(), []
-        if not self.words or len(words) != len(self.text.split()):
-            spread = self._spread([" ".join(chunk) for chunk in chunks])
-            return [Word(one.start, one.end, "\n".join(chunk))
-                    for one, chunk in zip(spread, chunks, strict=True)]  # fmt: skip
-        for chunk in chunks:
-            n = sum(len(line.split()) for line in chunk)
-            cues.append(Word(words[0].start, words[n - 1].end, "\n".join(chunk)))
-            words = words[n:]
-        return cues
-
-    def _spread(self, pieces: list[str]) -> Iterator[Word]:
-        total, done = sum(map(len, pieces)), 0
-        for piece in pieces:
-            start, done = self._time(done / total, late=True), done + len(piece)
-            yield Word(start, self._time(done / total), piece)
-
-    def _time(self, share: float, late: bool = False) -> float:
-        """Give the time at which this share of the speech is over; `late`: after a pause there."""
-        left = share * sum(end - start for start, end in self.speech)
-        for start, end in self.speech:
-            if left < end - start - 1e-6 or (not late and left < end - start + 1e-6):
-                return round(start + left, 3)
-            left -= end - start
-        return self.end
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What was said in one file, in order.
-
-    Attributes:
-        id: names it among others.
-        audio: the file.
-        duration: its seconds.
-        segments: by their start.
-    """
-
-    id: str
-    audio: str
-    duration: float
-    segments: tuple[Segment, ...]
-
-    @property
-    def text(self) -> str:
-        """All of it, in one line."""
-        return " ".join(one.text for one in self.segments if one.text)
-
-
-def _even_lines(text: str) -> list[str]:
-    """Wrap a text to as few subtitles as it takes, their lines alike in length."""
-    lines = textwrap.wrap(text, LINE, break_on_hyphens=False)
-    if len(lines) < 2:
-        return lines
-    most = len(lines) + len(lines) % LINES  # the last subtitle's second line is used, too
-    longest = max(map(len, text.split()))
-    for width in range(min(max(len(text) // most, longest), LINE), LINE):
-        even = textwrap.wrap(text, width, break_on_hyphens=False)
-        if len(even) <= most:
-            return even
-    return lines
+from speechllm.decode.transcript import Segment, Transcript, Word
 
 
 def text(transcript: Transcript) -> str:
@@ -145,7 +32,7 @@ def as_json(transcript: Transcript) -> str:
 
 def shown(segment: Segment) -> dict:
     """One segment as JSON has it; `words` only where they were aligned."""
-    words = [{"start": w.start, "end": w.end, "text": w.text} for w in segment.words]
+    words = [word(one) for one in segment.words]
     return {
         "start": segment.start,
         "end": segment.end,
@@ -154,6 +41,12 @@ def shown(segment: Segment) -> dict:
         "speech": [list(span) for span in segment.speech],
         **({"words": words} if words else {}),
     }
+
+
+def word(one: Word) -> dict:
+    """One word as JSON has it."""
+    sure = {} if one.confidence is None else {"confidence": round(one.confidence, 4)}
+    return {"word": one.text, "start": one.start, "end": one.end, **sure}
 
 
 def srt(transcript: Transcript) -> str:
@@ -177,44 +70,52 @@ def vtt(transcript: Transcript) -> str:
 
 
 def ctm(transcript: Transcript) -> str:
-    """NIST's time marks: file, channel, start, duration, word."""
+    """NIST's time marks: file, channel, start, duration, word, and its confidence if it has one."""
     name, rows = transcript.id.replace(" ", "_"), []
     for one in transcript.segments:
         for word in one.timed():
             times = f"{word.start:.3f} {word.end - word.start:.3f}"
-            rows.append(f"{name} {(one.channel or 0) + 1} {times} {word.text}\n")
+            sure = "" if word.confidence is None else f" {word.confidence:.4f}"
+            rows.append(f"{name} {(one.channel or 0) + 1} {times} {word.text}{sure}\n")
     return "".join(rows)
 
 
 def textgrid(transcript: Transcript) -> str:
-    """Praat: a tier a channel, its intervals without gaps from 0 to the end."""
+    """Praat: a tier a channel, and one of its words where they were aligned.
+
+    Intervals stand without gaps from 0 to the end.
+    """
     channels = sorted({one.channel for one in transcript.segments}, key=lambda c: c or 0) or [None]
     end = max([transcript.duration, *(one.end for one in transcript.segments)])
+    tiers: list[tuple[str, list]] = []
+    for channel in channels:
+        segments = [s for s in transcript.segments if s.channel == channel]
+        name = "" if channel is None else f"channel {channel + 1}"
+        tiers.append((name or "speech", [(s.start, s.end, s.text) for s in segments]))
+        if any(s.words for s in segments):
+            words = [(w.start, w.end, w.text) for s in segments for w in s.timed()]
+            tiers.append((f"{name} words".strip(), words))
     head = (
         f'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = {end}\n'
-        f"tiers? <exists>\nsize = {len(channels)}\nitem []:\n"
+        f"tiers? <exists>\nsize = {len(tiers)}\nitem []:\n"
     )
-    tiers = [
-        _tier(number, channel, [s for s in transcript.segments if s.channel == channel], end)
-        for number, channel in enumerate(channels, 1)
-    ]
-    return head + "".join(tiers)
+    return head + "".join(_tier(number, *tier, end) for number, tier in enumerate(tiers, 1))
 
 
-def _tier(number: int, channel: int | None, segments: list[Segment], end: float) -> str:
+def _tier(number: int, name: str, said: list[tuple[float, float, str]], end: float) -> str:
     intervals, at = [], 0.0
-    for one in segments:
-        if one.start > at:
-            intervals.append((at, one.start, ""))
-        intervals.append((max(at, one.start), one.end, one.text.replace('"', '""')))
-        at = one.end
+    for a, b, text in said:
+        if a > at:
+            intervals.append((at, a, ""))
+        if b > max(at, a):  # Praat refuses an interval without length
+            intervals.append((max(at, a), b, text.replace('"', '""')))
+            at = b
     if end > at or not intervals:
         intervals.append((at, end, ""))
-    name = "speech" if channel is None else f"channel {channel + 1}"
     rows = [
         f"        intervals [{i}]:\n            xmin = {a}\n            xmax = {b}\n"
-        f'            text = "{said}"\n'
-        for i, (a, b, said) in enumerate(intervals, 1)
+        f'            text = "{text}"\n'
+        for i, (a, b, text) in enumerate(intervals, 1)
     ]
     return (
         f'    item [{number}]:\n        class = "IntervalTier"\n        name = "{name}"\n'

@@ -17,6 +17,7 @@ import torch
 
 from speechllm import files
 from speechllm.models import hub
+from speechllm.models.evidence import Evidence, missing, of_ctc, of_whisper
 from speechllm.models.fingerprint import fingerprint
 from speechllm.models.packed import pack
 from speechllm.models.recogniser_parts import CTC, SEQ2SEQ, Parts, inspect
@@ -75,16 +76,30 @@ class Recogniser:
             ValueError: the checkpoint's own processor or search refuses something.
             FloatingPointError: the network computes no numbers.
         """
+        return [text for text, _ in self._each(waves, langs, task, False)]
+
+    @torch.inference_mode()
+    def evidence(
+        self, waves: Sequence[np.ndarray], langs: Sequence[str] = (), task: str = "transcribe"
+    ) -> list[tuple[str, Evidence | None]]:
+        """Write what is said as a call does, and where; None where that is not known.
+
+        Raises:
+            ValueError, FloatingPointError: as a call.
+        """
+        return self._each(waves, langs, task, not missing(self))
+
+    def _each(self, waves: Sequence, langs: Sequence[str], task: str, where: bool) -> list[tuple]:
         langs = list(langs) or [""] * len(waves)
-        texts = [""] * len(waves)
+        answers: list[tuple] = [("", None)] * len(waves)
         for chosen in self._apart(waves, langs):
             try:
-                found = self._hear([waves[i] for i in chosen], langs[chosen[0]], task)
+                found = self._hear([waves[i] for i in chosen], langs[chosen[0]], task, where)
             except (TypeError, RuntimeError, KeyError, IndexError) as error:
                 raise ValueError(f"{self.parts.name}: {hub.one_line(error)}") from error
-            for i, text in zip(chosen, found, strict=True):
-                texts[i] = text.strip()
-        return texts
+            for i, (text, one) in zip(chosen, found, strict=True):
+                answers[i] = text.strip(), one
+        return answers
 
     def _apart(self, waves: Sequence, langs: Sequence[str]) -> list[list[int]]:
         """Group what can be heard in one pass: of one language, within a window or beyond it."""
@@ -94,22 +109,30 @@ class Recogniser:
             groups.setdefault((lang, beyond, i if self.alone or beyond else -1), []).append(i)
         return list(groups.values())
 
-    def _hear(self, waves: list[np.ndarray], lang: str, task: str) -> list[str]:
+    def _hear(self, waves: list[np.ndarray], lang: str, task: str, where: bool) -> list[tuple]:
         if self.parts.kind == CTC:
-            return self._ctc(self._frames(waves, padding=True))
+            return self._ctc(self._frames(waves, padding=True), waves, where)
         if not self.window_s:
-            return self._generated(self._frames(waves, padding=True), waves)
+            return self._read(self._generated(self._frames(waves, padding=True), waves))
         said = {"language": lang or None, "task": task} if self.multilingual else {}
         if len(waves[0]) > self.window_s * self.sampling_rate:
             how = {"padding": "longest", "truncation": False, "return_attention_mask": True}
-            return self._generated(
-                self._frames(waves, **how), waves, return_timestamps=True, **said
-            )
-        frames = self._frames(waves)
+            frames = self._frames(waves, **how)
+            return self._read(self._generated(frames, waves, return_timestamps=True, **said))
         # Once, not once more for the language; `generate` takes them as its own.
-        states = self.model.get_encoder()(frames["input_features"])
+        states = self.model.get_encoder()(self._frames(waves)["input_features"])
         self._refuse_no_numbers(states[0])
-        return self._generated(frames, waves, encoder_outputs=states, **said)
+        more = {"encoder_outputs": states, "return_dict_in_generate": True}
+        ids = self._generated({}, waves, **more, **said).sequences  # the prompt among them
+        places = [
+            of_whisper(self, states[0][i : i + 1], ids[i : i + 1], wave) if where else None
+            for i, wave in enumerate(waves)
+        ]
+        return [(text, place) for (text, _), place in zip(self._read(ids), places, strict=True)]
+
+    def _read(self, ids) -> list[tuple]:
+        texts = self.parts.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [(text, None) for text in texts]
 
     def _told(self, lang: str) -> dict:
         """Say the language where the checkpoint knows it; else it finds out."""
@@ -129,25 +152,33 @@ class Recogniser:
             )
         return {key: value.to(self.model.device) for key, value in found.items()}
 
-    def _generated(self, frames: dict, waves: list[np.ndarray], **how) -> list[str]:
+    def _generated(self, frames: dict, waves: list[np.ndarray], **how):
         config = self.model.generation_config
         unset = config.max_new_tokens is None and config.max_length in (None, UNSET)
         if unset and not self.window_s:
             seconds = max(map(len, waves)) / self.sampling_rate
             how["max_new_tokens"] = int(seconds * TOKENS_PER_S) + SPARE
         with hub.quiet():
-            ids = self.model.generate(**frames, **how)
-        return self.parts.tokenizer.batch_decode(ids, skip_special_tokens=True)
+            return self.model.generate(**frames, **how)
 
-    def _ctc(self, frames: dict) -> list[str]:
+    def _ctc(self, frames: dict, waves: list[np.ndarray], where: bool) -> list[tuple]:
         logits = self.model(**frames).logits
         self._refuse_no_numbers(logits)
         ids = logits.argmax(-1)
         steps = [ids.shape[1]] * len(ids)
         if len(ids) > 1:  # never without a mask and without `_steps`: then each is alone
             steps = self._steps(frames["attention_mask"].sum(-1)).tolist()
-        read = self.parts.tokenizer.decode
-        return [read(row[:n], skip_special_tokens=True) for row, n in zip(ids, steps, strict=True)]
+        read, found = self.parts.tokenizer.decode, []
+        for row, n, scores, wave in zip(ids, steps, logits, waves, strict=True):
+            text, place = read(row[:n], skip_special_tokens=True), None
+            if where and n:
+                log_probs, seconds = (
+                    scores[:n].float().log_softmax(-1),
+                    len(wave) / self.sampling_rate,
+                )
+                place = of_ctc(log_probs, row[:n], self.parts.config.pad_token_id, seconds)
+            found.append((text, place))
+        return found
 
     @property
     def _steps(self):

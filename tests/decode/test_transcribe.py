@@ -122,7 +122,7 @@ def test_into_a_folder_and_on(speech, folder, tmp_path, capsys, monkeypatch):
     assert (out / "silent.txt").read_text()
     assert call(*words[:3], "--window-s=3") == 2
     err = capsys.readouterr().err
-    assert "options.window_s" in err and "--again" in err and err.count("\n") == 1 + 1
+    assert "options.window_s" in err and "--again" in err and err.count("\n") == 2 + 1
     assert call(*words[:3], "--window-s=3", "--again") == 0
     other = tmp_path / "long.wav"
     soundfile.write(other, talk(seconds=1), RATE)

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from speechllm.decode import written
-from speechllm.decode.written import FORMATS, Segment, Transcript, Word
+from speechllm.decode.transcript import Segment, Transcript, Word
+from speechllm.decode.written import FORMATS
 
 LONG = (
     "it is a truth universally acknowledged that a single man in possession of a good fortune " * 3

@@ -1,0 +1,91 @@
+"""Are words where they are said? Times of words against those that are known, or of a second model.
+
+    python benchmarks/word_times.py exp/mini                       # speech of espeak-ng
+    python benchmarks/word_times.py MODEL --manifest dev-clean.jsonl --against openai/whisper-base
+
+espeak-ng reports when it begins each word. Of real speech there are no true times; there a second
+aligner says how far two are apart. Only words that both have, in order, are compared.
+"""
+
+import argparse
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import numpy as np
+
+import features
+from speechllm.data.corpora import _grammar
+from speechllm.data.corpora._espeak import Espeak
+from speechllm.data.manifest import Manifest
+from speechllm.decode import listeners
+from speechllm.decode.transcript import Word
+from speechllm.decode.wanted import Wanted
+from speechllm.media import audio
+
+VOICES = ("en-us+f2", "en-gb-x-rp+m3", "en-us+m7", "en-gb-scotland+f4")
+SILENCE_S = 0.4  # before and after
+
+
+def spoken(n: int, rate: int):
+    """Yield (wave, words) of sentences that espeak-ng speaks."""
+    espeak, rng = Espeak(0), np.random.default_rng(0)
+    for i, text in enumerate(_grammar.sentences(n, rng, taken=set())):
+        wave = espeak.say(text, VOICES[i % len(VOICES)], wpm=140 + 10 * (i % 5))
+        words = [Word(a + SILENCE_S, b + SILENCE_S, w) for a, b, w in espeak.words]
+        wave = features.resample(wave, espeak.sampling_rate, rate)
+        yield np.pad(wave, round(SILENCE_S * rate)), words
+
+
+def read(manifest: Path, n: int, rate: int):
+    """Yield waves of a manifest's rows, evenly chosen."""
+    rows = Manifest(manifest)
+    for i in range(0, len(rows), max(len(rows) // n, 1)):
+        yield audio.open(rows[i], rate)
+
+
+def pairs(ours: list[Word], theirs: list[Word]) -> list[tuple[Word, Word]]:
+    """Pair words that both have."""
+    a, b = ([_bare(w.text) for w in words] for words in (ours, theirs))
+    blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    return [(ours[i + k], theirs[j + k]) for i, j, size in blocks for k in range(size)]
+
+
+def _bare(word: str) -> str:
+    return "".join(c for c in word.lower() if c.isalnum())
+
+
+def main() -> None:
+    """Print a line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--manifest", type=Path)
+    parser.add_argument("--against", help="the second aligner")
+    parser.add_argument("--number", type=int, default=40, help="utterances")
+    args = parser.parse_args()
+    listener = listeners.load(args.model, "cpu", Wanted(), {})
+    if args.manifest:
+        other = listeners.load(args.against, "cpu", Wanted(), {})
+        sounds = [
+            (wave, other.timed([wave])[0].words)
+            for wave in read(args.manifest, args.number, listener.sampling_rate)
+        ]
+    else:
+        sounds = list(spoken(args.number, listener.sampling_rate))
+    found = [
+        pair for wave, words in sounds for pair in pairs(listener.timed([wave])[0].words, words)
+    ]
+    n_words = sum(len(words) for _, words in sounds)
+    starts, ends = (
+        np.array([1000 * (getattr(a, edge) - getattr(b, edge)) for a, b in found])
+        for edge in ("start", "end")
+    )
+    print(f"{args.model}: {len(sounds)} utterances, {len(found)} of {n_words} words")
+    for name, off in (("start", starts), ("end", ends)):
+        print(
+            f"{name:5}  median error {np.median(np.abs(off)):4.0f} ms, 90 % within "
+            f"{np.quantile(np.abs(off), 0.9):4.0f} ms, bias {np.median(off):+4.0f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
