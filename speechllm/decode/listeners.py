@@ -10,7 +10,6 @@ window counts for in a batch) and `identity` (all that a text depends on besides
 and is "" where it can.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path

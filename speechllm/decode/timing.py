@@ -2,9 +2,9 @@
 
     answers = Timer(system, model)(result, answers)       # the same ones, each with `words`
 
-Times are those of the model's CTC head (`models/heads/ctc.py`), whatever it spells with. A word's confidence is its probability after all that
-stands before it, the product over its tokens; one pass of the LLM over whole answers gives these,
-whatever the search was. A model without a head gets no times (`Timer.why`).
+Times are those of the model's CTC head (`models/heads/ctc.py`), whatever it spells with. A word's
+confidence is its probability after all that stands before it, the product over its tokens; one pass
+of the LLM over whole answers gives these, whatever the search was.
 
 M sounds, L steps of the head, V its units.
 """
@@ -19,7 +19,8 @@ from speechllm.decode import align
 from speechllm.decode.answer import Answer
 from speechllm.decode.heard import head_of
 from speechllm.decode.transcript import Word, split
-from speechllm.models.model import Pass, SpeechLLM
+from speechllm.models.forward import Pass
+from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
 
@@ -96,8 +97,7 @@ def probabilities(result: Pass, answers: list[Answer], pad: int) -> list[np.ndar
     ids = [answer.ids for answer in answers]
     if not any(ids):
         return [np.zeros(0)] * len(ids)
-    again = Pass(result.model, _followed(result.batch, ids, pad))
-    again.states, again.tokens = result.states, result.tokens
+    again = result.again(_followed(result.batch, ids, pad))
     scores = again.logits.float().log_softmax(-1).gather(1, again.targets[:, None])[:, 0]
     return [part.cpu().numpy() for part in scores.split([len(one) for one in ids])]
 

@@ -219,9 +219,13 @@ class Pass:
         )
         return loss, (logits.argmax(-1) == targets).sum()
 
-    def again(self) -> "Pass":
-        """Start another pass over the batch, with the soft tokens of this one."""
-        other = Pass(self.model, self.batch)
+    def again(self, batch: Batch | None = None) -> "Pass":
+        """Start another pass with the soft tokens of this one.
+
+        Args:
+            batch: what is read, with the same media; None: this one's.
+        """
+        other = Pass(self.model, batch or self.batch)
         if self.batch.media:
             other.tokens = self.tokens[0].detach(), self.tokens[1]
         return other
