@@ -6,12 +6,12 @@ A LoRA that is new beside a folder's weights may be missing in the file.
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch.overrides import TorchFunctionMode
 
 from speechllm.models import lora
 from speechllm.models.hub import some
-from speechllm.models.shards import read_into
+from speechllm.models.shards import Tensors
 
 
 class Blank(TorchFunctionMode):
@@ -41,12 +41,13 @@ def fill(
     Raises:
         ValueError: lists missing and unexpected names, and tensors of another shape.
     """
-    there = shapes(file)
-    places = _beside_lora(wanted, there) if added else {name: name for name in wanted}
-    compare({theirs: wanted[name] for name, theirs in places.items()}, there, file)
+    there = Tensors(file)
+    found = {name: there.shape(name) for name in there.parts}
+    places = _beside_lora(wanted, found) if added else {name: name for name in wanted}
+    compare({theirs: wanted[name] for name, theirs in places.items()}, found, file)
     try:
         state = module.state_dict()
-        read_into(file, {theirs: state[name] for name, theirs in places.items()})
+        there.read_into({theirs: state[name] for name, theirs in places.items()})
     except SafetensorError as error:
         raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
     except OSError as error:
@@ -76,13 +77,8 @@ def shapes(file: Path) -> dict[str, tuple]:
     Raises:
         ValueError: no safetensors, or none that can be read.
     """
-    try:
-        with safe_open(file, "pt") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}
-    except SafetensorError as error:
-        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
-    except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error}") from None
+    there = Tensors(file)
+    return {name: there.shape(name) for name in there.parts}
 
 
 def compare(wanted: dict[str, torch.Tensor], shapes: dict[str, tuple], file: Path) -> None:

@@ -4,6 +4,7 @@ At no time is there more than one tensor in memory. The format: eight bytes with
 length, the header (JSON: name -> dtype, shape, offsets), the bytes of all tensors in that order.
 """
 
+import contextlib
 import json
 import struct
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from speechllm import files
 from speechllm.models import hub
 
+FOLDER = "shards"  # of a checkpoint that several processes wrote
+PLACES = "DCP_SHARDING_INFO"  # of a header: where a part begins, by name
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8", torch.bool: "BOOL",
@@ -93,6 +96,82 @@ class Shards:
     def dtype(self, name: str) -> str:
         """Data type of a tensor as safetensors calls it, unread."""
         return self._in(name).get_slice(self._inner.get(name, name)).get_dtype()
+
+
+class Tensors:
+    """The tensors of a file `STEM.safetensors`, or of the parts that processes wrote in its place.
+
+    Those lie in the folder `shards` beside it, as torch.distributed.checkpoint writes them: what is
+    called `STEM/NAME` there is, in each of them, a part of NAME, and the header says from where on.
+
+    Raises:
+        ValueError: a file that is cut short or no safetensors, or cannot be read.
+    """
+
+    def __init__(self, file: Path):
+        self.file = file
+        folder = file.parent / FOLDER
+        whole = file.is_file() or not folder.is_dir()
+        self.prefix = "" if whole else f"{file.stem}/"
+        # name -> its parts: (file, where each dimension begins, shape)
+        self.parts: dict[str, list[tuple[Path, list[int], list[int]]]] = {}
+        for piece in [file] if whole else sorted(folder.glob("*.safetensors")):
+            with opening(piece) as opened:
+                self._note(piece, opened)
+
+    def _note(self, piece: Path, opened) -> None:
+        places = json.loads((opened.metadata() or {}).get(PLACES, "{}"))
+        for key in opened.keys():
+            if key.startswith(self.prefix):
+                shape = opened.get_slice(key).get_shape()
+                begins = places.get(key, {}).get("saved_offsets", [0] * len(shape))
+                name = key.removeprefix(self.prefix)
+                self.parts.setdefault(name, []).append((piece, begins, shape))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a whole tensor, unread."""
+        ends = [[b + n for b, n in zip(*part[1:], strict=True)] for part in self.parts[name]]
+        return tuple(map(max, *ends)) if len(ends) > 1 else tuple(ends[0])
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Read one tensor whole."""
+        found = [(begins, self._read(piece, name)) for piece, begins, _ in self.parts[name]]
+        if len(found) == 1:
+            return found[0][1]
+        tensor = torch.empty(self.shape(name), dtype=found[0][1].dtype)
+        for begins, part in found:
+            place = (slice(b, b + n) for b, n in zip(begins, part.shape, strict=True))
+            tensor[tuple(place)] = part
+        return tensor
+
+    def _read(self, piece: Path, name: str) -> torch.Tensor:
+        with opening(piece) as opened:
+            return opened.get_tensor(self.prefix + name)
+
+    @torch.no_grad()
+    def read_into(self, places: dict[str, torch.Tensor]) -> None:
+        """Read tensors by name into tensors of their shape, which may be of another dtype."""
+        if not self.prefix:
+            read_into(self.file, places)
+            return
+        for name, tensor in places.items():
+            tensor.copy_(self.tensor(name))
+
+
+@contextlib.contextmanager
+def opening(file: Path):
+    """Open a file of safetensors.
+
+    Raises:
+        ValueError: it is none, or cannot be read; names it.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            yield opened
+    except SafetensorError as error:
+        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{file}: cannot be read: {error}") from None
 
 
 @torch.no_grad()

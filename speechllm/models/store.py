@@ -6,6 +6,9 @@ An experiment keeps such folders as `EXP/PHASE/step-00000120/`, the newest and t
 which that is stands in the newest. `phases.json` gives the order of the phases and what each hands
 on. `find` says which one to use.
 
+What several processes hold in parts (FSDP2) they write in parts: `shards/*.safetensors` stand in
+the place of the files then, and are read as if they were those.
+
 Weights of pretrained parts that were never trained are not copied into the folder; they come from
 where the preset says. Everything else must be there, and nothing besides.
 """
@@ -141,13 +144,17 @@ def save(folder: Path, system: System, tensors: dict[str, dict], facts: dict) ->
     Raises:
         OSError: the disk is full or not writable; nothing half-written is left behind.
     """
-    fills = {
+    write(folder, system, fills(tensors), facts)
+
+
+def fills(tensors: dict[str, dict]) -> dict[str, Callable]:
+    """Give what `write` makes files with, of file stem -> {name: tensor}."""
+    return {
         stem: lambda file, values=values: save_file(
             {name: tensor.detach().contiguous() for name, tensor in values.items()}, file
         )
         for stem, values in tensors.items()
     }
-    write(folder, system, fills, facts)
 
 
 def write(folder: Path, system: System, fills: dict[str, Callable], facts: dict) -> None:

@@ -5,6 +5,7 @@ all as safetensors, the phase's progress (which step is the best, too) and a dig
 `checkpoint.json`. A run killed anywhere, also inside a save, leaves the checkpoint before it.
 """
 
+import copy
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ class Job:
         kept: names of the model's tensors that go into the folder.
         newest: the checkpoint that the phase goes on from, if there is one.
         engine: holds the weights while the phase learns.
+        saving: writes what is spread over the processes, None where one has it all.
         optimizer: of the phase.
     """
 
@@ -83,6 +85,7 @@ class Job:
     kept: list = field(default_factory=list)
     newest: Path | None = None
     engine: Alone | None = None
+    saving: object | None = None
     optimizer: optim.Optimizer | None = None
 
 
@@ -100,16 +103,31 @@ def save(job: Job, progress: Progress) -> Path:
         "objectives": learner.objectives.state_dict(),
         "optimizer": optim.state(job.optimizer),
     }
-    tensors = {stem: job.engine.full(values) for stem, values in tensors.items()}
-    if not job.writes:
-        return target
-    facts = {"trained": job.trained, "progress": vars(progress), "data": job.data}
+    facts = {"trained": job.trained, "progress": dict(vars(progress)), "data": job.data}
     facts["heads"] = heads.table(learner.model)
-    if target.exists():  # damaged, or we would not have begun before it
+    then = copy.deepcopy(progress)  # it goes on while files are written
+
+    def close(fills: dict) -> None:
+        store.write(target, job.system, fills, facts)
+        tidy(job.folder, target, then)
+
+    if job.writes and target.exists():  # damaged, or we would not have begun before it
         files.remove_folder(target)
-    store.save(target, job.system, tensors, facts)
-    tidy(job.folder, target, progress)
+    if job.saving:
+        job.saving.begin(target, tensors, close)
+    elif job.writes:
+        close(store.fills(tensors))
     return target
+
+
+def settle(job: Job) -> None:
+    """Wait until the checkpoint that was begun last is there; all processes call it.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    if job.saving:
+        job.saving.wait()
 
 
 def tidy(folder: Path, newest: Path, progress: Progress) -> None:
@@ -174,6 +192,10 @@ def optimise(job: Job, engine: Alone, optimizer: optim.Optimizer) -> None:
         ValueError: the state does not fit.
     """
     job.engine, job.optimizer = engine, optimizer
+    if engine.together:
+        from speechllm.train.saving import Saving  # much to import, for nobody else
+
+        job.saving = Saving(engine.group)
     if job.newest:
         complete = "files" in whole.facts(job.newest)
         optim.load(optimizer, job.newest / "optimizer.safetensors", complete, engine.part)

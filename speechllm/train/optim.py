@@ -17,10 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from speechllm.models.shards import Tensors
 from speechllm.train.phases import Phase
 
 _log = logging.getLogger(__name__)
@@ -192,11 +191,8 @@ def load(optimizer: Optimizer, file: Path, complete: bool, part: Callable) -> No
         ValueError: the file is damaged; an entry is missing, of another shape, or of nothing that
             learns; names file and entry.
     """
-    try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
-    tensors = {_renamed(key): value for key, value in tensors.items()}
+    there = Tensors(file)
+    tensors = {_renamed(key): there.tensor(key) for key in there.parts}
     _check(optimizer, tensors, str(file))
     bare = sorted(optimizer.stepped.keys() - {key.rpartition(":")[0] for key in tensors})
     if bare and not complete:

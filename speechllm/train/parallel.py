@@ -100,10 +100,6 @@ class Alone:
         """Clip gradients to a norm over all of them; return what it was."""
         return nn.utils.clip_grad_norm_(parameters, largest).item()
 
-    def full(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return whole tensors, in the first process; all call it."""
-        return tensors
-
     def part(self, value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """Return this process's part of a whole value, as it has its part of `like`."""
         return value.to(like.device, copy=True)

@@ -132,15 +132,6 @@ class FSDP(Alone):
             nn.utils.clip_grads_with_norm_(some, largest, norm)
         return norm.item()
 
-    def full(self, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return whole tensors, in the first process; all call it."""
-        whole = {}
-        for name, tensor in tensors.items():
-            gathered = _whole(tensor)
-            if self.group.is_main:
-                whole[name] = gathered.cpu()
-        return whole
-
     def part(self, value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """Return this process's part of a whole value, as it has its part of `like`."""
         value = value.to(like.device, copy=True)

@@ -229,6 +229,8 @@ class PhaseRun:
             except Interrupted:
                 progress.pending = True
         saved = self.save()
+        if stopped or progress.step == last:
+            checkpoint.settle(self.job)
         if stopped or (stop.number and self.group.size == 1):
             raise Stopped(stop.number or signal.SIGTERM, f"saved in {saved}")
 

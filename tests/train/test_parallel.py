@@ -14,7 +14,8 @@ import torch.distributed.fsdp  # noqa: F401  # before the processes part
 from safetensors.torch import load_file
 
 from speechllm.data.manifest import Manifest, write
-from speechllm.models import kernels, store
+from speechllm.models import kernels, store, whole
+from speechllm.models.shards import Tensors
 from speechllm.train import loop, parallel, sharded  # noqa: F401
 from speechllm.train.log import Log
 from speechllm.train.phases import Learner, phases
@@ -140,14 +141,26 @@ def test_sharded_in_two_processes_then_on_alone(make_run, tmp_path):
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
         for name in ("alone", "both")
     ]
+    kept = store.find(tmp_path / "both")
+    assert len([*(kept / "shards").glob("*.safetensors")]) == 2
+    assert not (kept / "model.safetensors").exists() and whole.facts(kept)["files"]
     numbers = [[v.get("loss", v.get("valid", {}).get("loss")) for v in log] for log in logs]
     assert numbers[1] == pytest.approx(numbers[0], rel=1e-6)
+    shutil.copytree(kept / "shards", tmp_path / "shards")
     shutil.rmtree(tmp_path / "both" / "tune")
     loop.train(make_run(tmp_path / "both", *changes))
     for file in ("model", "optimizer", "objectives"):
         files = [store.find(tmp_path / n) / f"{file}.safetensors" for n in ("alone", "both")]
         one, other = map(load_file, files)
+        spread = Tensors(tmp_path / f"{file}.safetensors")
+        assert {k: spread.shape(k) for k in spread.parts} == {k: v.shape for k, v in one.items()}
+        assert all(
+            (spread.tensor(k) - other[k]).abs().max() < 1e-5
+            for k in one
+            if not any(w in k for w in NOISE)
+        )
         assert one.keys() == other.keys()
         for key, value in one.items():
             if not any(word in key for word in NOISE):
                 torch.testing.assert_close(other[key], value, rtol=1e-5, atol=1e-5, msg=key)
+                torch.testing.assert_close(spread.tensor(key), value, rtol=1e-5, atol=1e-5)
