@@ -32,6 +32,12 @@ def names(room: str) -> list[str]:
     return sorted({f.stem for f in files if not f.stem.startswith("_")})
 
 
+def file_of(room: str, name: str) -> str:
+    """Give the file that a name means where one may be there twice: "ctc_tokens" is a "ctc" too."""
+    known = names(room)
+    return next((one for one in known if name.startswith(f"{one}_") and name not in known), name)
+
+
 def part(room: str, table: dict, where: str):
     """Make the Config of the part that `table["name"]` names in `room`.
 

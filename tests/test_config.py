@@ -123,7 +123,9 @@ def test_every_word_of_every_preset_is_known(name):
     preset.part("fusion", "models.fusion")
     for phase in phases(preset):
         for objective, table in phase.objectives.items():
-            config.part("objectives", {**table, "name": objective}, "x")
+            config.part(
+                "objectives", {**table, "name": config.file_of("objectives", objective)}, "x"
+            )
         if isinstance(phase.task, dict):
             config.part("tasks", phase.task, "x")
 

@@ -69,7 +69,11 @@ class Answerer:
         self.model, self.settings, self.filters = model.eval(), settings, filters
         self.builder = chat.Builder.of(system)
         uses_ctc = settings.by == "ctc" or settings.ctc_weight
-        self.spelling = spelling_of(model, self.builder.tokenizer) if uses_ctc else None
+        self.spelling = (
+            spelling_of(model, self.builder.tokenizer, settings.by == "fusion")
+            if uses_ctc
+            else None
+        )
         self.stops = self.builder.stops | ends(model.llm)
         self.positions = room.positions(model)
         self.bf16 = precision == "bf16"

@@ -19,13 +19,13 @@ from speechllm.models.model import Pass, SpeechLLM
 
 
 def head_of(model: SpeechLLM):
-    """Give the CTC head of a model.
+    """Give the CTC head of a model, of several the one called "ctc", or the first.
 
     Raises:
         ValueError: it has none, or one that no phase has trained.
     """
-    if "ctc" in getattr(model, "heads", ()):
-        return model.heads["ctc"]
+    if there := sorted(name for name in getattr(model, "heads", ()) if name.startswith("ctc")):
+        return model.heads[there[0]]
     if hasattr(getattr(model, "adapter", None), "ctc_logits"):
         raise ValueError(
             "the CTC head in this model's adapter was never trained: train a phase with "
@@ -37,15 +37,15 @@ def head_of(model: SpeechLLM):
     )
 
 
-def spelling_of(model: SpeechLLM, tokenizer) -> Pieces | Letters | Subwords:
-    """Say what the LLM's pieces are in the units of a model's CTC head.
+def spelling_of(model: SpeechLLM, tokenizer, alone: bool = False) -> Pieces | Letters | Subwords:
+    """Say what the LLM's pieces are in the units of a model's CTC head; `alone`: see `Letters`.
 
     Raises:
         ValueError: as of `head_of`.
     """
     head = head_of(model)
     if head.letters:
-        return Letters(tokenizer, head.letters)
+        return Letters(tokenizer, head.letters, alone)
     return Subwords(head.alphabet) if head.alphabet else Pieces()
 
 

@@ -62,13 +62,18 @@ class Letters:
     Args:
         tokenizer: of the LLM.
         letters: of the head, in its order.
+        alone: pieces with anything else in them, as a line's end or a figure, are mute: the head
+            has no say in them, so an LLM that hears nothing would write them at no cost.
     """
 
-    def __init__(self, tokenizer, letters: str):
+    def __init__(self, tokenizer, letters: str, alone: bool = False):
         self.letters = letters
         self.space = letters.find(" ") if " " in letters else None
         texts = [re.sub(" +", " ", text) for text in _texts(tokenizer)]
         self.silent = {id for id, text in enumerate(texts) if not text}
+        if alone:
+            known = {*letters, *letters.upper()}
+            self.silent |= {id for id, text in enumerate(texts) if not known.issuperset(text)}
         alphabet = Alphabet(tuple(letters), ())
         self.spelled = [tuple(alphabet.spell(text)) for text in texts]
         self.known: dict[tuple, list[int]] = {}

@@ -21,7 +21,8 @@ class Phase:
     Attributes:
         name: names the folder of its checkpoints.
         train: patterns of parameter names that learn; `!pattern` takes some out again.
-        objectives: file in `objectives/` -> its settings (weight among them).
+        objectives: file in `objectives/` -> its settings (weight among them). A second one of a
+            file has a name that goes on: `ctc_tokens` beside `ctc`, with a head of that name.
         steps: optimiser steps.
         lr: highest learning rate, after `warmup_steps` of linear warm-up.
         optimizer: "adamw", or "muon" for hidden matrices of what is trained from nothing.
@@ -96,7 +97,7 @@ class Phase:
         return frozenset(need for part in parts for need in getattr(part, "needs", ()))
 
     def _objective(self, name: str, where: str):
-        table = {**self.objectives[name], "name": name}
+        table = {**self.objectives[name], "name": config.file_of("objectives", name)}
         return config.part("objectives", table, f"{where} objectives.{name}")
 
     def build_objectives(self, model, where: str) -> nn.ModuleDict:
@@ -161,8 +162,8 @@ class Learner(nn.Module):
             if {k: v.shape for k, v in earlier.items()} == {k: v.shape for k, v in state.items()}:
                 objective.load_state_dict(earlier)
             self.objectives[name] = objective
-            for kind, head in getattr(objective, "heads", {}).items():
-                self.model.take_head(kind, head)
+            for head in getattr(objective, "heads", {}).values():
+                self.model.take_head(name, head)
         return self._choose(phase, where)
 
     def check(self, phase: Phase, where: str) -> None:

@@ -301,3 +301,9 @@ def test_pieces_are_spelled_as_the_head_was_taught():
     mute = [[id for id in range(10) if spelling.mute(id, last)] for last in (0, 1)]
     mute += [[id for id in range(10) if spelling.mute(id, -1)]]
     assert mute == [[0, 1, 3, 7, 8], [0], [0, 1, 8]] and Pieces().units(5, -1) == (5,)
+
+
+def test_beside_a_deaf_llm_only_what_the_head_knows_is_written():
+    """Pieces with anything but its letters cost nothing by CTC: they would never end."""
+    alone = Letters(Bytes(), " aehst'", alone=True)
+    assert [id for id in range(10) if alone.mute(id, 1)] == [0, 6, 7]

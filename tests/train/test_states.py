@@ -10,6 +10,7 @@ from features.stored import Stored
 from speechllm import cli, config
 from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
+from speechllm.decode import heard
 from speechllm.decode import run as decoding
 from speechllm.models import states, store
 from speechllm.train import loop
@@ -316,3 +317,23 @@ def test_soft_tokens_learn_to_be_embeddings_of_what_they_spell(job):
     assert len(head.alphabet.units) == 9 and head.head.scale != 20
     ids = model.tokenizer.convert_ids_to_tokens(head.head.ids.tolist())
     assert [t.replace("▁", " ") for t in ids] == list(head.alphabet.units)
+
+
+def test_a_head_alone_learns_and_a_second_one_beside_it(job):
+    """Letters on states in a phase of their own; then another head on soft tokens, with the LLM."""
+    letters = "letters=' lowmidhg'"
+    run = job(
+        "run", "adapter={name='conv',layers=1}", "phase.encoder.train=[]", "phase.encoder.steps=2",
+        f"phase.encoder.objectives={{ctc={{{letters},convs=1,conv_dropout=0.1}}}}",
+        "phase.tune.steps=2", "phase.tune.objectives={language_modelling={},ctc_tokens={"
+        f"on='adapter',tied=true,{letters},weight=0.3}}}}", stored="set",
+    )  # fmt: skip
+    loop.train(run)
+    spelled = store.load(store.find(run.out / "encoder"))[1]
+    _, model = store.load(store.find(run.out))
+    assert [*model.heads] == ["ctc", "ctc_tokens"] and [*spelled.heads] == ["ctc"]
+    kept = spelled.heads["ctc"].state_dict()
+    assert all(torch.equal(v, kept[k]) for k, v in model.heads["ctc"].state_dict().items())
+    assert heard.head_of(model) is model.heads["ctc"]
+    log = [json.loads(line) for line in (run.out / "log.jsonl").read_text().splitlines()]
+    assert "ctc_tokens/word_errors" in log[-1].get("valid", log[-2].get("valid", {}))

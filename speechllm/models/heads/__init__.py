@@ -1,6 +1,7 @@
 """Heads: what reads a model's states besides the LLM. One file a head; the folder is the registry.
 
-A head belongs to the model and its checkpoint, as `heads.NAME.*`. An objective makes one and trains
+A head belongs to the model and its checkpoint, as `heads.NAME.*`; NAME is its file's, or goes on
+behind that, as `ctc_tokens`, which is a second one of `ctc`. An objective makes one and trains
 it; who decodes finds it in `model.heads`. `checkpoint.json` says which there are, under "heads".
 """
 
@@ -30,6 +31,7 @@ def attach(model, facts: dict, where: str) -> None:
     """
     for name, settings in files.expect(facts.get("heads", {}), dict, f"{where}: 'heads'").items():
         files.expect(settings, dict, f"{where}: 'heads' {name}")
-        wanted = config.part("models.heads", {**settings, "name": name}, f"{where} heads.{name}")
+        settings = {**settings, "name": config.file_of("models.heads", name)}
+        wanted = config.part("models.heads", settings, f"{where} heads.{name}")
         if name not in model.heads or model.heads[name].config != wanted:
             model.take_head(name, wanted.build(model))
