@@ -22,6 +22,8 @@ VERBS = {
     "serve": "a model behind OpenAI's HTTP routes",
     "benchmark": "any number of recognisers side by side: ours, transformers', programs'",
     "import": "turn a published checkpoint into a model folder of ours",
+    "export": "a model in the forms that transformers and peft read",
+    "merge": "several checkpoints of one model as one, their mean",
     "following": "measure how often each of several instructions is followed",
     "report": "write RESULTS.md and a page of pictures from experiments",
     "presets": "list presets, show one",

@@ -24,7 +24,7 @@ from speechllm.data.collate import collate
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest, write
 from speechllm.decode import search
-from speechllm.models import store
+from speechllm.models import export, store
 from speechllm.models.importing import bring
 from speechllm.models.system import System
 from speechllm.train import loop, start
@@ -329,3 +329,25 @@ def imported(theirs, room: Path, tokenizer, **named) -> Pair:
     folder = published(theirs, room / "published", tokenizer)
     bring(str(folder), room / "ours", **named)
     return Pair(theirs, room / "ours", room)
+
+
+def check_export(pair: Pair, out: Path) -> None:
+    """Out again: transformers' own class reads it with every weight, and says the same."""
+    like = str(pair.room / "published")
+    done = export.to_transformers(pair.folder, out / "back", like)
+    assert done.family and not done.merged and not done.beside
+    kind = type(pair.theirs)
+    model, told = kind.from_pretrained(out / "back", output_loading_info=True, dtype="float32")
+    assert not any(told[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    if (out / "back" / "speech-lora").is_dir():
+        model.load_adapter(str(out / "back" / "speech-lora"), adapter_name="speech")
+    wanted = pair.theirs.state_dict()
+    found = model.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    for path in Path(like).iterdir():
+        if path.suffix in (".json", ".jinja"):
+            assert (out / "back" / path.name).read_bytes() == path.read_bytes()
+    ids = torch.arange(20, 40)[None]
+    with torch.no_grad():
+        assert torch.equal(model.eval()(input_ids=ids).logits, pair.theirs(input_ids=ids).logits)

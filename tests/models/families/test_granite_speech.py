@@ -159,3 +159,7 @@ def test_a_lora_that_does_not_fit(folder, room, tmp_path, change, message):
 
 def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
     kit.check_lora(pair, tmp_path)
+
+
+def test_goes_out_as_it_came(kit, pair, tmp_path):
+    kit.check_export(pair, tmp_path)

@@ -139,3 +139,7 @@ def test_as_published_with_tekken_json_alone(kit, room, tokenizer, activation, t
 
 def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
     kit.check_lora(pair, tmp_path)
+
+
+def test_goes_out_as_it_came(kit, pair, tmp_path):
+    kit.check_export(pair, tmp_path)

@@ -1,0 +1,187 @@
+"""Ways out: LoRA beside and merged, parts, the mean of checkpoints; `tests/models/families` goes
+out and back for each family."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from peft import PeftModel
+
+from speechllm import cli, config
+from speechllm.models import average, export, filling, store
+from speechllm.models.importing import bring
+from speechllm.models.system import System
+from speechllm.models.tiny import wake
+from tests.models.families import conftest as kit
+
+SPECIALS = ["<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>"]
+IDS = torch.arange(20, 60)[None]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A small Qwen2-Audio as the Hub has it."""
+    torch.manual_seed(0)
+    tokenizer = kit.tokenizer_of(
+        [*kit.CHATML, *SPECIALS], eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    made = transformers.Qwen2AudioForConditionalGeneration(
+        transformers.Qwen2AudioConfig(
+            audio_config={"model_type": "qwen2_audio_encoder", **kit.WHISPER},
+            text_config={"model_type": "qwen2", **kit.TEXT},
+            audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
+        )
+    )
+    return kit.published(made, tmp_path_factory.mktemp("export") / "published", tokenizer)
+
+
+@pytest.fixture(scope="module")
+def tuned(published):
+    """The same imported, with a LoRA that has learned; it does not say where it came from."""
+    bring(str(published), published.parent / "ours")
+    changes = ["llm.lora.r=4", "llm.lora.targets=['q_proj','v_proj','down_proj']"]
+    preset = config.load(published.parent / "ours" / "preset.toml", changes)
+    return keep(preset, published.parent / "ours", published.parent / "tuned")
+
+
+def keep(preset, before, folder):
+    """Save a model with the weights of a folder and a LoRA that says something."""
+    system = System(preset, store.system_of(before).tokenizer)
+    model = system.build()
+    wanted = store.state(system, model, [["*"]])
+    filling.fill(model, wanted, before / "model.safetensors", added=True)
+    wake(model)
+    store.save(folder, system, {"model": wanted}, {"trained": [["*"]]})
+    return folder
+
+
+def theirs(folder):
+    kind = transformers.Qwen2AudioForConditionalGeneration
+    model, told = kind.from_pretrained(folder, output_loading_info=True)
+    assert not told["missing_keys"] and not told["unexpected_keys"]
+    return model.eval()
+
+
+@torch.no_grad()
+def ours(folder):
+    """Logits, and ten greedy tokens, of our LLM."""
+    _, model = store.load(folder)
+    return model.llm(input_ids=IDS).logits, greedy(model.llm)
+
+
+@torch.no_grad()
+def greedy(model):
+    return model.generate(IDS, max_new_tokens=10, do_sample=False, eos_token_id=-1, pad_token_id=0)
+
+
+@torch.no_grad()
+def same(model, wanted) -> None:
+    torch.testing.assert_close(model(input_ids=IDS).logits, wanted[0], atol=1e-4, rtol=0)
+    assert torch.equal(greedy(model), wanted[1])
+
+
+def test_lora_goes_out_merged_beside_and_alone(published, tuned, tmp_path, capsys):
+    wanted, plain = ours(tuned), ours(published.parent / "ours")
+    assert (wanted[0] - plain[0]).abs().max() > 0.01
+    call = ["export", str(tuned), "--like", str(published), "--to"]
+    assert cli.main([*call, "transformers", "--merge", "--out", str(tmp_path / "merged")]) == 0
+    assert "LoRA default merged" in capsys.readouterr().out
+    same(theirs(tmp_path / "merged"), wanted)
+    assert cli.main([*call, "transformers", "--out", str(tmp_path / "base")]) == 0
+    same(theirs(tmp_path / "base"), plain)
+    beside = PeftModel.from_pretrained(theirs(tmp_path / "base"), tmp_path / "base" / "lora")
+    same(beside, wanted)
+    assert cli.main([*call, "peft", "--out", str(tmp_path / "lora")]) == 0
+    same(PeftModel.from_pretrained(theirs(published), tmp_path / "lora"), wanted)
+    settings = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert settings["r"] == 4 and settings["base_model_name_or_path"] == str(published)
+    # an end of a name would be the encoder's, too
+    assert all("language_model" in name for name in settings["target_modules"])
+    page = (tmp_path / "merged" / "README.md").read_text()
+    assert page.startswith("---\n") and "Not scored." in page and str(tmp_path) not in page
+
+
+def test_what_cannot_go_out_is_said(published, tuned, tmp_path, capsys):
+    def refused(*words) -> str:
+        assert cli.main(["export", *map(str, words), "--out", str(tmp_path / "x")]) == 2
+        assert not (tmp_path / "x").exists()
+        return capsys.readouterr().err
+
+    assert "--like" in refused(tuned, "--to", "transformers")
+    plain = published.parent / "ours"
+    assert "no LoRA" in refused(plain, "--to", "peft", "--like", published)
+    gated = config.load(plain / "preset.toml", ["llm.lora.r=2", "llm.lora.media=['audio']"])
+    folder = keep(gated, plain, tmp_path / "gated")
+    words = folder, "--to", "transformers", "--like", published, "--merge"
+    assert "only beside its media" in refused(*words)
+    small = {**kit.TEXT, "hidden_size": 24}
+    other = transformers.Qwen2AudioConfig(
+        audio_config={"model_type": "qwen2_audio_encoder", **kit.WHISPER},
+        text_config={"model_type": "qwen2", **small},
+    )
+    transformers.Qwen2AudioForConditionalGeneration(other).save_pretrained(tmp_path / "other")
+    said = refused(tuned, "--to", "transformers", "--like", tmp_path / "other")
+    assert "is not what" in said and "was imported from" in said
+
+
+@pytest.fixture
+def small(tiny, tmp_path):
+    """Make two checkpoints of a tiny system of our own."""
+    system = System.open(config.load(tiny / "tiny.toml"), str(tiny / "bpe"))
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = wake(system.build())
+        tensors = {"model": store.state(system, model, [["*"]])}
+        store.save(tmp_path / f"m{seed}", system, tensors, {"trained": [["*"]]})
+    return tmp_path / "m0", tmp_path / "m1"
+
+
+def test_parts_are_what_auto_classes_read(small, tmp_path):
+    done = export.to_parts(small[0], tmp_path / "merged")
+    assert done.merged == ("default",)
+    llm = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged" / "llm").eval()
+    ids = IDS % 30
+    with torch.no_grad():
+        _, model = store.load(small[0])
+        torch.testing.assert_close(llm(ids).logits, model.llm(ids).logits, atol=1e-5, rtol=0)
+    words = transformers.AutoTokenizer.from_pretrained(tmp_path / "merged" / "llm")
+    assert words.decode(words("low mid").input_ids) == "low mid"
+    export.to_parts(small[0], tmp_path / "apart", merge=False)
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "apart" / "llm")
+    beside = PeftModel.from_pretrained(base, tmp_path / "apart" / "lora").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(beside(ids).logits, model.llm(ids).logits, atol=1e-5, rtol=0)
+
+
+def test_mean_of_checkpoints(small, tmp_path, capsys):
+    out = tmp_path / "mean"
+    assert cli.main(["merge", *map(str, small), "--out", str(out)]) == 0
+    states = [store.load(folder)[1].state_dict() for folder in (*small, out)]
+    for name, tensor in states[2].items():
+        wanted = (states[0][name].double() + states[1][name].double()) / 2
+        torch.testing.assert_close(tensor.double(), wanted, atol=1e-7, rtol=1e-6)
+    assert cli.main(["merge", str(small[0]), "--out", str(tmp_path / "y")]) == 2
+    assert "two checkpoints" in capsys.readouterr().err
+
+
+def test_mean_of_another_model_is_refused(small, published, tuned, tmp_path):
+    with pytest.raises(ValueError, match="not of the model"):
+        average.average([small[0], tuned], tmp_path / "z")
+
+
+def test_last_of_a_run(small, tmp_path):
+    for step in (2, 4, 6):
+        (tmp_path / "run" / f"step-{step:08d}").parent.mkdir(exist_ok=True)
+        target = tmp_path / "run" / f"step-{step:08d}"
+        target.mkdir()
+        for path in small[0].rglob("*"):
+            if path.is_file():
+                (target / path.relative_to(small[0])).parent.mkdir(exist_ok=True)
+                (target / path.relative_to(small[0])).write_bytes(path.read_bytes())
+        facts = json.loads((target / "checkpoint.json").read_text())
+        facts["progress"] = {"best_step": 2}
+        (target / "checkpoint.json").write_text(json.dumps(facts))
+    assert [p.name for p in average.last(tmp_path / "run", 2)] == ["step-00000004", "step-00000006"]
+    with pytest.raises(ValueError, match="holds 3 checkpoints"):
+        average.last(tmp_path / "run", 4)
