@@ -5,16 +5,17 @@ A backend has `sampling_rate`, `chats` (whether it can be asked anything), `list
 answers a batch (`engine.py`).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
-
-import numpy as np
 
 from speechllm.decode import listeners, search
 from speechllm.decode.ask import Answerer, Request, example
 from speechllm.decode.listeners import OfRecogniser, OfSpeech, Wanted
 from speechllm.decode.room import Room
 from speechllm.decode.speech import Speech
+from speechllm.decode.timing import Timer
+from speechllm.decode.transcript import Heard
 from speechllm.serve.engine import Job, Piece, Said
 
 
@@ -38,6 +39,7 @@ class Ours:
         self.speech = speech
         self.sampling_rate = speech.sampling_rate
         self._room = Room(speech.system, speech.model)
+        self._timer = Timer(speech.system, speech.model)
 
     def listener(self, wanted: Wanted, temperature: float = 0.0) -> OfSpeech:
         """Make what listens.
@@ -47,17 +49,21 @@ class Ours:
         """
         return OfSpeech(self.speech, wanted, temperature=temperature)
 
-    def window(self, listener: OfSpeech, wave: np.ndarray, job: Job, told=None) -> Piece:
-        """Ask what is said in a window; `told` gets beginnings of what will be the text."""
+    def window(self, listener: OfSpeech, wave, job: Job, told=None, words=False) -> Piece:
+        """Ask what is said in a window, a wave (N,), perhaps with the times of its words.
+
+        told: gets beginnings of what will be the text.
+        """
         (request,), (bound,) = listener.requests([wave])
         cost = listener.cost(len(wave) / self.sampling_rate)
         told = told if listener.plain else None
-        return Piece((request, bound, listener.read), listener.search, cost, job, told)
+        kind = listener.search, words and not listener.untimed
+        return Piece((request, bound, listener.read), kind, cost, job, told)
 
     def chat(self, request: Request, bound: int, config: search.Config, job: Job, told) -> Piece:
         """Ask a question."""
         seconds = sum(len(wave) for wave in request.waves) / self.sampling_rate
-        return Piece((request, bound, str.strip), config, max(seconds, 1.0), job, told)
+        return Piece((request, bound, str.strip), (config, False), max(seconds, 1.0), job, told)
 
     def prompt_tokens(self, request: Request) -> int:
         """Count the positions of a prompt, soft tokens among them."""
@@ -69,7 +75,9 @@ class Ours:
         requests, bounds, reads = zip(*(piece.ask for piece in pieces), strict=True)
         for wave in (wave for request in requests for wave in request.waves):
             self._room.check(len(wave) / self.sampling_rate)
-        answerer = Answerer(system, self.speech.model, pieces[0].kind)
+        config, words = pieces[0].kind
+        timer = self._timer if words else None
+        answerer = Answerer(system, self.speech.model, config, timer=timer)
         batch = answerer.batch([example(system, request) for request in requests])
         said = answerer.said(batch, list(bounds))
         ids: list[list[int]] = [[] for _ in pieces]
@@ -78,7 +86,7 @@ class Ours:
                 news = next(said)
             except StopIteration as end:
                 answers = zip(reads, end.value, strict=True)
-                return [Said(read(a.text), a.ids, a.stop, a.score) for read, a in answers]
+                return [Said(read(a.text), a.ids, a.stop, a.score, a.words) for read, a in answers]
             for row, id in news:
                 ids[row].append(id)
             yield [(row, answerer.text(ids[row])) for row, _ in news if pieces[row].told]
@@ -105,14 +113,23 @@ class Theirs:
             wanted = replace(wanted, language="")
         return OfRecogniser(self.recogniser, wanted)
 
-    def window(self, listener: OfRecogniser, wave: np.ndarray, job: Job, told=None) -> Piece:
-        """Ask what is said in a window; it is told as a whole."""
+    def window(self, listener: OfRecogniser, wave, job: Job, told=None, words=False) -> Piece:
+        """Ask what is said in a window, a wave (N,); it is told as a whole."""
         cost = listener.cost(len(wave) / self.sampling_rate)
-        return Piece((listener, wave), listener.wanted, cost, job)
+        return Piece((listener, wave), (listener.wanted, words), cost, job)
 
     def steps(self, pieces: list[Piece]) -> Iterator[list[tuple[int, str]]]:
         """Answer pieces of one wish; see `engine.Engine`."""
         yield []
-        texts = pieces[0].ask[0]([piece.ask[1] for piece in pieces])
-        tokenizer = self.recogniser.parts.tokenizer
-        return [Said(t, tokenizer(t, add_special_tokens=False).input_ids) for t in texts]
+        listener, waves = pieces[0].ask[0], [piece.ask[1] for piece in pieces]
+        words = pieces[0].kind[1]
+        heard = listener.timed(waves) if words else [Heard(text) for text in listener(waves)]
+        return [self._said(one) for one in heard]
+
+    def _said(self, heard: Heard) -> Said:
+        ids = self.recogniser.parts.tokenizer(heard.text, add_special_tokens=False).input_ids
+        sure = [word.confidence for word in heard.words]
+        known = bool(ids and sure) and all(sure)
+        # a word's confidence is the product over its tokens
+        mean = sum(map(math.log, sure)) / len(ids) if known else None
+        return Said(heard.text, ids, logprob=mean, words=heard.words)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from speechllm.decode.transcript import Word
+
 log = logging.getLogger(__name__)
 
 
@@ -54,12 +56,14 @@ class Said:
         ids: its tokens, without the close.
         stop: why it ended, "eos", "length" or "loop".
         logprob: mean log-probability of its tokens in nats; None: the model does not tell.
+        words: with times from the wave's beginning, where they were wanted and can be told.
     """
 
     text: str
     ids: list[int] = field(default_factory=list)
     stop: str = "eos"
     logprob: float | None = None
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

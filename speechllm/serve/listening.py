@@ -15,7 +15,7 @@ from pathlib import Path
 from speechllm.decode import long, voice
 from speechllm.decode.listeners import Wanted
 from speechllm.decode.long import Cutter, Window
-from speechllm.decode.written import Segment, Transcript
+from speechllm.decode.transcript import Segment, Transcript
 from speechllm.serve.engine import Job, Piece, Said
 
 AHEAD = 4  # windows of one file that are on their way
@@ -32,7 +32,8 @@ class Part:
     @property
     def segment(self) -> Segment:
         """Its text with its times."""
-        return Segment(self.window.speech, self.text)
+        words = tuple(word.later(self.window.begin) for word in self.said.words)
+        return Segment(self.window.speech, self.text, words=words)
 
     @property
     def silence(self) -> float:
@@ -71,6 +72,7 @@ class Listening:
         temperature: of the search.
         told: called from several threads with the beginning of the transcript that is known, again
             and again; None where nobody looks.
+        words: whether words are to have times of their own.
     """
 
     def __init__(
@@ -80,8 +82,9 @@ class Listening:
         wanted: Wanted,
         temperature: float = 0.0,
         told: Callable[[str], None] | None = None,
+        words: bool = False,
     ):
-        self._service, self._job, self._told = service, job, told
+        self._service, self._job, self._told, self._words = service, job, told, words
         self._listener = service.backend.listener(wanted, temperature)
         self._parts: list[Part] = []
         self._on_way: deque[tuple[Window, Piece]] = deque()
@@ -110,7 +113,8 @@ class Listening:
     def _ask(self, window: Window) -> None:
         number = len(self._parts) + len(self._on_way)
         told = self._partial(number) if self._told else None
-        piece = self._service.backend.window(self._listener, window.wave, self._job, told)
+        backend, listener = self._service.backend, self._listener
+        piece = backend.window(listener, window.wave, self._job, told, self._words)
         self._on_way.append((window, piece))
         self._service.engine.submit(piece)
 

@@ -66,7 +66,8 @@ async def _heard(request: Request, service, held: ExitStack, job, folder: Path, 
     """Answer as a whole, or begin to stream."""
 
     def hear(grown=None) -> Heard:
-        listening = Listening(service, job, asked.wanted, asked.temperature, grown)
+        words = asked.format in ("verbose_json", "srt", "vtt") and not asked.stream
+        listening = Listening(service, job, asked.wanted, asked.temperature, grown, words)
         heard = listening.hear(folder)
         service.metrics.audio.inc(heard.duration_s)
         return heard

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 from speechllm.decode import written
+from speechllm.decode.transcript import Word
 from speechllm.serve.listening import Heard, Part
 
 TYPES = {"text": "text/plain", "srt": "text/plain", "vtt": "text/vtt"}
@@ -44,7 +45,7 @@ def verbose(heard: Heard, task: str, language: str, temperature: float, grains: 
         values["segments"] = shown
     if "word" in grains:
         words = [word for part in heard.parts for word in part.segment.timed()]
-        values["words"] = [{"word": w.text, "start": w.start, "end": w.end} for w in words]
+        values["words"] = [_word(word) for word in words]
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -63,6 +64,12 @@ def _segment(number: int, part: Part, temperature: float) -> dict:
         "no_speech_prob": round(part.silence, 4),
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _word(word: Word) -> dict:
+    values = {"word": word.text, "start": word.start, "end": word.end}
+    sure = {} if word.confidence is None else {"confidence": round(word.confidence, 4)}
+    return values | sure
 
 
 def event(values: dict) -> bytes:
