@@ -6,6 +6,7 @@ heard.joint(settings, stops)            # a filter: LLM and CTC together (`decod
 heard.ranked(row, answer, settings)     # an answer and its alternatives, in a new order
 """
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,8 @@ from speechllm.decode.joint import Joint
 from speechllm.decode.prefix import NEVER, Prefixes
 from speechllm.decode.spelling import Letters, Pieces, Subwords
 from speechllm.models.model import Pass, SpeechLLM
+
+AHEAD = float(os.environ.get("AHEAD", "1"))
 
 
 def head_of(model: SpeechLLM):
@@ -37,7 +40,7 @@ def head_of(model: SpeechLLM):
     )
 
 
-def spelling_of(model: SpeechLLM, tokenizer, alone: bool = False) -> Pieces | Letters | Subwords:
+def spelling_of(model: SpeechLLM, tokenizer, alone: bool = False) -> Pieces:
     """Say what the LLM's pieces are in the units of a model's CTC head; `alone`: see `Letters`.
 
     Raises:
@@ -46,7 +49,7 @@ def spelling_of(model: SpeechLLM, tokenizer, alone: bool = False) -> Pieces | Le
     head = head_of(model)
     if head.letters:
         return Letters(tokenizer, head.letters, alone)
-    return Subwords(head.alphabet) if head.alphabet else Pieces()
+    return Subwords(tokenizer, head.alphabet) if head.alphabet else Pieces(tokenizer)
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,10 @@ class Heard:
 
     prefixes: Prefixes
     paths: list[list[int]]
-    spelling: Pieces | Letters | Subwords
+    spelling: Pieces
 
     @classmethod
-    def of(cls, result: Pass, spelling: Pieces | Letters | Subwords) -> "Heard":
+    def of(cls, result: Pass, spelling: Pieces) -> "Heard":
         """Hear the sounds of a pass.
 
         Raises:
@@ -108,6 +111,7 @@ class Heard:
             stops,
             settings.ctc_candidates,
             free_end=settings.by == "fusion",
+            ahead=AHEAD if settings.by == "fusion" else 0.0,
         )
 
     def ranked(self, row: int, answer: Answer, settings) -> Answer:

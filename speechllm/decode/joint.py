@@ -19,7 +19,7 @@ import torch
 
 from speechllm.decode.filters import Line
 from speechllm.decode.prefix import NEVER, Prefixes, States
-from speechllm.decode.spelling import Letters, Pieces
+from speechllm.decode.spelling import Pieces
 
 NEXT = 3  # units that the head may hear next, each followed up
 UNLIKELY = 6.0  # nats below the most probable next unit, from which one is not followed up
@@ -38,24 +38,27 @@ class Joint:
         stops: ids that end an answer.
         candidates: of the LLM, in each line.
         free_end: the LLM has no say in where a text ends.
+        ahead: nats that the LLM is thought to want for what one unit of the head's says.
     """
 
     def __init__(
         self,
         prefixes: Prefixes,
-        spelling: Pieces | Letters,
+        spelling: Pieces,
         weight: float,
         stops: Collection[int],
         candidates: int = 20,
         free_end: bool = False,
+        ahead: float = 0.0,
     ):
         self.prefixes, self.spelling, self.weight = prefixes, spelling, weight
         # where the LLM has no say, several ends would be one answer several times
         self.stops = sorted(stops)[: 1 if free_end else None]
-        self.candidates, self.free_end = candidates, free_end
+        self.candidates, self.free_end, self.ahead = candidates, free_end, ahead
         self._numbers: dict[tuple, int] = {}  # (row, ids) -> number in `_states`
         self._states: States | None = None
         self._next = [_Next(scores, prefixes.n_units) for scores in prefixes.scores]
+        self._reached = torch.stack([one.reached for one in self._next])
 
     def __call__(self, scores: torch.Tensor, lines: Sequence[Line]) -> torch.Tensor:
         """Score the candidates of each line (N, V), minus infinity elsewhere."""
@@ -70,7 +73,7 @@ class Joint:
         gains = self._gains(numbers, chosen, own)
         out = torch.full_like(scores, -torch.inf)
         for line, (ids, values, gain) in enumerate(zip(chosen, own, gains, strict=True)):
-            totals = [value + self.weight * one for value, one in zip(values, gain, strict=True)]
+            totals = [value + one for value, one in zip(values, gain, strict=True)]
             out[line, ids] = torch.tensor(totals, dtype=out.dtype, device=out.device)
         return out
 
@@ -101,57 +104,80 @@ class Joint:
 
     def _choose(self, scores, heard, lasts) -> tuple[list[list[int]], list[list[float]]]:
         """Give the candidates of each line, and what the LLM says of them."""
+        ends = scores[:, self.stops].tolist()
+        scores = self._writable(scores)
         best = scores.topk(min(self.candidates, scores.shape[1]), dim=1).indices.tolist()
-        offered = [[*ids, *self.stops, *(i for group in groups for i in group)]
+        offered = [[*ids, *(i for group in groups for i in group)]
                    for ids, groups in zip(best, heard, strict=True)]  # fmt: skip
         width = max(map(len, offered))
         padded = [ids + ids[:1] * (width - len(ids)) for ids in offered]
         values = scores.gather(1, torch.tensor(padded, device=scores.device)).tolist()
         chosen, own = [], []
-        for ids, ones, most, groups, last in zip(offered, values, best, heard, lasts, strict=True):
-            of = dict(zip(ids, ones, strict=False))
+        for i, last in enumerate(lasts):
+            of = dict(zip(offered[i], values[i], strict=False))
             # of pieces that are spelled alike, as "The" and "the", the one that the LLM prefers
-            named = dict.fromkeys([*most, *self.stops, *(max(g, key=of.get) for g in groups)])
-            # what writes nothing would cost nothing by CTC, and might be said for ever
-            possible = [id for id in named if of[id] > -torch.inf
-                        and (id in self.stops or not self.spelling.mute(id, last))]  # fmt: skip
-            chosen.append(possible)
-            own.append([0.0 if self.free_end and i in self.stops else of[i] for i in possible])
+            named = dict.fromkeys([*best[i], *(max(group, key=of.get) for group in heard[i])])
+            said = {id: of[id] for id in named if of[id] > -torch.inf
+                    and self.spelling.writable(id, last)}  # fmt: skip
+            for id, score in zip(self.stops, ends[i], strict=True):
+                if score > -torch.inf:
+                    said[id] = 0.0 if self.free_end else score
+            chosen.append(list(said))
+            own.append(list(said.values()))
         return chosen, own
 
+    def _writable(self, scores: torch.Tensor) -> torch.Tensor:
+        """Leave out the ends, which are candidates anyway, and what the head cannot spell."""
+        out = self.spelling.strange(scores.shape[1]).to(scores.device).clone()
+        out[self.stops] = True
+        scores = scores.masked_fill(out, -torch.inf)
+        # a language model of texts that the head can spell has its shares among their pieces
+        return scores.log_softmax(-1) if self.free_end else scores
+
     def _gains(self, numbers: list[int], chosen: list[list[int]], own) -> list[list[float]]:
-        """Say what each candidate adds to its line's log-probability by CTC."""
+        """Say what each candidate adds to its line's score by CTC."""
         states = self._states
-        totals, wholes = states.total.tolist(), self.prefixes.whole(states).tolist()
-        lasts = states.last.tolist()
-        tree = _Tree(self.prefixes, states, self.weight)
+        whole, lasts = self.prefixes.whole(states), states.last.tolist()
+        tree = _Tree(self.prefixes, states, self._value)
         for number, ids, values in zip(numbers, chosen, own, strict=True):
             for id, value in zip(ids, values, strict=True):
                 if id not in self.stops:
                     tree.add(number, self.spelling.units(id, lasts[number]), value)
         found = tree.grown()
+        ends = _weighted(whole, self.weight)
+        before = self._value(states.rows, states.total, states.frame)
         gains = []
         for number, ids in zip(numbers, chosen, strict=True):
-            ends = [wholes[number] if id in self.stops else
-                    found.get((number, self.spelling.units(id, lasts[number])), -torch.inf)
-                    for id in ids]  # fmt: skip
-            gains.append([_gain(end, totals[number]) for end in ends])
+            after = [ends[number] if id in self.stops else
+                     found.get((number, self.spelling.units(id, lasts[number])), -torch.inf)
+                     for id in ids]  # fmt: skip
+            gains.append([one - before[number] for one in after])
         return gains
 
+    def _value(self, rows, totals, frames) -> list[float]:
+        """What beginnings (n,) are worth: their weighted score, and how far in the sound they are.
 
-def _gain(after: float, before: float) -> float:
-    """What is between two log-probabilities; minus infinity where no alignment can be."""
-    return after - before if after > NEVER / 2 else -torch.inf
+        A piece of a letter costs the LLM less than a word, and leaves more to be said: without the
+        second part beams would hold what has come least far. It is gone when a text has ended.
+        """
+        reached = self._reached[rows, frames + 1].tolist()
+        pairs = zip(_weighted(totals, self.weight), reached, strict=True)
+        return [total + self.ahead * so_far for total, so_far in pairs]
+
+
+def _weighted(totals: torch.Tensor, weight: float) -> list[float]:
+    """Weight log-probabilities; minus infinity where no alignment can be."""
+    return [weight * one if one > NEVER / 2 else -torch.inf for one in totals.tolist()]
 
 
 class _Tree:
     """Candidates of all lines as a tree of units: what they share is computed once."""
 
-    def __init__(self, prefixes: Prefixes, states: States, weight: float):
-        self.prefixes, self.states, self.weight = prefixes, states, weight
+    def __init__(self, prefixes: Prefixes, states: States, value):
+        self.prefixes, self.states, self.value = prefixes, states, value
         self.best: dict[tuple, float] = {}  # (number, units) -> the LLM's best of what lies beyond
         self.levels: list[dict[tuple, None]] = []
-        self.found = {(n, ()): total for n, total in enumerate(states.total.tolist())}
+        self.found: dict[tuple, float] = {}
 
     def add(self, number: int, units: tuple[int, ...], score: float) -> None:
         """Add a candidate of line `number`, which scores so much by the LLM."""
@@ -163,7 +189,7 @@ class _Tree:
             self.best[node] = max(score, self.best.get(node, -torch.inf))
 
     def grown(self) -> dict[tuple, float]:
-        """Give the log-probability of each node; those that are given up are missing."""
+        """Give what each node is worth; those that are given up are missing."""
         parents, states = {(n, ()): n for n in range(len(self.states.rows))}, self.states
         for depth, level in enumerate(self.levels):
             alive = [node for node in level if (node[0], node[1][:-1]) in parents]
@@ -173,9 +199,11 @@ class _Tree:
             device = states.rows.device
             numbers = torch.tensor(places, device=device)
             units = torch.tensor([node[1][-1] for node in alive], device=device)
-            totals = self.prefixes.totals(states, numbers, units).tolist()
-            self.found |= zip(alive, totals, strict=True)
-            further = self._further(alive, totals, depth)
+            begins = self.prefixes.begins(states, numbers, units)
+            rows, totals = states.rows[numbers], begins.logsumexp(1)
+            values = self.value(rows, totals, begins.argmax(1))
+            self.found |= zip(alive, values, strict=True)
+            further = self._further(alive, values, depth)
             if not further:
                 break
             kept = torch.tensor(further, device=device)
@@ -183,13 +211,12 @@ class _Tree:
             parents = {alive[place]: i for i, place in enumerate(further)}
         return self.found
 
-    def _further(self, alive: list[tuple], totals: list[float], depth: int) -> list[int]:
+    def _further(self, alive: list[tuple], values: list[float], depth: int) -> list[int]:
         """Say which nodes of a level have candidates beyond them and are not hopeless."""
         if depth + 1 == len(self.levels):
             return []
         most: dict[int, float] = {}
-        bounds = [self.weight * total + self.best[node]
-                  for node, total in zip(alive, totals, strict=True)]  # fmt: skip
+        bounds = [value + self.best[node] for node, value in zip(alive, values, strict=True)]
         for node, bound in zip(alive, bounds, strict=True):
             most[node[0]] = max(bound, most.get(node[0], -torch.inf))
         inner = {(number, units[:-1]) for number, units in self.levels[depth + 1]}
@@ -205,6 +232,9 @@ class _Next:
         begins = torch.nn.functional.pad(path[1:] != path[:-1], (1, 0), value=True)
         frames = (begins & (path != blank)).nonzero()[:, 0]
         self.frames, self.units = frames.tolist(), path[frames].tolist()
+        # (T + 1,) units that the best path has begun after so many frames
+        begun = (begins & (path != blank)).cumsum(0)
+        self.reached = torch.nn.functional.pad(begun, (1, 0))
         few = min(BEST, blank)
         self.likely = scores[:-1].topk(few, dim=0).indices.unique() if len(scores) > 1 else path[:0]
 

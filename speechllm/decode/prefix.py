@@ -34,12 +34,14 @@ class States:
         rows: (n,) of the batch.
         last: (n,) last unit, -1 for none.
         total: (n,) of the beginning, whatever follows it.
+        frame: (n,) at which its last unit most probably began, -1 for none.
         unit, blank: (n, T + 1) after so many frames, the last of them this unit or the blank.
     """
 
     rows: torch.Tensor
     last: torch.Tensor
     total: torch.Tensor
+    frame: torch.Tensor
     unit: torch.Tensor
     blank: torch.Tensor
 
@@ -85,21 +87,18 @@ class Prefixes:
     def begin(self, rows: torch.Tensor) -> States:
         """Give the beginnings of rows (n,) where nothing is said yet."""
         blank = torch.nn.functional.pad(self._heard(rows, self.n_units).cumsum(1), (1, 0))
-        none = torch.full_like(rows, -1)
-        return States(
-            rows, none, blank.new_zeros(len(rows)), torch.full_like(blank, -torch.inf), blank
-        )
+        none, nothing = torch.full_like(rows, -1), blank.new_zeros(len(rows))
+        return States(rows, none, nothing, none, torch.full_like(blank, -torch.inf), blank)
 
     def _heard(self, rows: torch.Tensor, units) -> torch.Tensor:
         """Log-probability of a unit at each frame, (n, T)."""
         return self.scores[rows, units].double()
 
-    def totals(self, states: States, numbers: torch.Tensor, units: torch.Tensor) -> torch.Tensor:
-        """Log-probability (m,) of beginnings `numbers` (m,) with one unit (m,) more."""
-        return self.begins(states, numbers, units).logsumexp(1)
-
     def begins(self, states: States, numbers, units) -> torch.Tensor:
-        """The same by the frame at which that unit begins, (m, T)."""
+        """Log-probability of beginnings `numbers` (m,) with one unit (m,) more, (m, T).
+
+        By the frame at which that unit begins: their sum is the beginning's.
+        """
         return states.before(numbers, units) + self._heard(states.rows[numbers], units)
 
     def extend(self, states: States, numbers: torch.Tensor, units: torch.Tensor) -> States:
@@ -108,7 +107,8 @@ class Prefixes:
         before, heard = states.before(numbers, units), self._heard(rows, units)
         unit = _recur(before, heard)
         blank = _recur(unit[:, :-1], self._heard(rows, self.n_units))
-        return States(rows, units, (before + heard).logsumexp(1), unit, blank)
+        begins = before + heard
+        return States(rows, units, begins.logsumexp(1), begins.argmax(1), unit, blank)
 
     def spell(self, states: States, texts: list[tuple[int, ...]]) -> States:
         """Give each beginning with the units of its text after it; () leaves it as it is."""

@@ -5,8 +5,11 @@ piece is spelled likewise: in small letters where the head has no capitals, with
 know, and with one space between words and none in front.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
+
+import torch
 
 from speechllm.models.alphabet import Alphabet
 
@@ -14,15 +17,30 @@ LONGEST = 16  # letters of a piece that is looked for by what is heard next
 
 
 class Pieces:
-    """A head whose units are the LLM's own pieces."""
+    """A head whose units are the LLM's own pieces.
+
+    Args:
+        tokenizer: of the LLM.
+    """
+
+    def __init__(self, tokenizer):
+        self._size, self._strange = len(tokenizer), sorted(tokenizer.all_special_ids)
+
+    @functools.cache  # noqa: B019  # it lives as long as its decode
+    def strange(self, size: int) -> torch.Tensor:
+        """Say which of the LLM's pieces are never written, (V,)."""
+        found = torch.zeros(size, dtype=torch.bool)
+        found[self._strange] = True
+        found[self._size :] = True
+        return found
 
     def units(self, id: int, last: int) -> tuple[int, ...]:
         """The units of a piece after a text that ends in unit `last`, -1 for none."""
         return (id,)
 
-    def mute(self, id: int, last: int) -> bool:
-        """Say whether a piece writes nothing there, such as a special one, or a second space."""
-        return False
+    def writable(self, id: int, last: int) -> bool:
+        """Say whether a piece may follow a text that ends in unit `last`, -1 for none."""
+        return True
 
     def starts(self, units: Sequence[int], last: int) -> Iterator[list[int]]:
         """Yield pieces that begin these units: those of one spelling together."""
@@ -33,13 +51,14 @@ class Pieces:
         return tokenizer.decode(list(units), skip_special_tokens=True).strip()
 
 
-class Subwords:
+class Subwords(Pieces):
     """A head of some of the LLM's pieces: its own text can be read, others are not scored.
 
     What a piece of the LLM is in such units depends on the pieces around it.
     """
 
-    def __init__(self, alphabet: Alphabet):
+    def __init__(self, tokenizer, alphabet: Alphabet):
+        super().__init__(tokenizer)
         self.alphabet = alphabet
 
     def units(self, id: int, last: int) -> tuple[int, ...]:
@@ -49,50 +68,49 @@ class Subwords:
             "the LLM's (--ctc-weight 0); by itself it reads (--by ctc)"
         )
 
-    mute = starts = units
+    starts = units
 
     def text(self, units: Sequence[int], tokenizer) -> str:
         """See `Pieces.text`."""
         return " ".join(self.alphabet.read(units).split())
 
 
-class Letters:
+class Letters(Pieces):
     """A head whose units are letters.
 
     Args:
         tokenizer: of the LLM.
         letters: of the head, in its order.
-        alone: pieces with anything else in them, as a line's end or a figure, are mute: the head
-            has no say in them, so an LLM that hears nothing would write them at no cost.
+        alone: what has anything else in it, as a line's end or a figure, is not written: the head
+            has no say in it, so an LLM that hears nothing would write it at no cost.
     """
 
     def __init__(self, tokenizer, letters: str, alone: bool = False):
+        super().__init__(tokenizer)
         self.letters = letters
         self.space = letters.find(" ") if " " in letters else None
         texts = [re.sub(" +", " ", text) for text in _texts(tokenizer)]
-        self.silent = {id for id, text in enumerate(texts) if not text}
-        if alone:
-            known = {*letters, *letters.upper()}
-            self.silent |= {id for id, text in enumerate(texts) if not known.issuperset(text)}
+        known = {*letters, *letters.upper()}
+        self._strange = [id for id, text in enumerate(texts)
+                         if not text or alone and not known.issuperset(text)]  # fmt: skip
         alphabet = Alphabet(tuple(letters), ())
         self.spelled = [tuple(alphabet.spell(text)) for text in texts]
         self.known: dict[tuple, list[int]] = {}
-        for id, units in enumerate(self.spelled):
+        for id in sorted({*range(len(texts))} - {*self._strange}):
+            units = self.spelled[id]
             if 0 < len(units) <= LONGEST:
                 self.known.setdefault(units, []).append(id)
 
     def units(self, id: int, last: int) -> tuple[int, ...]:
-        """See `Pieces.units`; a piece that the head knows nothing of has none."""
+        """See `Pieces.units`; what the head does not know has none."""
         units = self.spelled[id]
         return units[1:] if units[:1] == (self.space,) and last == -1 else units
 
-    def mute(self, id: int, last: int) -> bool:
-        """See `Pieces.mute`; what the head merely does not know, such as a comma, is written."""
+    def writable(self, id: int, last: int) -> bool:
+        """See `Pieces.writable`: no second space, and none alone in front."""
         units = self.spelled[id]
-        twice = units[:1] == (self.space,) and (
-            last == self.space or len(units) == 1 and last == -1
-        )
-        return id in self.silent or twice
+        first = last == -1 and len(units) == 1
+        return not (units[:1] == (self.space,) and (last == self.space or first))
 
     def starts(self, units: Sequence[int], last: int) -> Iterator[list[int]]:
         """See `Pieces.starts`; at the beginning of a text pieces with a space before it too."""

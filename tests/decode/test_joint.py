@@ -16,7 +16,7 @@ from speechllm.decode.filters import Line
 from speechllm.decode.heard import Heard, head_of
 from speechllm.decode.joint import Joint
 from speechllm.decode.run import Options, decode
-from speechllm.decode.spelling import Letters, Pieces
+from speechllm.decode.spelling import Letters
 from speechllm.models.heads.ctc import Config as Head
 from speechllm.models.system import System
 from speechllm.models.tiny import wake
@@ -162,7 +162,9 @@ def test_candidates_that_share_a_beginning_score_as_each_alone(speller, tiny):
                 if scores[id] > -torch.inf:
                     assert scores[id].item() == pytest.approx(gain, abs=1e-4)
                 else:
-                    assert gain < -20 or spelling.mute(id, int(before.last)), "hopeless, or nothing"
+                    strange = spelling.strange(model.vocab_size)[id]
+                    never = strange or not spelling.writable(id, int(before.last))
+                    assert gain < -20 or never, "hopeless, or not writable"
         assert (gains > -torch.inf).sum() > 20
 
 
@@ -178,7 +180,10 @@ def test_fusion_hears_by_ctc_alone(speller, tiny):
     (answer,) = answerer(batch, [12])
     ids = [system.tokenizer.bos_token_id]
     ids += system.tokenizer("say", add_special_tokens=False)["input_ids"]
-    scores = model.llm(torch.tensor([ids + answer.ids])).logits[0].float().log_softmax(-1)
+    logits = model.llm(torch.tensor([ids + answer.ids])).logits[0].float()
+    logits[:, answerer.spelling.strange(model.vocab_size)] = -torch.inf  # shares of the others
+    logits[:, sorted(answerer.stops)] = -torch.inf
+    scores = logits.log_softmax(-1)
     read = sum(scores[len(ids) - 1 + i, id].item() for i, id in enumerate(answer.ids))
     heard = Heard.of(model(batch), answerer.spelling)
     whole = heard.scores([0], [heard._units(answer.ids)])[0]
@@ -271,6 +276,7 @@ def test_a_decode_of_before_goes_on():
 class Bytes:
     """A tokenizer of a few pieces, as far as `Letters` asks."""
 
+    all_special_ids = (0,)
     pieces = ("<s>", " ", "a", " The", "the", "s", "-", " a,", "  ", "'")
 
     def __len__(self):
@@ -298,12 +304,12 @@ def test_pieces_are_spelled_as_the_head_was_taught():
     heard = [letters.index(c) for c in "thes"]
     assert [ids for ids in spelling.starts(heard, -1)] == [[4, 3]]
     assert [ids for ids in spelling.starts(heard, 1)] == [[4]]
-    mute = [[id for id in range(10) if spelling.mute(id, last)] for last in (0, 1)]
-    mute += [[id for id in range(10) if spelling.mute(id, -1)]]
-    assert mute == [[0, 1, 3, 7, 8], [0], [0, 1, 8]] and Pieces().units(5, -1) == (5,)
+    assert spelling.strange(12).nonzero()[:, 0].tolist() == [0, 10, 11], "special, and no piece"
+    follow = [[id for id in range(1, 10) if spelling.writable(id, last)] for last in (-1, 0, 1)]
+    assert follow == [[2, 3, 4, 5, 6, 7, 9], [2, 4, 5, 6, 9], [*range(1, 10)]]
 
 
 def test_beside_a_deaf_llm_only_what_the_head_knows_is_written():
     """Pieces with anything but its letters cost nothing by CTC: they would never end."""
     alone = Letters(Bytes(), " aehst'", alone=True)
-    assert [id for id in range(10) if alone.mute(id, 1)] == [0, 6, 7]
+    assert alone.strange(10).nonzero()[:, 0].tolist() == [0, 6, 7]

@@ -99,11 +99,12 @@ def test_what_no_alignment_can_say():
     assert wholes[2] == 0 and wholes[3] < NEVER / 2
 
 
-def test_totals_are_those_of_the_extended():
+def test_sums_over_where_a_unit_begins_are_those_of_the_extended():
     x = logits([12], 3)
     prefixes = Prefixes(x, torch.tensor([12]))
     states = prefixes.spell(prefixes.begin(torch.tensor([0, 0])), [(), (1, 2)])
     numbers, units = torch.tensor([0, 1, 1, 1]), torch.tensor([2, 0, 1, 2])
-    found = prefixes.totals(states, numbers, units)
-    wanted = prefixes.spell(states.at(numbers), [(u,) for u in units.tolist()]).total
-    torch.testing.assert_close(found, wanted)
+    found = prefixes.begins(states, numbers, units)
+    wanted = prefixes.spell(states.at(numbers), [(u,) for u in units.tolist()])
+    torch.testing.assert_close(found.logsumexp(1), wanted.total)
+    assert torch.equal(found.argmax(1), wanted.frame)
