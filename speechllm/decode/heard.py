@@ -6,7 +6,6 @@ heard.joint(settings, stops)            # a filter: LLM and CTC together (`decod
 heard.ranked(row, answer, settings)     # an answer and its alternatives, in a new order
 """
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,7 @@ from speechllm.decode.prefix import NEVER, Prefixes
 from speechllm.decode.spelling import Letters, Pieces, Subwords
 from speechllm.models.model import Pass, SpeechLLM
 
-AHEAD = float(os.environ.get("AHEAD", "1"))
+AHEAD = 1.0  # nats that a language model which hears nothing wants for a letter, or more
 
 
 def head_of(model: SpeechLLM):
