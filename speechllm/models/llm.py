@@ -84,6 +84,7 @@ class Config:
             )
         if self.loras:
             inject(model, self.loras)
+        model.get_output_embeddings().register_forward_pre_hook(_in_one_piece)
         if self.gradient_checkpointing:
             names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
             # renamed in transformers 5.23; older ones know the second name
@@ -185,6 +186,15 @@ def text_embeddings(model: nn.Module, most: int = 2**15) -> torch.Tensor:
     ids = torch.arange(0, size, -(-size // most), device=embedding.weight.device)
     with torch.no_grad():
         return embedding(ids).float()
+
+
+def _in_one_piece(_, args):
+    """Lay what an output layer gets (B, S, H) into one piece of memory.
+
+    The last position of each prompt is a slice with gaps, over which torch's product in bfloat16
+    takes 23 s in place of 0.07 (a vocabulary of 262,144, one thread, torch 2.13, AVX-512).
+    """
+    return (args[0].contiguous(), *args[1:])
 
 
 @contextmanager
