@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from speechllm.cli.options import add_device, add_search, device, number, searched
-from speechllm.ranges import AboveZero, NotNegative
+from speechllm.ranges import AboveZero, NotNegative, Positive
 
 FORMATS = ("text", "json", "srt", "vtt", "ctm", "textgrid")
 EPILOG = """Speech is found, cut at pauses into windows that the model knows, heard in batches, and
@@ -26,7 +26,8 @@ examples:
   speechllm transcribe openai/whisper-base lecture.m4a --language fr --task translate
   speechllm transcribe exp/mini recordings --out texts --format text srt
   speechllm transcribe qwen2_audio call.wav --channels apart --out texts
-  speechllm transcribe exp/multi rede.flac --task translate --language de --to en"""
+  speechllm transcribe exp/multi rede.flac --task translate --language de --to en
+  ffmpeg -i URL -f s16le -ac 1 -ar 16000 - | speechllm transcribe exp/mini --live"""
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
@@ -38,7 +39,20 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "a CTC model) by folder or Hub name",
     )
     parser.add_argument(
-        "audio", type=Path, nargs="+", help="sound files, folders of them, or a manifest"
+        "audio", type=Path, nargs="*", help="sound files, folders of them, or a manifest"
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="in place of files: 16-bit samples of one channel from a pipe, or the microphone; "
+        "words as they are said, final ones; --format json: partial ones too, a line an update",
+    )
+    parser.add_argument(
+        "--rate",
+        type=number(Positive),
+        default=16000,
+        metavar="HZ",
+        help="sampling rate of what --live hears",
     )
     parser.add_argument("--out", type=Path, help="folder of the transcripts")
     parser.add_argument(
@@ -98,12 +112,14 @@ def _formats(word: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe; 2 where a file cannot be heard, the others are done."""
-    from tqdm import tqdm
-
     from speechllm.decode.transcribe import Options
 
     formats = list(dict.fromkeys(name for names in args.format if names for name in
                                  ([names] if isinstance(names, str) else names)))  # fmt: skip
+    if args.live:
+        return _live(args, formats)
+    if not args.audio:
+        raise ValueError("which sound? wanted files, a folder or a manifest, or --live")
     if not args.out and len(formats) > 1:
         raise ValueError(f"--format {' '.join(formats)}: several need a folder, --out DIR")
     options = Options(
@@ -112,6 +128,12 @@ def run(args: argparse.Namespace) -> int:
     items = found(args.audio)
     listener = _listener(args)
     options.facts(listener)  # refuses before anything is read
+    return _files(args, listener, items, options, formats)
+
+
+def _files(args: argparse.Namespace, listener, items: list, options, formats: list[str]) -> int:
+    from tqdm import tqdm
+
     total = sum(_seconds(item) for item in items)
     began = time.perf_counter()
     with tqdm(total=round(total, 1), unit="s", unit_scale=True, disable=None) as bar:
@@ -131,6 +153,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"{summary.n_untimed} with words that have no times: {why}", file=sys.stderr)
     print(_told(summary, args.out, time.perf_counter() - began), file=sys.stderr)
     return 2 if summary.errors else 0
+
+
+def _live(args: argparse.Namespace, formats: list[str]) -> int:
+    """Hear what is coming."""
+    from speechllm.cli import listening
+    from speechllm.decode.live import Live
+
+    if args.audio or args.out or formats not in (["text"], ["json"]):
+        raise ValueError("--live: no files and no --out, and one format, text or json")
+    source = listening.source(args.rate)
+    live = Live(_listener(args), args.rate, vad=args.vad)
+    return listening.run(live, source, as_json=formats == ["json"])
 
 
 def found(paths: list[Path]) -> list:

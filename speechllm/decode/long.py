@@ -97,10 +97,7 @@ class Cutter:
     def _take(self, piece: np.ndarray, shares: np.ndarray) -> None:
         self._wave = np.concatenate([self._wave, piece])
         self._shares = np.concatenate([self._shares, shares])
-        on = bool(len(self._voiced) and self._voiced[-1])
-        flags = np.empty(len(shares), bool)
-        for i, share in enumerate(shares.tolist()):
-            flags[i] = on = share >= (ENDS if on else BEGINS)
+        flags = voiced(shares, on=bool(len(self._voiced) and self._voiced[-1]))
         self._voiced = np.concatenate([self._voiced, flags])
 
     def _ready(self, over: bool) -> Iterator[Window]:
@@ -118,14 +115,7 @@ class Cutter:
 
     def _spans(self, over: bool) -> list[tuple[int, int]]:
         """List the stretches of speech [a, b) in what is kept; the last may still grow."""
-        edges = np.flatnonzero(np.diff(np.r_[0, self._voiced, 0].astype(np.int8)))
-        spans: list[tuple[int, int]] = []
-        for a, b in edges.reshape(-1, 2).tolist():
-            if spans and a - spans[-1][1] < BREATH:
-                a = spans.pop()[0]
-            spans.append((a, b))
-        growing = len(self._shares) if over else len(self._shares) - BREATH
-        return [(a, b) for a, b in spans if b - a >= LEAST or b > growing]
+        return stretches(self._voiced, over)
 
     def _end(self, spans: list[tuple[int, int]], over: bool) -> int | None:
         """Say where the window that begins with the first span ends; None: not known yet."""
@@ -169,6 +159,26 @@ class Cutter:
             self._wave = self._wave[self._at(stop) :]
             self._shares, self._voiced = self._shares[stop:], self._voiced[stop:]
             self._first += stop
+
+
+def voiced(shares: np.ndarray, on: bool = False) -> np.ndarray:
+    """Say of each frame whether somebody speaks, (n,), of its probabilities; `on`: before them."""
+    flags = np.empty(len(shares), bool)
+    for i, share in enumerate(shares.tolist()):
+        flags[i] = on = share >= (ENDS if on else BEGINS)
+    return flags
+
+
+def stretches(flags: np.ndarray, over: bool) -> list[tuple[int, int]]:
+    """List the stretches of speech [a, b) in frames; unless `over`, the last may still grow."""
+    edges = np.flatnonzero(np.diff(np.r_[0, flags, 0].astype(np.int8)))
+    spans: list[tuple[int, int]] = []
+    for a, b in edges.reshape(-1, 2).tolist():
+        if spans and a - spans[-1][1] < BREATH:
+            a = spans.pop()[0]
+        spans.append((a, b))
+    growing = len(flags) if over else len(flags) - BREATH
+    return [(a, b) for a, b in spans if b - a >= LEAST or b > growing]
 
 
 def too_short(seconds: float) -> str:

@@ -4,6 +4,7 @@ speech = speechllm.load("exp/mini")
 speech.ask("a.flac")                                  # what its task asks
 speech.ask([wave, "b.flac"], "Which one is longer?")  # waves (N,) or files, own words
 speech.transcribe(["a.flac", "hour.mp3"])             # many, in batches, of any length
+stream = speech.stream(sampling_rate=48000)           # words while somebody speaks
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from speechllm.decode.ask import Answerer, Request, example
 from speechllm.decode.filters import Filter
 from speechllm.decode.grouping import groups
 from speechllm.decode.listeners import TOKENS_PER_S, WINDOWED, OfSpeech
+from speechllm.decode.live import Live
 from speechllm.decode.room import Room, bound
 from speechllm.decode.timing import Timer
 from speechllm.decode.transcribe import Options, said
@@ -115,6 +117,22 @@ class Speech:
             for i, answer in zip(chosen, self.answers(requests, bounds, **options), strict=True):
                 texts[i] = answer.text
         return texts
+
+    def stream(
+        self, sampling_rate: int = 0, every_s: float = 0.5, vad: str = "auto", **options
+    ) -> Live:
+        """Listen to sound that is still coming: see `decode/live.py`.
+
+        Args:
+            sampling_rate: of the chunks that the stream will be called with; 0: the model's.
+            every_s: seconds of new sound after which it is heard again.
+            vad: who finds speech, one of `voice.KINDS`.
+            options: fields of `search.Config`.
+
+        Raises:
+            ValueError: the model's task is not one of windows.
+        """
+        return Live(OfSpeech(self, **options), sampling_rate, every_s, vad)
 
     def answers(
         self,
