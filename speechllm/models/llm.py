@@ -161,6 +161,14 @@ def ends(model: nn.Module) -> frozenset[int]:
     return frozenset([ids] if isinstance(ids, int) else ids or ())
 
 
+def layers(model: nn.Module) -> nn.ModuleList | None:
+    """Find an LLM's layers: the first list of as many modules as its configuration says."""
+    # by its length, not by its name: it is model.layers, transformer.h, gpt_neox.layers, ...
+    n = model.config.get_text_config().num_hidden_layers
+    stacks = (m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == n)
+    return next(stacks, None)
+
+
 def beside(model: nn.Module, ids: torch.Tensor) -> dict:
     """Give what an LLM wants of the ids (B, S) besides their embeddings.
 

@@ -34,6 +34,7 @@ class Run:
         start: a model folder whose weights the first phase begins with, or None.
         other_data: resume also with other manifests than before.
         encoders: of which encoder stored states must be, by medium, as `Examples` has it.
+        compile: whether the LLM's layers run as compiled code in training.
         save_minutes: between checkpoints, besides those at validations; 0: only there.
         parallel: how several processes hold the model.
         stop: what notes the signals that end a training in order.
@@ -50,6 +51,7 @@ class Run:
     start: Path | None = None
     other_data: bool = False
     encoders: dict = field(default_factory=dict)
+    compile: bool = False
     save_minutes: float = 15.0
     parallel: Parallel = Parallel()  # frozen
     stop: Stop = field(default_factory=Stop)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from speechllm.data import loader, mixing
+from speechllm.models import compiled
 from speechllm.train import checkpoint, optim
 from speechllm.train.context import Run
 from speechllm.train.group import Group, Statistics
@@ -50,6 +51,7 @@ class PhaseRun:
         self.optimizer = optim.make(phase, self.engine.learning)
         self.learning = self.optimizer.stepped
         checkpoint.optimise(self.job, self.engine, self.optimizer)
+        compiled.compile_layers(self.learner.model.llm, run.compile)
 
     @property
     def learner(self) -> Learner:
@@ -253,4 +255,5 @@ class PhaseRun:
 
     def validation(self) -> dict:
         """Return the losses and metrics over all manifests of `valid`, together."""
-        return validation(self.run, self.phase, self.engine, self.held_out)
+        with compiled.as_they_are(self.run.compile):
+            return validation(self.run, self.phase, self.engine, self.held_out)

@@ -17,6 +17,7 @@ from torch import nn
 from speechllm.models import held
 from speechllm.models.fusion import _slots
 from speechllm.models.fusion._media import Media
+from speechllm.models.llm import layers
 from speechllm.ranges import Size, Width
 
 SEES = ("all", "last")
@@ -171,14 +172,17 @@ class CrossAttention(nn.Module):
 
 
 def _layers(llm) -> nn.ModuleList:
-    """Find the LLM's layers: the first list of as many modules as its configuration says."""
-    # by its length, not by its name: it is model.layers, transformer.h, gpt_neox.layers, ...
-    n = llm.config.get_text_config().num_hidden_layers
-    for module in llm.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n:
-            return module
-    name = type(llm).__name__
-    raise ValueError(f"[fusion] cross_attention finds no list of {n} layers in {name}")
+    """Find the LLM's layers.
+
+    Raises:
+        ValueError: there is no such list.
+    """
+    stack = layers(llm)
+    if stack is None:
+        n = llm.config.get_text_config().num_hidden_layers
+        name = type(llm).__name__
+        raise ValueError(f"[fusion] cross_attention finds no list of {n} layers in {name}")
+    return stack
 
 
 def _cross_layer(settings, number: int) -> nn.Module:
