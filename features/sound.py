@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from features import channels, containers
+from features import channels, containers, shards
 from features.formats import ffmpeg, flac, mpeg, ogg, riff
 from features.formats.layout import PLAIN, Layout, Part
 from features.formats.splice import Splice
@@ -89,6 +89,7 @@ def opened(path) -> Iterator[Sound | ffmpeg.Opened]:
             f"wanted the path of a sound file or an opened one, got {type(path).__name__}; "
             "samples need no loading (features.draw makes a picture of them)"
         )
+    path = shards.fetched(path)
     name = name_of(path)
     if isinstance(path, (str, os.PathLike)):
         _refuse_absent(Path(path), name)

@@ -9,13 +9,14 @@ import typing
 from pathlib import Path
 
 from speechllm import config
-from speechllm.cli import states
+from speechllm.cli import shard, states
 from speechllm.cli.options import Layout, model_folder, number
 from speechllm.ranges import Positive
 
 ROOM = "data.corpora"
 EPILOGS = {
     "states": states.EPILOG,
+    "shard": shard.EPILOG,
     "data": """examples:
   speechllm data prepare librispeech --corpus LibriSpeech --out data
   speechllm data validate data/dev-clean.jsonl --deep
@@ -100,6 +101,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     sub.add_argument("--all", action="store_true", help="list every fault, not each kind once")
     sub.set_defaults(run=_validate)
     _add_parts(verb)
+    shard.add(verb("shard", "put a manifest's sounds into tar files, here or elsewhere"))
     states.add(verb("states", "run a frozen encoder once: store its states for training"))
     sub = verb("show", "show an example token by token, with its spectrogram")
     sub.add_argument("id", help="the example's id")

@@ -140,13 +140,14 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     from speechllm.data.manifest import Manifest
     from speechllm.models import kernels
     from speechllm.models.system import System
-    from speechllm.train import loop, parallel
+    from speechllm.train import launch, loop, parallel
     from speechllm.train import start as begin
     from speechllm.train.context import Run
     from speechllm.train.stopping import Stop
 
     preset, start = begin.read(args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
+    launch.rejoin(device(args.device) == "cpu")
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")
     fits = accelerator.device.type == "cuda" or system.llm.dtype == "bfloat16"
     if not accelerator.is_main_process:

@@ -11,6 +11,7 @@ from speechllm.data.examples import Examples
 from speechllm.data.large import LargeSampler
 from speechllm.data.manifest import Manifest
 from speechllm.data.sampler import Order, Sampler
+from speechllm.data.windows import WindowSampler
 from speechllm.ranges import AboveZero, Count, NotNegative, Positive, Workers
 
 
@@ -20,6 +21,8 @@ class Config:
 
     `max_batch_s` bounds rows x longest example, in seconds of audio; examples outside
     `min_duration_s` .. `max_duration_s` are left out of training, and counted.
+    `window`: rows that are shuffled together, in the order of the manifest, so that shards are read
+    one after another; 0: all of them.
     `cache_mb` keeps that much of frames in memory between epochs (each worker its own),
     and as much between validations.
     `pack`: most text positions of a row that holds several examples, longer ones standing alone;
@@ -32,6 +35,7 @@ class Config:
     min_duration_s: NotNegative = 0.1
     max_duration_s: AboveZero = 40.0
     n_buckets: Positive = 20
+    window: Count = 0
     cache_mb: Count = 0
     pack: Count = 0
     workers: Workers = 1
@@ -45,7 +49,7 @@ class Config:
 
     def select(self, manifest: Manifest) -> Manifest:
         """Leave out what is too short or too long to train on."""
-        if manifest.is_large:
+        if manifest.is_large and not self.window:
             return manifest.between(self.min_duration_s, self.max_duration_s)
         lengths = manifest.lengths_s
         keep = np.flatnonzero((lengths >= self.min_duration_s) & (lengths <= self.max_duration_s))
@@ -56,6 +60,8 @@ class Config:
         limits = {"max_rows": self.max_rows, "n_buckets": self.n_buckets, "seed": seed}
         if shuffle and manifest.is_sorted:
             return LargeSampler(len(manifest), manifest.length_s, self.max_batch_s, **limits)
+        if shuffle and self.window:
+            return WindowSampler(manifest.lengths_s, self.window, self.max_batch_s, **limits)
         return Sampler(manifest.lengths_s, self.max_batch_s, shuffle=shuffle, **limits)
 
 

@@ -164,10 +164,14 @@ class Manifest(Sequence[dict[str, Any]]):
         )
         # What is null is not there, and so for all that reads a row.
         row = {key: value for key, value in row.items() if value is not None}
-        row = map_paths(row, lambda path: os.path.normpath(self.path.parent / path))
+        row = map_paths(row, self._whole)
         if "audio" in row:
             row["start"] = float(row.get("start") or 0.0)
         return row
+
+    def _whole(self, path: str) -> str:
+        """Path from the root of a path in a row; an address stays as it is."""
+        return path if "://" in path else os.path.normpath(self.path.parent / path)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_fd": None}

@@ -57,6 +57,28 @@ def map_paths(row: dict[str, Any], change: Callable[[str], str]) -> dict[str, An
     return row
 
 
+def map_parts(row: dict[str, Any], change: Callable[[dict], dict], kind: str = "audio") -> dict:
+    """A row whose media of a kind, as parts of messages, went through `change`, in order.
+
+    What a row says of its own sound (`audio`, `start`, ...) goes the same way.
+    """
+    if row.get("messages"):
+        return row | {"messages": [_map_content(m, change, kind) for m in row["messages"]]}
+    if kind != "audio" or row.get("audio") is None:
+        return row
+    before = sound(row)
+    after = change(before)
+    kept = {key: value for key, value in row.items() if key not in before or key == "type"}
+    return kept | {key: value for key, value in after.items() if key != "type"}
+
+
+def _map_content(message: dict, change: Callable[[dict], dict], kind: str) -> dict:
+    if not isinstance(message.get("content"), list):
+        return message
+    parts = message["content"]
+    return message | {"content": [change(p) if p.get("type") == kind else p for p in parts]}
+
+
 def _map_message(message: Any, change: Callable[[str], str]) -> Any:
     if not isinstance(message, dict) or not isinstance(message.get("content"), list):
         return message

@@ -130,6 +130,26 @@ def is_child() -> bool:
     return "LOCAL_RANK" in os.environ
 
 
+def rejoin(cpu: bool) -> None:
+    """Find the others after torchrun has started all again, under keys of this attempt's own.
+
+    On one machine torchrun keeps the store in which processes leave their addresses: those of the
+    attempt before would be taken for the new ones. On several, `TORCH_DISABLE_SHARE_RDZV_TCP_STORE`
+    (=1, for torchrun) gives each attempt a store.
+    """
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not (attempt and shared and os.environ.get("GROUP_WORLD_SIZE") == "1"):
+        return
+    import torch
+    from torch import distributed
+
+    store, rank, size = next(distributed.rendezvous("env://"))
+    store = distributed.PrefixStore(f"speechllm attempt {attempt}", store)
+    backend = "gloo" if cpu or not torch.cuda.is_available() else "nccl"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+
+
 @contextlib.contextmanager
 def member() -> Iterator[None]:
     """Be one of the processes of `launch`, if we are: end with it, and leave errors to it."""

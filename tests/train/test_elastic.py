@@ -28,7 +28,7 @@ STEPS = 8
 def run(tiny, out, n, kills, seed=0):
     """Train under torchrun, killing one process `kills` times; return how often it was."""
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(n),
-             "--max-restarts", str(kills), "--monitor-interval", "0.2", "--master-port", "0",
+             "--max-restarts", str(kills + 2), "--monitor-interval", "0.2", "--master-port", "0",
              "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
              "-m", "speechllm", "train", str(tiny / "tiny.toml"), "--tokenizer", str(tiny / "bpe"),
              "--out", str(out), "--workers", "0", "--device", "cpu", "--save-minutes", "0.02",

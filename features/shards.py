@@ -1,0 +1,140 @@
+"""Sounds inside tar files, on this disk or elsewhere.
+
+    "train-000003.tar#512+84211"                     84211 bytes of the file, from byte 512 on
+    "s3://bucket/train-000003.tar#512+84211"         any address that fsspec knows, http too
+
+wherever the path of a sound file may stand. Of a file elsewhere all is fetched at once, in one
+sequential read, into the folder `FEATURES_SHARDS` (else one among the temporary files), which all
+processes of a machine share; those used longest ago go when it holds more than
+`FEATURES_SHARDS_GB` (50).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+REFERENCE = re.compile(r"(.+\.tar)#(\d+)\+(\d+)$")
+HEADER = 512  # bytes before the contents of each file in a tar, which say its size and end in ...
+MAGIC = slice(257, 262)  # ... "ustar", up to here
+SIZE = slice(124, 135)  # in octal digits
+PIECE = 1 << 24  # bytes fetched at a time
+OPEN_FILES = 64
+
+
+class Bytes(io.BytesIO):
+    """A file in memory with a name, for messages."""
+
+    name = ""
+
+
+def fetched(path):
+    """Give what a reference means, as a binary file object; any other path as it is.
+
+    Raises:
+        ValueError: the tar file is not there, or holds no such file at that place.
+    """
+    match = REFERENCE.match(path) if isinstance(path, str) and ".tar#" in path else None
+    if not match or os.path.exists(path):
+        return path
+    file, start, size = match[1], int(match[2]), int(match[3])
+    content = Bytes(read(file, start, size))
+    content.name = path
+    return content
+
+
+def read(file: str, start: int, size: int) -> bytes:
+    """Read a file inside a tar file: its bytes.
+
+    Raises:
+        ValueError: the tar file is not there, or holds no such file at that place.
+    """
+    if "://" in file:
+        shard = _opened(_local(file), 0)
+    else:
+        try:
+            shard = _opened(file, os.stat(file).st_mtime_ns)
+        except OSError as error:
+            raise ValueError(f"{file}: no such shard ({error.strerror}); check the path") from None
+    data = os.pread(shard.descriptor, HEADER + size, start - HEADER) if start >= HEADER else b""
+    head = data[:HEADER]
+    told = bytes(head[SIZE]).strip(b"\0 ")
+    if len(data) < HEADER + size or head[MAGIC] != b"ustar" or told != b"%011o" % size:
+        raise ValueError(
+            f"{file}: no file of {size} bytes at byte {start}: the shard is damaged, cut off or "
+            "another one; fetch it again"
+        )
+    return data[HEADER:]
+
+
+class _Shard:
+    """A tar file that is open as long as somebody may want it."""
+
+    def __init__(self, path: str):
+        self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, self.descriptor)
+
+
+@functools.lru_cache(OPEN_FILES)
+def _opened(path: str, changed: int) -> _Shard:
+    return _Shard(path)
+
+
+def _local(url: str) -> str:
+    """Give the copy of a remote file on this disk, fetched when first asked for.
+
+    Raises:
+        ValueError: it cannot be fetched.
+    """
+    try:
+        folder = Path(os.environ["FEATURES_SHARDS"])
+    except KeyError:
+        folder = Path(tempfile.gettempdir()) / f"features-shards-{os.getuid()}"
+    place = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.tar"
+    try:
+        if not place.exists():
+            _fetch(url, place)
+        os.utime(place)
+    except Exception as error:  # each kind of address has its own
+        if isinstance(error, ImportError):
+            raise ValueError(f"{url}: {error}; pip install it") from None
+        raise ValueError(f"{url}: cannot be fetched: {' '.join(str(error).split())}") from None
+    return str(place)
+
+
+def _fetch(url: str, place: Path) -> None:
+    """Copy a remote file, once for all processes of this machine."""
+    import fsspec
+    from filelock import FileLock
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_suffix(".lock")):
+        if place.exists():
+            return
+        unfinished = place.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with fsspec.open(url, "rb") as source, open(unfinished, "wb") as file:
+                shutil.copyfileobj(source, file, PIECE)
+            os.replace(unfinished, place)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    _make_room(place)
+
+
+def _make_room(newest: Path) -> None:
+    """Remove the shards used longest ago, where there are too many bytes of them."""
+    most = float(os.environ.get("FEATURES_SHARDS_GB", "50")) * 1e9
+    there = sorted(
+        ((one.stat(), one) for one in newest.parent.glob("*.tar")), key=lambda x: -x[0].st_mtime
+    )
+    for status, one in there:
+        most -= status.st_size
+        if most < 0 and one != newest:
+            one.unlink(missing_ok=True)
