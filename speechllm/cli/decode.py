@@ -53,6 +53,11 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         help="of the answer to text alone, or to a picture, at most",
     )
     parser.add_argument(
+        "--words",
+        action="store_true",
+        help="with times and confidence of words in hyp.jsonl, by the model's CTC head",
+    )
+    parser.add_argument(
         "--again", action="store_true", help="decode anew, whatever answers are there"
     )
     parser.add_argument(

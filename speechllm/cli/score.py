@@ -19,7 +19,10 @@ examples:
   speechllm score exp/decode_test --metric bleu,chrf
   speechllm score exp/mini0/decode_test exp/mini1/decode_test exp/mini2/decode_test
   speechllm score german.jsonl --lang de --manifest test.jsonl    # of another program
-  speechllm score exp/decode_chain --metric wer@transcript:source    # other fields of its lines"""
+  speechllm score exp/decode_chain --metric wer@transcript:source    # other fields of its lines
+  speechllm score exp/decode_test --metric hotwords:names.txt    # with leaks; a word a line
+  speechllm score exp/decode_dev --metric calibration    # says the temperature that fits, then
+  speechllm score exp/decode_test --metric calibration:1.37    # and draws OUT/reliability.html"""
 
 
 OPTIONS = ("normaliser", "manifest", "missing", "seed", "lang")
@@ -37,7 +40,8 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument(
         "--metric",
         help="one of speechllm/score/metrics (wer, cer, accuracy, macro_f1, bleu, chrf, comet, "
-        "cider, rouge_l), or several with commas between; that of the decoded task if not given",
+        "cider, rouge_l, hotwords, calibration), or several with commas between; that of the "
+        "decoded task if not given",
     )
     parser.add_argument(
         "--normaliser",
@@ -114,6 +118,8 @@ def _compare(hyp: Path, other: Path, metric: str, out: Path | None, options: dic
 
 
 def _score(hyp: Path, metric: str, out: Path | None, decoded: dict, options: dict):
+    from speechllm.report import reliability
+    from speechllm.score import counting
     from speechllm.score.run import score_file
 
     result = score_file(
@@ -124,6 +130,9 @@ def _score(hyp: Path, metric: str, out: Path | None, decoded: dict, options: dic
         **options,
     )
     _warn(result.warnings)
+    if hasattr(counting.named(metric), "reliability"):
+        place = out or hyp.parent / f"score_{re.sub('[:@]', '_', metric)}"
+        files.write_text(place / "reliability.html", reliability.page(result))
     print(result.line)
     print(result.rows)
     return result

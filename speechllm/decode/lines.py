@@ -6,8 +6,17 @@ from pathlib import Path
 from speechllm import files
 from speechllm.data.examples import Examples
 from speechllm.decode.answer import Answer
+from speechllm.decode.written import word
 
-KEPT = ("speaker", "lang", "task", "duration", "kind", "choices")  # of a row, for the scores
+KEPT = (
+    "speaker",
+    "lang",
+    "task",
+    "duration",
+    "kind",
+    "choices",
+    "hotwords",
+)  # of a row, for the scores
 
 
 def line(examples: Examples, row: dict, answer: Answer, seconds: float) -> dict:
@@ -23,6 +32,7 @@ def line(examples: Examples, row: dict, answer: Answer, seconds: float) -> dict:
         "stop": answer.stop,
         "score": round(answer.score, 4),
         **({"alternatives": others} if others else {}),
+        **({"words": [word(one) for one in answer.words]} if answer.words else {}),
         "seconds": round(seconds, 4),
     }
 

@@ -20,7 +20,7 @@ from speechllm.models.system import System
 NAME = "decode.json"
 ANSWERS = "hyp.jsonl"
 NOUNS = ("frontend", "encoder", "adapter", "fusion", "llm", "chat", "branch")
-SPEED = ("max_batch_s", "workers", "on_error")  # options that change no answer
+SPEED = ("max_batch_s", "workers", "on_error", "words")  # options that change no answer
 SHOWN = 5  # so many differences are named
 
 

@@ -17,6 +17,7 @@ from speechllm.decode.ask import Answerer
 from speechllm.decode.lines import finished, line
 from speechllm.decode.search import Config as Search
 from speechllm.decode.tally import Tally
+from speechllm.decode.timing import Timer
 from speechllm.models import states
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
@@ -36,6 +37,7 @@ class Options:
             drawn by the preset's seed) or "silent" (or blank), to see how much the model listens.
         workers, on_error: as in training.
         precision: "fp32" or "bf16".
+        words: with times and confidence of words, by the model's CTC head.
     """
 
     search: Search = Search()
@@ -47,6 +49,7 @@ class Options:
     workers: int = 1
     on_error: str = "stop"
     precision: str = "fp32"
+    words: bool = False
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
@@ -112,12 +115,23 @@ def decode(
         if left:
             examples = _examples(system, model, manifest, left, options, tally)
             with files.naming(out), open(out, "a", encoding="utf-8") as file:
-                _answer(Answerer(system, model, options.search, (), options.precision), examples,
-                        file, options, tally, progress)  # fmt: skip
+                _answer(_answerer(system, model, options), examples, file, options, tally, progress)
         if tally.n_utterances:
             speed = {"rtfx": round(tally.rtfx, 2)} if tally.audio_s else {}
             record.end(folder, more | speed | asdict(tally))
     return tally
+
+
+def _answerer(system: System, model: SpeechLLM, options: Options) -> Answerer:
+    """Make what answers.
+
+    Raises:
+        ValueError: words are wanted, and the model knows no times.
+    """
+    timer = Timer(system, model) if options.words else None
+    if timer and timer.why:
+        raise ValueError(f"--words: {timer.why}")
+    return Answerer(system, model, options.search, (), options.precision, timer)
 
 
 def _examples(system, model, manifest: Manifest, left: list[int], options: Options, tally):

@@ -9,6 +9,7 @@ the value "zh", "wer@transcript:source" compares these fields of each line.
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -64,7 +65,9 @@ def clean_texts(one, choice: Choice) -> tuple[list[str], str]:
     return [choice.clean(ref, one.lang) for ref in one.refs], choice.clean(one.hyp, one.lang)
 
 
-def all_stats(utterances: Sequence, cleaned: list, metric: Metric) -> Iterable[tuple[int, ...]]:
+def all_stats(
+    utterances: Sequence, cleaned: list, metric: Metric, choice: Choice
+) -> Iterable[tuple[int, ...]]:
     """Statistics of all utterances; `cleaned` as of `clean_texts`.
 
     Raises:
@@ -76,10 +79,11 @@ def all_stats(utterances: Sequence, cleaned: list, metric: Metric) -> Iterable[t
             f"{metric.label} takes one reference, but {utterances[0].id} has {several}; "
             "score with a metric that takes several (bleu, chrf), or keep one"
         )
-    return metric.all_stats(utterances, cleaned)
+    ready = [metric.ready(one, partial(choice.clean, lang=one.lang)) for one in utterances]
+    return metric.all_stats(ready, cleaned)
 
 
 def count(utterances: Sequence, metric: Metric, choice: Choice) -> np.ndarray:
     """Statistics of each utterance (U, F), and nothing else."""
     cleaned = [clean_texts(one, choice) for one in utterances]
-    return np.array(list(all_stats(utterances, cleaned, metric)), np.int64)
+    return np.array(list(all_stats(utterances, cleaned, metric, choice)), np.int64)

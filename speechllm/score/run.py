@@ -127,7 +127,10 @@ def score_utterances(
     metric = metric.over(refs[0] for refs, _ in cleaned)
     scored = []
     for one, (refs, hyp), stats in zip(
-        utterances, cleaned, counting.all_stats(utterances, cleaned, metric), strict=True
+        utterances,
+        cleaned,
+        counting.all_stats(utterances, cleaned, metric, normalisers),
+        strict=True,
     ):
         r, h = metric.tokens(refs[0]), metric.tokens(hyp)
         wrong = faults.find(one, r, h, metric)

@@ -15,6 +15,7 @@ class Utterance:
     """One decoded utterance as it was written; `missing` if the decoder never wrote it.
 
     refs: all references; `ref` is the first of them, None where there is none.
+    hotwords: words or phrases that were asked for. words: of `hyp`, with their confidences.
     """
 
     id: str
@@ -29,6 +30,8 @@ class Utterance:
     kind: str = ""
     choices: tuple[str, ...] = ()
     lang: str = ""
+    hotwords: tuple[str, ...] = ()
+    words: tuple[tuple[str, float], ...] = ()
 
     @property
     def ref(self) -> str | None:
@@ -68,6 +71,8 @@ def utterance(row: dict, where: str, hyp: str, ref: str) -> Utterance:
         speaker=_speaker(row, where),
         duration=_duration(row, where),
         choices=_texts(row, "choices", where),
+        hotwords=_texts(row, "hotwords", where) if row.get("hotwords") else (),
+        words=_words(row, where),
         **texts,
     )
 
@@ -94,6 +99,20 @@ def _duration(row: dict, where: str) -> float | None:
     if row.get("duration") is None:
         return None
     return files.expect(row["duration"], float, f"{where}: 'duration' wants seconds", 0, 1e9)
+
+
+def _words(row: dict, where: str) -> tuple[tuple[str, float], ...]:
+    """Return the words of a line, or of its segments, that have a confidence."""
+    parts = row["segments"] if "segments" in row and "words" not in row else [row]
+    found = []
+    for part in files.expect(parts, list, f"{where}: 'segments'"):
+        part = files.expect(part, dict, f"{where}: 'segments'")
+        for one in files.expect(part.get("words") or [], list, f"{where}: 'words'"):
+            one = files.expect(one, dict, f"{where}: 'words'")
+            if one.get("confidence") is not None:
+                sure = files.expect(one["confidence"], float, f"{where}: 'confidence'", 0, 1)
+                found.append((_needed(one, "word", where), float(sure)))
+    return tuple(found)
 
 
 def _texts(row: dict, key: str, where: str) -> tuple[str, ...]:

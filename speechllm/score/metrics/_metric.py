@@ -1,6 +1,6 @@
 """What metrics share: `Metric`, the base of all; `Rate`, of edits; `Millionths`, of mean scores."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,10 @@ class Metric:
     def over(self, references: Iterable[str]) -> "Metric":
         """Return the metric for these references, on which its fields may depend."""
         return self
+
+    def ready(self, utterance, clean: Callable[[str], str]):
+        """Return an utterance whose further texts are normalised by `clean`, where any count."""
+        return utterance
 
     def all_stats(self, utterances: Sequence, texts: Sequence) -> Iterable[tuple[int, ...]]:
         """Statistics of all utterances; `texts` are their (references, hypothesis), normalised."""
