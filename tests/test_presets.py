@@ -8,6 +8,7 @@ import accelerate
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from speechllm import config
 from speechllm.data import manifest, mixing
@@ -35,9 +36,26 @@ def corpus(tmp_path_factory):
     return folder / "all.jsonl"
 
 
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """Manifest of two questions about pictures, of one and of two."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng, rows = np.random.default_rng(0), []
+    for number, size in enumerate(((60, 40), (30, 50))):
+        path = folder / f"{number}.png"
+        Image.fromarray(rng.integers(0, 256, (*size, 3)).astype(np.uint8)).save(path)
+        part = {"type": "image", "image": str(path)}
+        content = [*[part] * (1 + number), {"type": "text", "text": "what is it"}]
+        turns = [{"role": "user", "content": content}, {"role": "assistant", "content": "low mid"}]
+        rows.append({"id": str(number), "messages": turns, "text": "low mid"})
+    manifest.write(folder / "all.jsonl", rows)
+    return folder / "all.jsonl"
+
+
 @pytest.mark.parametrize("name", config.presets())
-def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
+def test_tiny_form_trains_and_decodes(name, corpus, pictures, tmp_path):
     system = tiny.system(config.load(name))
+    corpus = corpus if "audio" in system.branches else pictures
     plan = phases(system.preset)
     tables = [mixing.sources(t, phase.name) for phase in plan for t in (phase.data, phase.valid)]
     wanted = {which for table in tables for which in table}
@@ -53,7 +71,8 @@ def test_tiny_form_trains_and_decodes(name, corpus, tmp_path):
     losses = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert all(0 < v["loss"] < 1e4 for v in losses if "loss" in v)
     again, model = store.load(store.chosen(tmp_path / plan[-1].name, "last"))
-    assert again.preset.tables["encoder"] == system.preset.tables["encoder"]
+    for table in ("encoder", "branch"):
+        assert again.preset.tables.get(table) == system.preset.tables.get(table)
     options = decoding.Options(workers=0, max_tokens_per_s=4.0)
     tally = decoding.decode(again, model, Manifest(corpus), tmp_path / "decode", options)
     lines = (tmp_path / "decode" / "hyp.jsonl").read_text().splitlines()

@@ -21,6 +21,7 @@ FILES = (
     "dataset/train.csv",
     *("audio_files/x", "audio/x", "clips/x", "recordings/x"),
     "table.tsv",
+    "t10k-images-idx3-ubyte.gz",
 )
 WORDS = {
     "audiocaps/caption": "--corpus .",
@@ -30,6 +31,7 @@ WORDS = {
     "fsdd/asr": "--corpus . --splits official",
     "librispeech/asr": "--corpus . --download yes",
     "mini/asr": "",
+    "mnist/vqa": "--corpus .",
     "multi": "--corpus table.tsv --sounds . --size tiny --speech-alone a --sounds-alone b",
     "must_c/st": "--corpus . --target de",
     "tatoeba/st": "--corpus table.tsv",

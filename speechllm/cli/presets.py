@@ -84,7 +84,8 @@ def table() -> None:
         preset = config.load(name)
         system, model = anatomy.outline(preset)
         parts = [anatomy.name_of(preset, p) for p in ("encoder", "adapter", "fusion", "llm")]
-        rate = f"{anatomy.rate_hz(system):.1f}"
+        rate_hz = anatomy.rate_hz(system)
+        rate = "" if rate_hz is None else f"{rate_hz:.1f}"
         learns = [f"{s.name} {learning(x) / 1e6:.1f}" for s, x in memory.each_phase(system, model)]
         print(ROW.format(name, *parts, rate, ", ".join(learns)), flush=True)
 
@@ -101,11 +102,15 @@ def show(args: argparse.Namespace) -> None:
 
     preset, _ = start.read(args.name, args.set)
     system, model = anatomy.outline(preset, args.vocab_size)
-    print(f"{preset.name}, {args.seconds:g} s of audio\n")
+    rate_hz = anatomy.rate_hz(system)
+    heard = "an ordinary medium" if rate_hz is None else f"{args.seconds:g} s of audio"
+    print(f"{preset.name}, {heard}\n")
     for row in anatomy.drawing(preset, system, model, args.seconds):
         print("  {:<10} {:<26} {}".format(*row))
-    rate = f"{anatomy.rate_hz(system):.4g} soft tokens a second"
-    print(f"  {'':<10} {rate}, over {anatomy.WINDOW_S:g} s\n")
+    if rate_hz is not None:
+        rate = f"{rate_hz:.4g} soft tokens a second, over {anatomy.WINDOW_S:g} s"
+        print(f"  {'':<10} {rate}")
+    print()
     counts = anatomy.count(model)
     for part, n in {**counts, "total": sum(counts.values())}.items():
         print(f"  {part:<10} {n / 1e6:12,.2f} M parameters")

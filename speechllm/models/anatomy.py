@@ -10,6 +10,7 @@ import torch
 
 from speechllm import config, media
 from speechllm.models import tiny
+from speechllm.models.branch import NOUNS
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
 
@@ -81,14 +82,24 @@ class Lengths:
         return cls(seconds, samples, frames, states, tokens, system.fusion.count(tokens))
 
 
-def rate_hz(system: System) -> float:
-    """Give the soft tokens a second, over the 30 s that an encoder bound to windows fills."""
+def rate_hz(system: System) -> float | None:
+    """Give the soft tokens a second, over the 30 s that an encoder bound to windows fills.
+
+    None where the system hears nothing.
+    """
+    if "audio" not in system.branches:
+        return None
     return Lengths.of(system, WINDOW_S).tokens / WINDOW_S
 
 
 def name_of(preset: config.Preset, noun: str) -> str:
-    """Say which part a preset has: its name, for an LLM the checkpoint or the family."""
+    """Say which part a preset has: its name, for an LLM the checkpoint or the family.
+
+    Of a system without sound it is that of its first medium.
+    """
     table = preset.table(noun)
+    if noun in NOUNS and not table and (ways := preset.table("branch")):
+        table = next(iter(ways.values())).get(noun, {})
     nothing = f"{table.get('config', {}).get('model_type')} from nothing"
     return table.get("name") or table.get("pretrained", "").split("/")[-1] or nothing
 
@@ -96,17 +107,21 @@ def name_of(preset: config.Preset, noun: str) -> str:
 def drawing(preset: config.Preset, system: System, model: SpeechLLM, seconds: float = 10.0):
     """Draw the way of `seconds` of audio as (noun, which, shape of what comes out) rows.
 
-    An adapter that drops what says nothing gives at most that many soft tokens.
+    Other media have a row each, of an ordinary one. An adapter that drops what says nothing gives at most that many soft tokens.
 
     Args:
         preset: what `system`, its `outline`, was made of.
         system, model: from `outline`.
         seconds: of audio.
     """
+    text = model.llm.config.get_text_config()
+    layers = f"{text.num_hidden_layers} layers of {model.width}, {model.vocab_size} entries"
+    llm, others = ("llm", name_of(preset, "llm"), layers), _others(system, model.width)
+    if "audio" not in system.branches:
+        return [*others, ("fusion", name_of(preset, "fusion"), ""), llm]
     at, front = Lengths.of(system, seconds), system.extractor.dim
     most = "at most " if getattr(system.adapter, "drops", False) else ""
     frames = f"({at.frames}, {front})" if front > 1 else f"({at.frames},)"
-    text = model.llm.config.get_text_config()
     slots = f"{most}{at.positions} text positions" if at.positions > 1 else "1 text position"
     rows = {
         "wave": f"({at.n_samples},)",
@@ -114,11 +129,10 @@ def drawing(preset: config.Preset, system: System, model: SpeechLLM, seconds: fl
         "encoder": f"({at.states}, {system.encoder.dim})",
         "adapter": f"{most}({at.tokens}, {model.width})",
         "fusion": slots,
-        "llm": f"{text.num_hidden_layers} layers of {model.width}, {model.vocab_size} entries",
     }
     which = {noun: name_of(preset, noun) for noun in rows} | {"wave": f"{seconds:g} s"}
     audio = [(noun, which[noun], shape) for noun, shape in rows.items()]
-    return [*audio[:4], *_others(system, model.width), *audio[4:]]
+    return [*audio[:4], *others, audio[4], llm]
 
 
 def _others(system: System, width: int) -> list[tuple]:

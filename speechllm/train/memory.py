@@ -19,9 +19,12 @@ import soundfile
 import torch
 from torch import nn
 
+from speechllm import media
 from speechllm.data import manifest
 from speechllm.data.batch import Batch
+from speechllm.data.chat import Builder
 from speechllm.data.collate import collate
+from speechllm.data.examples import Example
 from speechllm.models import sliced
 from speechllm.models.system import System
 from speechllm.train import optim
@@ -79,10 +82,13 @@ def each_phase(system: System, model: nn.Module) -> Iterator[tuple[Phase, Learne
 def batch_of(system: System, phase: Phase, rows: int, seconds: float) -> Batch:
     """Make a batch as the phase gets it: `rows` times silence with a prompt and an answer.
 
-    A phase with a task of its own, such as text alone, gets what that makes of a row.
+    A phase with a task of its own, such as text alone, gets what that makes of a row. A system that
+    hears nothing gets its first medium, with nothing in it.
     """
-    rate = system.extractor.sampling_rate
     answer = "a" * max(int(TOKENS_PER_S * seconds), 1)
+    if "audio" not in system.branches:
+        return collate([_of_nothing(system, answer)] * rows, system.tokenizer.pad_token_id)
+    rate = system.extractor.sampling_rate
     with tempfile.TemporaryDirectory() as folder:
         wave = Path(folder) / "x.wav"
         soundfile.write(wave, np.zeros(round(rate * seconds), np.float32), rate)
@@ -96,6 +102,16 @@ def batch_of(system: System, phase: Phase, rows: int, seconds: float) -> Batch:
         run = Run(system=system, manifests={}, out=Path(folder), accelerator=None)
         example = run.examples(phase, rows_file, learning=False).make(0, 0)
     return collate([example] * rows, system.tokenizer.pad_token_id)
+
+
+def _of_nothing(system: System, answer: str) -> Example:
+    """Make an example of an ordinary medium in which nothing is, with a prompt and an answer."""
+    kind, branch = next(iter(system.branches.items()))
+    x, n = media.of(kind).nothing(branch.front)
+    content = [{"type": kind}, {"type": "text", "text": "a" * PROMPT}]
+    turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+    encoded = Builder.of(system).build(turns, [system.soft_tokens(n, kind)])
+    return Example({"id": "x"}, encoded, [x], [n])
 
 
 def training(small: Learner, whole: Learner, phase: Phase, batch: Batch, bf16: bool) -> Estimate:
