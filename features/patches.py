@@ -76,6 +76,7 @@ class Patches:
         grids: (columns, rows) of tiles that may be chosen (anyres).
         thumbnail: whether the whole stands beside its tiles.
         fill: 0 to 255, what stands right of and below the picture (within).
+        newline: after each row of patches one more, of zeros, whose column is -1 (within).
         shift: up to this share of its sides a picture is moved in training, what leaves on one side
             replaced by the pixels of the edge.
         turn_deg: up to so many degrees it is turned in training. scale: up to this share it is made
@@ -97,6 +98,7 @@ class Patches:
     grids: tuple[tuple[int, ...], ...] = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
     thumbnail: bool = True
     fill: int = 255
+    newline: bool = False
     shift: float = 0.0
     turn_deg: float = 0.0
     scale: float = 0.0
@@ -121,6 +123,7 @@ class Patches:
         _wanted(not self.short or self.short >= self.size, self, "short", "size or more")
         grids = all(len(g) == 2 and min(g) > 0 for g in self.grids) and self.grids
         _wanted(grids, self, "grids", "pairs (columns, rows)")
+        _wanted(not self.newline or self.fit == "within", self, "newline", "it with fit = 'within'")
         whole = self.size % self.patch == 0 or self.fit in ("patches", "within")
         _wanted(whole, self, "size", f"a multiple of patch = {self.patch}")
 
@@ -176,7 +179,17 @@ class Patches:
         pixels = squares.permute(1, 2, 0, 3, 4).reshape(height * width, -1)
         row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         place = torch.stack([torch.full_like(row, tile), row, column], -1).reshape(-1, PLACE)
-        return torch.cat([pixels, place.float()], 1)
+        rows = torch.cat([pixels, place.float()], 1)
+        return _ended(rows, height) if self.newline else rows
+
+
+def _ended(rows: torch.Tensor, height: int) -> torch.Tensor:
+    """Put a mark behind each of `height` rows of patches: (n, dim) -> (n + height, dim)."""
+    lines = rows.unflatten(0, (height, -1))
+    marks = torch.zeros_like(lines[:, :1])
+    marks[..., -PLACE:-1] = lines[:, :1, -PLACE:-1]  # tile and row
+    marks[..., -1] = -1
+    return torch.cat([lines, marks], 1).flatten(0, 1)
 
 
 def get(name: str | None, **options) -> Patches:

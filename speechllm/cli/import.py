@@ -69,14 +69,20 @@ def prove(folder: Path) -> int:
     Raises:
         ValueError: it cannot be used, and why.
     """
+    from speechllm import media
     from speechllm.data.chat import Builder
     from speechllm.models.importing import reopen
 
     try:
         system = reopen(folder)
         task = system.preset.part("task", "tasks")
-        counts = [system.soft_tokens(system.extractor.count(system.extractor.sampling_rate))]
-        messages = task.messages({"audio": "a second", "text": "", "lang": "en"})
+        if "audio" in system.branches:
+            counts = [system.soft_tokens(system.extractor.count(system.extractor.sampling_rate))]
+            messages = task.messages({"audio": "a second", "text": "", "lang": "en"})
+        else:
+            kind, branch = next(iter(system.branches.items()))
+            counts = [system.soft_tokens(media.of(kind).usual(branch.front), kind)]
+            messages = [{"role": "user", "content": [{"type": kind}]}]
         return len(Builder.of(system).build(messages, counts, answer=False).ids)
     except ValueError as error:
         raise ValueError(f"{folder}: was written, but cannot be used: {error}") from None
@@ -87,16 +93,20 @@ def table(brought) -> str:
     system = brought.system
     row = "{:<10} {:<20} {:>8} {:>16} {:<10} {}".format
     lines = [row("part", "is", "tensors", "parameters", "as", "settings")]
-    frontend = dict(system.preset.table("frontend"))
-    lines.append(row("frontend", frontend.pop("name"), "-", "-", "float32", _settings(frontend)))
-    for part in ("encoder", "adapter", "fusion", "llm"):
-        settings = dict(system.preset.table(part))
+    for branch in system.branches.values():
+        frontend = dict(branch.tables["frontend"])
+        name = frontend.pop("name")
+        lines.append(row(f"{branch.kind}", name, "-", "-", "float32", _settings(frontend)))
+    ways = {f"{b.place}{noun}": b.tables[noun] for b in system.branches.values()
+            for noun in ("encoder", "adapter")}  # fmt: skip
+    for part, given in (*ways.items(), *((n, system.preset.table(n)) for n in ("fusion", "llm"))):
+        settings = dict(given)
         inner = settings.pop("config", {})
         name = settings.pop("name", None) or inner.get("model_type", "")
         tensors, parameters, dtype = brought.parts.get(part, (0, 0, "-"))
         lines.append(row(part, name, tensors, f"{parameters:,}", dtype, _settings(settings)))
     chat = system.preset.table("chat")
-    lines.append(f"chat       {chat['user']!r}, around audio {chat.get('medium', '{}')!r}")
+    lines.append(f"chat       {chat['user']!r}, around media {chat.get('medium', '{}')!r}")
     if brought.ignored:
         lines.append(f"not needed: {', '.join(brought.ignored)}")
     return "\n".join(line.rstrip() for line in lines)

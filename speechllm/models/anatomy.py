@@ -107,7 +107,8 @@ def name_of(preset: config.Preset, noun: str) -> str:
 def drawing(preset: config.Preset, system: System, model: SpeechLLM, seconds: float = 10.0):
     """Draw the way of `seconds` of audio as (noun, which, shape of what comes out) rows.
 
-    Other media have a row each, of an ordinary one. An adapter that drops what says nothing gives at most that many soft tokens.
+    Other media have a row each, of an ordinary one. An adapter that drops what says nothing gives
+    at most that many soft tokens.
 
     Args:
         preset: what `system`, its `outline`, was made of.

@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import nn
 
 from speechllm import config, media
@@ -94,7 +95,8 @@ class Branch:
         if hasattr(self.encoder, "check"):
             self._say(self.encoder.check, self.front)
         # an adapter that stacks more steps than an ordinary medium has would leave the LLM deaf
-        usual = media.of(self.kind).usual(self.front)
+        with torch.device("cpu"):  # also where the model itself is made on the meta device
+            usual = media.of(self.kind).usual(self.front)
         if not self.count(usual):
             what = "10 s of audio give" if self.kind == "audio" else f"{usual} frames give"
             raise ValueError(

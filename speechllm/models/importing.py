@@ -8,6 +8,7 @@ The folder `families/` is the registry: a file's name is transformers' `model_ty
                     published name; the first that matches makes our name.
     IGNORE          regular expressions of published names that are no weights of ours.
     loras(config)   its LoRAs, where it has some; see peft_files.py.
+    LOUD            pattern of fields that it reads, though other families need not (vision).
     read(fields, source)  transformers' configuration of its config.json, where that is not one.
 
 What the family's processor does is thus said in our words: front end, text around turns and media,
@@ -69,7 +70,7 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     known = Shards(folder)
     published = getattr(module, "read", read)(fields, source)
     tables = module.tables(published)
-    if lost := unread(published, module.tables):
+    if lost := unread(published, module.tables, getattr(module, "LOUD", "")):
         raise ValueError(
             f"{source}: its config.json asks for what the import of {family} does not do: "
             f"{hub.some(lost)}"
@@ -215,7 +216,9 @@ def _parts(wanted: dict) -> dict[str, tuple[int, int, str]]:
     """Count tensors and parameters of each part, and name its dtypes."""
     parts: dict = {}
     for name, tensor in wanted.items():
-        parts.setdefault(name.split(".")[0], []).append(tensor)
+        place = name.split(".")
+        part = ".".join(place[:3]) if place[0] == "branch" else place[0]
+        parts.setdefault(part, []).append(tensor)
     return {
         part: (
             len(tensors),

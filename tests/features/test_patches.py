@@ -133,6 +133,18 @@ def test_within_a_size():
         assert n == wanted[0] * wanted[1] and x[-1, -2:].tolist() == [wanted[1] - 1, wanted[0] - 1]
 
 
+def test_rows_that_end():
+    front = patches.get("fuyu", size=64, height=32, patch=8, newline=True)
+    x, n = front(picture((40, 20)))
+    plain, _ = patches.get("fuyu", size=64, height=32, patch=8)(picture((40, 20)))
+    assert n == len(x) == 3 * 6
+    marks = x[5::6]
+    assert (marks[:, :-PLACE] == 0).all() and marks[:, -PLACE:].tolist() == [
+        [0, row, -1] for row in range(3)
+    ]
+    assert torch.equal(x.unflatten(0, (3, 6))[:, :5].flatten(0, 1), plain)
+
+
 @pytest.mark.parametrize("name", [*patches.PRESETS])
 @pytest.mark.parametrize("size", [(16384, 1), (1, 16384), (1, 1)])
 def test_extreme_shapes_stay_small(name, size):
@@ -187,6 +199,7 @@ def test_moved_as_asked():
         ({"channels": 4}, "channels: wanted 3"),
         ({"size": "large"}, "wrong kind"),
         ({"short": 10}, "short: wanted size or more"),
+        ({"newline": True}, "newline: wanted it with fit = 'within'"),
     ],
 )
 def test_wrong_settings(options, message):

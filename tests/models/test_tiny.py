@@ -12,11 +12,14 @@ from speechllm.models.system import System
 def test_as_the_real_system_but_small(name):
     preset = config.load(name)
     small, whole = tiny.system(preset), System(tiny.bare(preset), None)
-    unit = 160 if small.extractor.dim == 1 else 1
-    lengths = [unit * n for n in (1, 7, 64, 100, 333, 999)]
-    assert [small.soft_tokens(n) for n in lengths] == [whole.soft_tokens(n) for n in lengths]
-    for noun in ("encoder", "adapter", "fusion"):
-        assert type(getattr(small, noun)) is type(getattr(whole, noun))
+    for kind, branch in small.branches.items():
+        unit = 160 if branch.front.dim == 1 else 1
+        lengths = [unit * n for n in (1, 7, 64, 100, 333, 999)]
+        ours = [small.soft_tokens(n, kind) for n in lengths]
+        assert ours == [whole.soft_tokens(n, kind) for n in lengths]
+        for noun in ("encoder", "adapter"):
+            assert type(getattr(branch, noun)) is type(getattr(whole.branches[kind], noun))
+    assert type(small.fusion) is type(whole.fusion)
     model = small.build()
     assert sum(p.numel() for p in model.parameters()) < 1e6
     assert model.vocab_size == len(small.tokenizer)

@@ -26,78 +26,93 @@ TRIES = 1000  # after so many draws a wanted answer is taken to be impossible
 FORMS = {
     "which": {
         "train": (
-            "which digit is at the {place}", "what is at the {place}", "name the digit {place}",
-            "what digit do you see at the {place}", "what is the digit at the {place}",
-            "which digit stands {place}",
+            "which digit is at the {place}", "what is at the {place}",
+            "name the digit at the {place}", "what digit do you see at the {place}",
+            "what is the digit at the {place}", "which digit stands at the {place}",
+            "at the {place} is which digit", "which digit do you find at the {place}",
+            "tell me the digit at the {place}",
         ),
-        "dev": ("name the digit at the {place}",),
-        "test": ("which digit do you see at the {place}",),
+        "dev": ("at the {place} you see which digit",),
+        "test": ("tell me which digit is at the {place}",),
     },
     "where": {
         "train": (
-            "where is the {a}", "where do you see the {a}", "at which place is the {a}",
-            "what is the place of the {a}", "which place has the {a}", "find the {a}",
+            "where is the {a}", "where do you see the {a}", "where does the {a} stand",
+            "tell me the place of the {a}", "where do you find the {a}", "where is the digit {a}",
+            "what is the place of the {a}", "which is the place of the {a}",
+            "name the place of the {a}",
         ),
-        "dev": ("which is the place of the {a}",),
-        "test": ("at which place do you see the {a}",),
+        "dev": ("where does the digit {a} stand",),
+        "test": ("tell me where you see the {a}",),
     },
     "count": {
         "train": (
-            "how many digits are there", "how many digits do you see", "count the digits",
-            "how many are there", "what is the number of digits", "how many digits has it",
+            "how many digits are there", "how many digits do you see", "how many are there",
+            "how many do you see", "what is the number of digits", "how many digits has it",
+            "name the number of digits", "how many digits do you find",
+            "tell me how many there are",
         ),
-        "dev": ("count all digits",),
-        "test": ("what number of digits do you see",),
+        "dev": ("tell me the number of digits",),
+        "test": ("tell me how many digits you see",),
     },
     "largest": {
         "train": (
             "which digit is the largest", "what is the largest digit", "name the largest digit",
-            "which is the largest", "find the largest digit", "the largest digit is which",
+            "which is the largest", "find the largest digit", "what is the largest",
+            "which is the largest digit you see", "find the largest",
+            "the largest digit is which",
         ),
         "dev": ("which is the largest digit",),
-        "test": ("what is the largest digit you see",),
+        "test": ("tell me the largest digit",),
     },
     "left": {
         "train": (
-            "is the {a} left of the {b}", "is {a} left of {b}", "does {a} stand left of {b}",
-            "do you see the {a} left of the {b}", "does the {a} stand left of the {b}",
-            "left of the {b} is there the {a}",
+            "is the {a} left of the {b}", "is {a} left of {b}",
+            "does the {a} stand left of the {b}", "do you see the {a} left of the {b}",
+            "does {a} stand left of {b}", "do you find the {a} left of the {b}",
+            "do you see {a} left of {b}", "is it the {a} that is left of the {b}",
+            "is the digit {a} left of the digit {b}",
         ),
-        "dev": ("do you see {a} left of {b}",),
-        "test": ("is there the {a} left of the {b}",),
+        "dev": ("do you find {a} left of {b}",),
+        "test": ("is it {a} that stands left of {b}",),
     },
     "sum": {
         "train": (
             "what is the sum", "what is the sum of the digits", "name the sum of the digits",
-            "which number is the sum", "add the digits", "what do the digits add to",
+            "which is the sum", "add the digits", "what is the sum of all digits",
+            "find the sum of the digits", "add all digits", "name the sum",
         ),
-        "dev": ("what number is the sum of the digits",),
-        "test": ("which number is the sum of the digits",),
+        "dev": ("find the sum of all digits",),
+        "test": ("tell me the sum of the digits",),
     },
     "pair": {
         "train": (
-            "there is a {a} in both", "both have a {a}", "a {a} is in both",
-            "you see a {a} in both", "there is in both a {a}", "both of the two have a {a}",
+            "there is a {a} in both", "both have a {a}", "a {a} is in both", "in both is a {a}",
+            "you see a {a} in both", "each of both has a {a}", "you find a {a} in both",
+            "in both there is the digit {a}", "the digit {a} is in both",
         ),
-        "dev": ("in both there is a {a}",),
-        "test": ("you see in both a {a}",),
+        "dev": ("both have the digit {a}",),
+        "test": ("in both you see a {a}",),
     },
     "more": {
         "train": (
             "the {which} has more digits", "there are more digits in the {which}",
             "more digits are in the {which}", "you see more digits in the {which}",
-            "the {which} has the larger number of digits", "in the {which} are more digits",
+            "you find more digits in the {which}", "in the {which} are more digits",
+            "more is in the {which}", "the {which} has more",
+            "it is the {which} that has more digits",
         ),
-        "dev": ("in the {which} there are more digits",),
+        "dev": ("there is more in the {which}",),
         "test": ("in the {which} you see more digits",),
     },
     "caption": {
         "train": (
-            "describe it", "describe all digits", "what do you see", "name all digits",
-            "which digits are there and where", "describe what you see",
+            "describe it", "describe all digits", "describe all", "describe the digits",
+            "describe what you see", "describe what there is", "describe all that you see",
+            "describe all digits and where they stand", "describe the digits that are there",
         ),
-        "dev": ("describe all you see",),
-        "test": ("describe all digits you see",),
+        "dev": ("describe the digits that you see",),
+        "test": ("describe all digits that there are",),
     },
 }  # fmt: skip
 KINDS = tuple(FORMS)
@@ -145,7 +160,7 @@ def layouts(split: str, seed: int) -> list[tuple[int, ...]]:
         every = [tuple(c for c in range(9) if bits >> c & 1) for bits in range(2**9)]
         every = [cells for cells in every if len(cells) == size]
         order = np.random.default_rng((seed, size)).permutation(len(every))
-        bounds = np.cumsum([0, *(round(share * len(every)) for share in SHARES.values())])
+        bounds = [round(share * len(every)) for share in np.cumsum([0, *SHARES.values()])]
         place = list(SHARES).index(split)
         found += [every[i] for i in order[bounds[place] : bounds[place + 1]]]
     return found

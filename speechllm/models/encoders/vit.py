@@ -54,7 +54,8 @@ class Config:
     states are joined, as transformers numbers hidden states (0 the embeddings, -1 the last layer's
     before the final norm); empty: the last, after the norm where the family has one. token: whether
     the class token's state stays in front of its tile's, "drop" or "keep". tags: vectors that say
-    which tile follows, 0: none.
+    which tile follows, 0: none. whole: layers and heads that no state comes from are kept, for an
+    import that shall go out as it came.
     """
 
     pretrained: str = ""
@@ -63,6 +64,7 @@ class Config:
     layers: tuple[int, ...] = ()
     token: str = "drop"
     tags: Size = 0
+    whole: bool = False
 
     def __post_init__(self):
         """Refuse words that mean nothing."""
@@ -151,9 +153,10 @@ class ViT(nn.Module):
         else:
             self.model = model_class(hf)
         self.wanted = [n % (config.depth + 1) for n in config.layers] or [config.depth]
-        parts.trim(self.model, max(self.wanted))
-        if config.layers and parts.after:
-            setattr(self.model, parts.after, None)
+        if not config.whole:
+            parts.trim(self.model, max(self.wanted))
+            if config.layers and parts.after:
+                setattr(self.model, parts.after, None)
         self.tags = nn.Parameter(torch.randn(config.tags, config.dim)) if config.tags else None
 
     def forward(self, x, lengths):
@@ -178,7 +181,7 @@ class ViT(nn.Module):
             x = before(x)
         mask = self._mask(inside, x.shape[1], front)
         hidden = [x]
-        for layer in parts.get(model, "layers"):
+        for layer in parts.get(model, "layers")[: max(self.wanted)]:
             x = layer(x, mask)
             x = x[0] if isinstance(x, tuple) else x
             hidden.append(x)

@@ -33,7 +33,9 @@ def llm(text, tied: bool = False) -> dict:
 
 def fields(config) -> dict:
     """Give a table of a part's configuration: what differs from its class's defaults."""
-    return plain(config.to_diff_dict(), ("model_type", *NOT_OURS))
+    known = type(config)().to_dict()  # files carry what transformers itself makes nothing of
+    made = plain(config.to_diff_dict(), ("model_type", *NOT_OURS))
+    return {key: value for key, value in made.items() if key in known}
 
 
 def plain(fields: dict, without=()) -> dict:

@@ -18,32 +18,44 @@ SILENT = re.compile(
 TWICE = ("hidden_size",)  # of the whole: some repeat the text model's there
 
 
-def unread(published, tables) -> list[str]:
+def unread(published, tables, loud: str = "") -> list[str]:
     """List fields, as `audio_config.act = 'relu'`, that `tables` makes nothing of.
 
     Args:
         published: the family's configuration of transformers.
         tables: the family's function that makes the preset's tables of it.
+        loud: pattern of names that say something here, though elsewhere they are silent.
     """
     ours = tables(published)
+    silent = SilentBut(loud)
     return [
         f"{'.'.join(path)} = {value!r}"
-        for path, value, default in _changes(published)
-        if not SILENT.fullmatch(path[-1])
+        for path, value, default in _changes(published, silent)
+        if not silent(path[-1])
         and path not in [(name,) for name in TWICE]
         and not _read(published, path, default, tables, ours)
     ]
 
 
-def _changes(published, path=()):
+class SilentBut:
+    """Says of a name whether it says nothing about the computation, those apart that are `loud`."""
+
+    def __init__(self, loud: str):
+        self.loud = re.compile(loud or r"(?!)")
+
+    def __call__(self, name: str) -> bool:
+        return bool(SILENT.fullmatch(name)) and not self.loud.fullmatch(name)
+
+
+def _changes(published, silent, path=()):
     """Yield (path, value, default) of fields that differ from their class's own, however deep."""
     default = type(published)()
     for key, value in published.to_dict().items():
         inner = getattr(published, key, None)
-        if hasattr(inner, "to_diff_dict") and SILENT.fullmatch(key):
+        if hasattr(inner, "to_diff_dict") and silent(key):
             continue  # of a part that is not imported
         if hasattr(inner, "to_diff_dict"):
-            yield from _changes(inner, (*path, key))
+            yield from _changes(inner, silent, (*path, key))
         elif hasattr(default, key) and value != getattr(default, key) and value is not None:
             yield (*path, key), value, getattr(default, key)
 

@@ -1,0 +1,139 @@
+"""Video: each frame through an encoder of pictures, then `merge` frames become `latents` states.
+
+A Perceiver (Flamingo's, as Idefics2 has it) reads the states of up to `merge` neighbouring frames,
+each with a learned vector for its place among them, as Llama 3's aggregator of 32 frames to one.
+
+    [branch.video.encoder]
+    name = "video"
+    frame = { name = "vit", family = "siglip", pretrained = "google/siglip-base-patch16-224" }
+    per_frame = 196
+
+Shapes: x (B, T, F), frames of `per_frame` patches each -> (B, L, D), `latents` a group of
+`merge` frames. Papers: Llama 3, arXiv 2407.21783; Flamingo, arXiv 2204.14198.
+"""
+
+import dataclasses
+import functools
+
+import torch
+from torch import nn
+
+from speechllm import config as settings
+from speechllm.models.encoders import _vision
+from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.ranges import Layers, Width
+
+# Small enough for tests: (width of the front end, settings) of each case.
+FRAME = {"name": "patches", "dim": 32, "patch": 2}
+TINY = (
+    (15, {"frame": FRAME, "per_frame": 4, "merge": 3, "latents": 5, "layers": 1, "heads": 4}),
+    (15, {"frame": FRAME, "per_frame": 9, "merge": 1, "latents": 2, "layers": 2, "heads": 2}),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The encoder of frames and what follows.
+
+    frame: table of an encoder of pictures. per_frame: patches of a frame. merge: frames that are
+    read together. latents: states they become. layers, heads: of the Perceiver.
+    """
+
+    frame: dict = dataclasses.field(default_factory=dict)
+    per_frame: Width = 196
+    merge: Width = 32
+    latents: Width = 64
+    layers: Layers = 2
+    heads: Width = 8
+
+    def __post_init__(self):
+        """Refuse an encoder of frames that there is not."""
+        if self.encoder.dim % self.heads:
+            raise ValueError(f"heads: wanted a divisor of {self.encoder.dim}, got {self.heads}")
+
+    @functools.cached_property
+    def encoder(self):
+        """The Config of the encoder of frames."""
+        return settings.part("models.encoders", self.frame or {"name": "patches"}, "frame")
+
+    @property
+    def pretrained(self) -> str:
+        """Nothing: what merges frames is always learned here."""
+        return ""
+
+    @property
+    def dim(self) -> int:
+        """Width D of the states."""
+        return self.encoder.dim
+
+    def count(self, n):
+        """Give the number of states L for n patches; n may be a tensor of lengths."""
+        return -(-n // (self.per_frame * self.merge)) * self.latents
+
+    def check(self, front) -> None:
+        """Refuse a front end whose frames have another size.
+
+        Raises:
+            ValueError: they have.
+        """
+        if front.per_frame != self.per_frame:
+            raise ValueError(
+                f"video with per_frame = {self.per_frame}: the front end cuts a frame into "
+                f"{front.per_frame} patches"
+            )
+        if hasattr(self.encoder, "check"):
+            self.encoder.check(front)
+
+    def build(self, in_dim: int) -> nn.Module:
+        """Make the encoder for rows of `in_dim` values.
+
+        Raises:
+            ValueError: the encoder of frames wants another front end.
+        """
+        return Video(self, self.encoder.build(in_dim))
+
+
+class Video(nn.Module):
+    """See the module docstring."""
+
+    def __init__(self, config: Config, frame: nn.Module):
+        from transformers.models.idefics2 import modeling_idefics2 as idefics2
+
+        super().__init__()
+        self.config, dim = config, config.dim
+        self.frame = frame
+        self.place = nn.Parameter(torch.randn(config.merge, 1, dim) * 0.02)
+        self.resampler = idefics2.Idefics2PerceiverResampler(
+            idefics2.Idefics2PerceiverConfig(
+                hidden_size=dim,
+                resampler_n_latents=config.latents,
+                resampler_depth=config.layers,
+                resampler_n_heads=config.heads,
+                resampler_head_dim=dim // config.heads,
+                num_key_value_heads=config.heads,
+            )
+        )
+        with torch.no_grad():  # they start as ones there: latents that are alike stay alike
+            self.resampler.latents.normal_()
+
+    def forward(self, x, lengths):
+        """Map patches x (B, T, F), lengths (B,) to states (B, L, D), lengths (B,)."""
+        config = self.config
+        frames, inside, used = _vision.tiled(zero_beyond(x, lengths), lengths, config.per_frame)
+        states, seen = self.frame(frames, inside)  # (N, S, D), (N,): each frame by itself
+        size = states.shape[1]
+        states = _vision.joined(zero_beyond(states, seen), used).unflatten(1, (-1, size))
+        there = torch.zeros(used.shape, dtype=torch.long, device=x.device)
+        there[used] = seen
+        # frames are filled up to whole groups: (B, frames, S, D) -> (B G, merge S, D)
+        fill = -states.shape[1] % config.merge
+        states = nn.functional.pad(states, (0, 0, 0, 0, 0, fill)).unflatten(1, (-1, config.merge))
+        there = nn.functional.pad(there, (0, fill)).unflatten(1, (-1, config.merge))
+        groups = (states + self.place).flatten(0, 1).flatten(1, 2)
+        mask = valid_mask(there.flatten(), size).reshape(len(groups), -1)
+        # a group of no frame at all sees its first patch: nobody reads what comes of it
+        mask[:, 0] |= ~mask.any(1)
+        out = self.resampler(groups * mask.unsqueeze(-1), mask.long())
+        out = out.reshape(len(x), -1, config.dim)
+        steps = config.count(lengths)
+        return zero_beyond(out[:, : max(int(steps.max()), 1)], steps), steps

@@ -1,0 +1,31 @@
+"""Presets that see: their soft tokens a picture and parameters, against what is published."""
+
+import numpy as np
+import pytest
+
+from speechllm import config
+from speechllm.models import anatomy
+
+# preset -> (size of a picture, its soft tokens, millions of the adapter, of the encoder)
+PUBLISHED = {
+    "llava": ((480, 640), 256, 5.25, 290.6),  # 303.2 with the last layer, which is not computed
+    "llava15": ((480, 640), 576, 20.98, 290.9),
+    "honeybee": ((480, 640), 144, None, 290.6),
+    "fuyu": ((300, 600), 210, 16.78, 11.06),  # 10 rows of 20 patches and a mark
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_presets_are_as_published(name):
+    (height, width), tokens, adapter, encoder = PUBLISHED[name]
+    system, model = anatomy.outline(config.load(name))
+    _, n = system.branches["image"].front(np.zeros((height, width, 3), np.uint8))
+    assert system.soft_tokens(n, "image") == tokens
+    ours = {
+        part: sum(p.numel() for p in getattr(model.branch["image"], part).parameters()) / 1e6
+        for part in ("encoder", "adapter")
+    }
+    assert ours["encoder"] == pytest.approx(encoder, abs=0.06)
+    assert adapter is None or ours["adapter"] == pytest.approx(adapter, abs=0.01)
+    rows = anatomy.drawing(config.load(name), system, model)
+    assert rows[0][0] == "image" and rows[-1][0] == "llm" and anatomy.rate_hz(system) is None
