@@ -110,7 +110,8 @@ def test_every_word_of_every_preset_is_known(name):
 
     preset = config.load(name)
     system = System(preset, tokenizer=None)
-    assert system.extractor.dim and system.adapter and system.encoder
+    for branch in system.branches.values():
+        assert branch.front.dim and branch.adapter and branch.encoder
     for section, cls in (
         ("llm", LLMConfig), ("chat", chat.Config), ("data", loader.Config),
         ("augment", augment.Config),

@@ -74,9 +74,6 @@ class Config:
             raise ValueError(f"token: wanted 'drop' or 'keep', got {self.token!r}")
         if self.token == "keep" and not self.parts.front:
             raise ValueError(f"token = 'keep', but {self.family} has no class token")
-        for number in self.layers:
-            if not -self.depth - 1 <= number <= self.depth:
-                raise ValueError(f"layers: wanted -{self.depth + 1} to {self.depth}, got {number}")
 
     @property
     def parts(self) -> _vit.Family:
@@ -135,8 +132,11 @@ class Config:
         """Make the encoder for rows of `in_dim` values.
 
         Raises:
-            ValueError: other patches than the checkpoint's, or no such checkpoint.
+            ValueError: other patches or fewer layers than the checkpoint has, or no such checkpoint.
         """
+        for number in self.layers:
+            if not -self.depth - 1 <= number <= self.depth:
+                raise ValueError(f"layers: wanted -{self.depth + 1} to {self.depth}, got {number}")
         _vision.pixels(in_dim, self.hf.num_channels, self.hf.patch_size, f"vit ({self.family})")
         return ViT(self, copy.deepcopy(self.hf))
 
