@@ -132,7 +132,7 @@ class Config:
         """Make the encoder for rows of `in_dim` values.
 
         Raises:
-            ValueError: other patches or fewer layers than the checkpoint has, or no such checkpoint.
+            ValueError: other patches or layers than the checkpoint has, or no such checkpoint.
         """
         for number in self.layers:
             if not -self.depth - 1 <= number <= self.depth:
