@@ -22,7 +22,7 @@ from speechllm.models.system import System
 from speechllm.train import phases
 from speechllm.train.phases import Phase
 
-SIGNED = ("filling", "noise_snr_db", "blank_id")  # may be below zero
+SIGNED = ("filling", "noise_snr_db", "blank_id", "bias")  # may be below zero
 
 
 @dataclass(frozen=True)
