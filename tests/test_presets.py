@@ -52,10 +52,24 @@ def pictures(tmp_path_factory):
     return folder / "all.jsonl"
 
 
+@pytest.fixture(scope="session")
+def both(corpus, pictures, tmp_path_factory):
+    """Manifest of two questions about a sound and a picture."""
+    folder, rows = tmp_path_factory.mktemp("both"), []
+    for heard, seen in zip(Manifest(corpus), Manifest(pictures), strict=True):
+        sound = {"type": "audio", "audio": heard["audio"], "duration": heard["duration"]}
+        content = [sound, *seen["messages"][0]["content"][-2:]]
+        turns = [{"role": "user", "content": content}, seen["messages"][1]]
+        rows.append({**seen, "messages": turns})
+    manifest.write(folder / "all.jsonl", rows)
+    return folder / "all.jsonl"
+
+
 @pytest.mark.parametrize("name", config.presets())
-def test_tiny_form_trains_and_decodes(name, corpus, pictures, tmp_path):
+def test_tiny_form_trains_and_decodes(name, corpus, pictures, both, tmp_path):
     system = tiny.system(config.load(name))
-    corpus = corpus if "audio" in system.branches else pictures
+    media = {("image",): pictures, ("audio", "image"): both}
+    corpus = media.get(tuple(sorted(system.branches)), corpus)
     plan = phases(system.preset)
     tables = [mixing.sources(t, phase.name) for phase in plan for t in (phase.data, phase.valid)]
     wanted = {which for table in tables for which in table}

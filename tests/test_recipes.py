@@ -22,18 +22,21 @@ FILES = (
     *("audio_files/x", "audio/x", "clips/x", "recordings/x"),
     "table.tsv",
     "t10k-images-idx3-ubyte.gz",
+    "9/x",
 )
 WORDS = {
     "audiocaps/caption": "--corpus .",
     "clotho_aqa/aqa": "--corpus .",
     "covost2/st": "--corpus . --source de --target en",
     "esc10/aqa": "--corpus . --spoken true",
+    "fsdd_mnist": "--spoken . --written .",
     "fsdd/asr": "--corpus . --splits official",
     "librispeech/asr": "--corpus . --download yes",
     "mini/asr": "",
     "mnist/vqa": "--corpus .",
     "multi": "--corpus table.tsv --sounds . --size tiny --speech-alone a --sounds-alone b",
     "must_c/st": "--corpus . --target de",
+    "sign_digits": "--corpus .",
     "tatoeba/st": "--corpus table.tsv",
 }
 # Recipes that take another way with other words.

@@ -23,10 +23,11 @@ class Config:
 
     on: "encoder", with a head over the mean state, or "posterior", the head inside the adapter.
     mixup: both parameters of the beta distribution that shares are drawn from; 0 mixes nothing.
-    label_smoothing: share of the target that goes to all tokens alike.
+    label_smoothing: share of the target that goes to all tokens alike. medium: which is named.
     """
 
     weight: NotNegative = 1.0
+    medium: str = "audio"
     on: str = "encoder"
     mixup: NotNegative = 0.0
     label_smoothing: BelowOne = 0.0
@@ -44,11 +45,15 @@ class Config:
         """Make the objective with its head.
 
         Raises:
-            ValueError: on = "posterior" with an adapter that has no such head.
+            ValueError: on = "posterior" with an adapter that has no such head; no such medium.
         """
-        if self.on == "posterior" and not hasattr(model.adapter, "name_logits"):
+        if self.medium not in model.branches:
+            here = ", ".join(model.branches)
+            raise ValueError(f"medium: the model has no branch for {self.medium}, but for {here}")
+        branch = model.branches[self.medium]
+        if self.on == "posterior" and not hasattr(branch.adapter, "name_logits"):
             raise ValueError('classification on = "posterior" wants the adapter name_posterior')
-        return Classification(self, model.encoder_dim, model.vocab_size)
+        return Classification(self, branch.encoder_dim, model.vocab_size)
 
 
 class Classification(nn.Module):
@@ -62,14 +67,17 @@ class Classification(nn.Module):
 
     def logits(self, result: Pass, states=None) -> torch.Tensor:
         """Logits (M, V) of each medium; of the pass's own states unless others are given."""
-        states, lengths = states or result.states
+        states, lengths = states or result.states_of(self.config.medium)
         if self.head is None:
-            return result.model.adapter.name_logits(states, lengths)
+            return self._branch(result).adapter.name_logits(states, lengths)
         return self.head(zero_beyond(states, lengths).sum(1) / lengths[:, None])
+
+    def _branch(self, result: Pass):
+        return result.model.branches[self.config.medium]
 
     def targets(self, batch: Batch) -> torch.Tensor:
         """Share of each token in the answer of each medium's row, (M, V), without the close."""
-        row, start, _ = batch.slots[batch.which("audio")].unbind(1)
+        row, start, _ = batch.slots[batch.which(self.config.medium)].unbind(1)
         own = (
             batch.segments[row] == batch.segments[row, start, None]
         )  # of a packed row, its example
@@ -80,7 +88,7 @@ class Classification(nn.Module):
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count); of text alone, two zeros."""
-        if "audio" not in result.batch.media:
+        if self.config.medium not in result.batch.media:
             return torch.zeros((), device=result.batch.ids.device), torch.tensor(0)
         targets, states = self.targets(result.batch), None
         if self.training and self.config.mixup:
@@ -96,20 +104,20 @@ class Classification(nn.Module):
         batch, alpha = result.batch, self.config.mixup
         shares = torch.distributions.Beta(alpha, alpha).sample((len(targets),)).to(targets.device)
         other = torch.randperm(len(targets), device=targets.device)
-        x, lengths = batch.media["audio"]
+        x, lengths = batch.media[self.config.medium]
         weights = shares.reshape(-1, *[1] * (x.dim() - 1))
         x = weights * x + (1 - weights) * x[other]
         lengths = torch.maximum(lengths, lengths[other])
         targets = shares[:, None] * targets + (1 - shares[:, None]) * targets[other]
-        return result.model.encoder(x, lengths), targets
+        return self._branch(result).encoder(x, lengths), targets
 
     def count(self, batch: Batch) -> int:
         """Number of media in a batch, known before any pass."""
-        return len(batch.which("audio"))
+        return len(batch.which(self.config.medium))
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Share of media whose most probable token is one of the answer's, as (sum, count)."""
-        if "audio" not in result.batch.media:
+        if self.config.medium not in result.batch.media:
             return {}
         best = self.logits(result).argmax(-1, keepdim=True)
         right = self.targets(result.batch).gather(1, best) > 0

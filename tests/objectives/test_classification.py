@@ -39,7 +39,9 @@ def model():
     torch.manual_seed(0)
     encoder = cnn.Config(channels=(4, 8)).build(F)
     adapter = name_posterior.Config().build(16, torch.nn.Embedding(V, H))
-    return SimpleNamespace(encoder=encoder, adapter=adapter, encoder_dim=16, vocab_size=V)
+    made = SimpleNamespace(encoder=encoder, adapter=adapter, encoder_dim=16, vocab_size=V)
+    made.branches = {"audio": made}
+    return made
 
 
 def made(model, **table):
@@ -47,7 +49,8 @@ def made(model, **table):
 
 
 def run(model, b):
-    return SimpleNamespace(model=model, batch=b, states=model.encoder(*b.media["audio"]))
+    states = model.encoder(*b.media["audio"])
+    return SimpleNamespace(model=model, batch=b, states=states, states_of=lambda kind: states)
 
 
 def test_the_target_is_the_bag_of_the_answer_s_tokens(model):

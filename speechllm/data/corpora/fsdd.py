@@ -60,7 +60,7 @@ class Config:
         if not 1 <= self.min_digits <= self.max_digits or not 0 <= self.gap_min <= self.gap_max:
             raise ValueError(f"wanted 1 <= min_digits <= max_digits and gaps likewise, got {self}")
         faults = Faults(self.on_error)
-        recordings = _readable(_recordings(self.corpus, faults), faults)
+        recordings = _readable(recordings_of(self.corpus, faults), faults)
         faults.settle(Path(self.out).absolute())
         single = {split: self._of(split, recordings) for split in SPLITS}
         folder = Path(self.out).absolute() / "strings"
@@ -103,7 +103,7 @@ class Config:
         return parts
 
 
-def _recordings(corpus: str, faults: Faults) -> list[Recording]:
+def recordings_of(corpus: str, faults: Faults) -> list[Recording]:
     folder = folder_of(corpus, "the folder with recordings/ in it")
     folder = folder / "recordings" if (folder / "recordings").is_dir() else folder
     recordings = []

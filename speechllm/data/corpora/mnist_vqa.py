@@ -52,7 +52,7 @@ class Config:
 
     def prepare(self) -> dict[str, Path]:
         """Write all manifests; by name. Raises ValueError."""
-        images, labels = _corpus(self.corpus)
+        images, labels = read_mnist(self.corpus)
         order = self._rng("digits").permutation(len(labels))
         bounds = np.cumsum([0, *DIGITS.values()])
         made, out = {}, Path(self.out).absolute()
@@ -116,7 +116,7 @@ class Painter:
         return str(path)
 
 
-def _corpus(corpus: str) -> tuple[np.ndarray, np.ndarray]:
+def read_mnist(corpus: str) -> tuple[np.ndarray, np.ndarray]:
     """Read images (N, 28, 28) and labels (N,).
 
     Raises:
