@@ -43,11 +43,11 @@ if begin 4 "it hears, sees and compares"; then
   train
 fi
 if begin 5 "decode"; then
-  speechllm decode "$out/run/tune" "$data"/{pairs,spoken,written}_test.jsonl \
+  speechllm decode "$out/run" "$data"/{pairs,spoken,written}_test.jsonl \
     --media real shuffled silent
 fi
 if begin 6 "score and report"; then
-  for d in "$out"/run/tune/decode_*; do
+  for d in "$out"/run/decode_*; do
     speechllm score "$d" --metric accuracy --normaliser basic
   done
   results "Spoken and written digits" "$out/run"

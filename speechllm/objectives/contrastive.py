@@ -145,13 +145,13 @@ class Contrastive(nn.Module):
         return len(self.rows(batch))
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Share of those that find their own, both ways, as (sum, count)."""
-        if not (count := self.count(result.batch)):
+        """Share of those that find their own, or one with the same answer, both ways."""
+        if not (rows := self.rows(result.batch)):
             return {}
-        logits = self.logits(result)
-        own = torch.arange(count, device=logits.device)
-        right = sum((each.argmax(1) == own).sum() for each in (logits, logits.T))
-        return {"retrieval": (right, torch.tensor(2 * count))}
+        logits, texts = self.logits(result).cpu(), [result.batch.texts[row] for row in rows]
+        ways = (each.argmax(1).tolist() for each in (logits, logits.T))
+        right = sum(texts[i] == texts[j] for best in ways for i, j in enumerate(best))
+        return {"retrieval": (torch.tensor(right), torch.tensor(2 * len(rows)))}
 
 
 def words(result: Pass, rows: list[int]) -> torch.Tensor:
