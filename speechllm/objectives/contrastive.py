@@ -52,7 +52,7 @@ class Config:
             raise ValueError(f"bias: wanted -1000 to 1000, got {self.bias}")
 
     def build(self, model: SpeechLLM) -> nn.Module:
-        """Make the objective with its heads.
+        """Make the objective with its projections.
 
         Raises:
             ValueError: the model has no such medium.
@@ -89,7 +89,7 @@ class Contrastive(nn.Module):
     def __init__(self, config: Config, widths: list[int]):
         super().__init__()
         self.config = config
-        self.heads = nn.ModuleList(nn.Linear(width, config.dim, bias=False) for width in widths)
+        self.projections = nn.ModuleList(nn.Linear(width, config.dim, bias=False) for width in widths)
         self.scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature)))
         self.bias = nn.Parameter(torch.tensor(config.bias)) if config.loss == "siglip" else None
 
@@ -105,7 +105,7 @@ class Contrastive(nn.Module):
         rows = self.rows(result.batch)
         first, second = (
             nn.functional.normalize(head(self._side(side, result, rows)).float(), dim=-1)
-            for side, head in zip(self.config.between, self.heads, strict=True)
+            for side, head in zip(self.config.between, self.projections, strict=True)
         )
         logits = first @ second.T * self.scale.exp().clamp(max=HOTTEST)
         return logits if self.bias is None else logits + self.bias

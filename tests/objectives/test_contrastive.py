@@ -48,7 +48,7 @@ def test_from_vectors_to_the_loss(monkeypatch):
     objective = made.build(
         SimpleNamespace(width=16, branches={"image": SimpleNamespace(encoder_dim=16)})
     )
-    for head in objective.heads:
+    for head in objective.projections:
         head.weight.copy_(torch.eye(16))
     objective.scale.fill_(1.3)
     sides = {"text": out.text_embeds, "image": out.image_embeds}
