@@ -89,7 +89,8 @@ class Contrastive(nn.Module):
     def __init__(self, config: Config, widths: list[int]):
         super().__init__()
         self.config = config
-        self.projections = nn.ModuleList(nn.Linear(width, config.dim, bias=False) for width in widths)
+        linears = (nn.Linear(width, config.dim, bias=False) for width in widths)
+        self.projections = nn.ModuleList(linears)
         self.scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature)))
         self.bias = nn.Parameter(torch.tensor(config.bias)) if config.loss == "siglip" else None
 
