@@ -1,13 +1,13 @@
 # Two commands, each doing all of its own set-up in .venv:
 #   make demo   train the embedded default from nothing and print its word error rate
 #   make test   run the tests (DATA=DIR adds those on real data)
-# and make test-kernels: the front end's tests as other processors would run them
+# and make test-kernels: the front end's tests as other processors would run them; make docs: the pages of docs/ as a site
 PYTHON ?= python3
 DATA ?=
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-kernels install lint clean
+.PHONY: demo test test-kernels docs install lint clean
 
 demo: $(READY)
 	egs/mini/asr/run.sh
@@ -17,6 +17,10 @@ test: $(READY)
 
 test-kernels: $(READY)
 	PYTHON=$(VENV)/bin/python tests/kernels.sh
+
+docs: $(READY)
+	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(VENV)/bin/python -m mkdocs build --strict
 
 install: $(READY)
 
