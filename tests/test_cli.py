@@ -118,7 +118,14 @@ def test_presets_and_doctor(capsys):
     assert call("presets", "show") == 2
     assert "show wants a name" in capsys.readouterr().err
     assert not call("doctor")
-    assert "all that is needed works" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "all that is needed works" in printed
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    for extra, wanted in project["optional-dependencies"].items():
+        if extra != "test":  # said for what it is, and what of it is missing
+            assert f"\n[{extra}] " in printed, extra
+            named = {re.split("[>=<]", one)[0] for one in wanted}
+            assert set(doctor.EXTRAS[extra][1].split()) == named, extra
 
 
 def test_presets_table_has_a_line_for_each(capsys):

@@ -2,7 +2,9 @@
 
 import argparse
 import importlib
+import importlib.metadata
 import os
+import shutil
 
 from speechllm import provenance
 
@@ -13,6 +15,21 @@ PACKAGES = (
 NEEDED = set(
     "numpy torch transformers peft accelerate tokenizers safetensors soundfile soxr".split()
 )
+# extra -> what it is for, and the distributions that it brings
+EXTRAS = {
+    "docs": ("the pages of docs/ as a site: make docs", "mkdocs-material"),
+    "hub": ("data sets of the Hub, as Parquet", "pyarrow"),
+    "kaldi": ("features as ark and scp; Kaldi's pitch", "kaldiio kaldi-native-fbank"),
+    "live": ("the microphone of speechllm transcribe --live", "sounddevice"),
+    "pose": ("files of poses, .pose", "pose-format"),
+    "quantize": ("LLMs in 4 and 8 bits", "bitsandbytes"),
+    "serve": (
+        "speechllm serve: OpenAI's routes",
+        "fastapi prometheus-client python-multipart uvicorn websockets",
+    ),
+    "vad": ("who finds speech in long files: silero's network", "silero-vad"),
+    "video": ("videos in containers", "av"),
+}
 EPILOG = """Exit status: 0 where all that is needed works, 1 where something does not.
 
 example:
@@ -30,6 +47,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"hardware    {provenance.hardware()}")
     print(f"commit      {provenance.commit()}")
     faults = [fault for package in PACKAGES if (fault := _package(package)) and package in NEEDED]
+    for name, (purpose, distributions) in EXTRAS.items():
+        print(_extra(name, purpose, distributions.split()))
+    print(_ffmpeg())
     _torch()
     from features import _torchaudio, kernel
 
@@ -54,6 +74,28 @@ def _package(name: str) -> str:
         return f"{name}: {error}"
     print(f"{name:<16}{getattr(module, '__version__', 'present')}")
     return ""
+
+
+def _extra(name: str, purpose: str, distributions: list[str]) -> str:
+    """Say whether an extra is there, what it is for, and how to get it."""
+    missing = [one for one in distributions if not _is_installed(one)]
+    state = f"missing {', '.join(missing)}: pip install 'speechllm[{name}]'" if missing else "there"
+    return f"{f'[{name}]':<16}{purpose}: {state}"
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _ffmpeg() -> str:
+    """Say whether the ffmpeg command is there."""
+    path = shutil.which("ffmpeg")
+    state = path or "missing: apt install ffmpeg, or your system's way"
+    return f"{'ffmpeg':<16}M4A, MP4, AAC, WebM, WMA, AMR: {state}"
 
 
 def _torch() -> None:

@@ -15,6 +15,7 @@ from speechllm.serve.app import build
 from speechllm.serve.service import Service
 
 HEAD_BYTES = 1 << 16  # of a request's line and headers
+MESSAGE_BYTES = 1 << 20  # of a WebSocket: ten seconds at 48 kHz
 
 
 def server(service: Service) -> uvicorn.Server:
@@ -28,6 +29,7 @@ def server(service: Service) -> uvicorn.Server:
         server_header=False,
         http="h11",
         h11_max_incomplete_event_size=HEAD_BYTES,
+        ws_max_size=MESSAGE_BYTES,
         timeout_graceful_shutdown=round(settings.drain_s),
         lifespan="off",
     )

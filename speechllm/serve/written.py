@@ -45,7 +45,7 @@ def verbose(heard: Heard, task: str, language: str, temperature: float, grains: 
         values["segments"] = shown
     if "word" in grains:
         words = [word for part in heard.parts for word in part.segment.timed()]
-        values["words"] = [_word(word) for word in words]
+        values["words"] = [word_of(word) for word in words]
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -66,7 +66,8 @@ def _segment(number: int, part: Part, temperature: float) -> dict:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _word(word: Word) -> dict:
+def word_of(word: Word) -> dict:
+    """Write a word with its times, and the confidence in it where there is one."""
     values = {"word": word.text, "start": word.start, "end": word.end}
     sure = {} if word.confidence is None else {"confidence": round(word.confidence, 4)}
     return values | sure
