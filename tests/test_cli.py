@@ -4,12 +4,13 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from speechllm import cli, config
-from speechllm.cli import options
+from speechllm.cli import doctor, options
 
 HEAVY = ("torch", "numpy", "transformers", "matplotlib")
 
