@@ -34,7 +34,7 @@ ALLOWED = {
         "speechllm/media", "speechllm/models", "speechllm/score",
     },
     "speechllm/serve": {"features", "speechllm/config", "speechllm/score", "speechllm/decode"},
-    "speechllm/report": {"speechllm/config", "speechllm/score", "speechllm/provenance"},
+    "speechllm/report": {"features", "speechllm/config", "speechllm/score", "speechllm/provenance"},
 }  # fmt: skip
 GROUND = {
     "speechllm/files",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from speechllm.report import checked, collect, listening, markdown, seeds, svg, tasks
+from speechllm.report import checked, collect, listening, markdown, seeds, svg, tasks, worst
 from speechllm.report.collect import Experiment, Score
 from speechllm.score.pages import alignments, frame
 from speechllm.score.pages.frame import Html, fill, join
@@ -22,8 +22,10 @@ def write(experiments: list[Experiment], title: str, out: Path | None = None) ->
     body.append(
         Html("<footer>Written by speechllm report from the files of the experiments.</footer>")
     )
-    css = (Path(__file__).parent / "report.css").read_text("utf-8")
-    return frame.document(title, join(body, "\n"), css=css)
+    css, script = (
+        (Path(__file__).parent / f"report.{kind}").read_text("utf-8") for kind in ("css", "js")
+    )
+    return frame.document(title, join(body, "\n"), script, css)
 
 
 def _summary(experiments: list[Experiment]) -> Html:
@@ -92,6 +94,7 @@ def _score(score: Score, out: Path | None) -> Html:
     if facts := collect.decode_facts(score):
         parts.append(_facts(facts))
     parts.append(_charts(_groups(values.get("tables") or {}, name)))
+    parts.append(worst.section(score))
     return join(parts, "\n")
 
 

@@ -5,7 +5,9 @@ at once.
 """
 
 import contextlib
+import ctypes
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -15,6 +17,7 @@ from speechllm.serve.app import build
 from speechllm.serve.service import Service
 
 HEAD_BYTES = 1 << 16  # of a request's line and headers
+ARENA_MAX, ARENAS = -8, 2  # M_ARENA_MAX of malloc.h
 MESSAGE_BYTES = 1 << 20  # of a WebSocket: ten seconds at 48 kHz
 
 
@@ -69,6 +72,16 @@ def listen(service: Service) -> socket.socket:
             "take another --port, 0 for a free one"
         ) from None
     return door
+
+
+def few_arenas() -> None:
+    """Let threads share glibc's memory: an arena of its own each keeps what its thread once took.
+
+    Before any thread is started; elsewhere than on glibc it does nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(ARENA_MAX, ARENAS)
 
 
 def serve(service: Service, door: socket.socket) -> None:

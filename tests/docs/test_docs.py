@@ -69,12 +69,6 @@ def _recordings(home: Path) -> None:
 
     soundfile.write(home / "talk.wav", talk(*LONG, seconds=42), RATE)
     soundfile.write(home / "short.wav", talk((0.5, 1.5, 900), seconds=2), RATE)
-    clips = home / "LibriSpeech" / "dev-clean" / "19" / "198"
-    clips.mkdir(parents=True)
-    for i in range(2):
-        soundfile.write(clips / f"19-198-000{i}.flac", talk((0.2, 1.2, 900), seconds=1.5), RATE)
-    (clips / "19-198.trans.txt").write_text("19-198-0000 LOW MID\n19-198-0001 HIGH\n")
-    (home / "LibriSpeech" / "SPEAKERS.TXT").write_text("19 | F | dev-clean | 1.0 | A\n")
 
 
 def _mini(tiny: Path, folder: Path) -> None:
@@ -168,7 +162,7 @@ class Page:
         server = run.background(Service(backends.load(words[2], "cpu"), settings))
         address = server.__enter__()
         self.servers.append(server)
-        self.replaced["http://127.0.0.1:8000"] = address
+        self.replaced["127.0.0.1:8000"] = address.removeprefix("http://")
         return ""
 
 
@@ -223,3 +217,19 @@ def test_pages_are_those_of_the_menu_and_links_lead_somewhere():
         assert path.name in menu
         for link in re.findall(r"\]\(([^)#:]+)", path.read_text()):
             assert (path.parent / link).exists(), f"{path.name}: {link}"
+
+
+def test_the_notebook_runs(world, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    notebook = nbformat.read(ROOT / "examples" / "speechllm.ipynb", 4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # kept without them
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    where = {"metadata": {"path": str(world)}}
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=where).execute()
+    said = [
+        cell.outputs[-1] for cell in notebook.cells if cell.cell_type == "code" and cell.outputs
+    ]
+    assert "42.0 s at 16000 Hz" in said[0]["text"]
+    assert sum("image/png" in one.get("data", {}) for one in said) == 2
+    assert all(isinstance(one["data"]["text/plain"], str) for one in said[2:4])
