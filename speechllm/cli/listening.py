@@ -1,5 +1,6 @@
 """`speechllm transcribe --live`: samples from a pipe or the microphone, words as they are said."""
 
+import argparse
 import json
 import queue
 import sys
@@ -8,10 +9,30 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from speechllm.cli.options import number
+from speechllm.ranges import Positive
+
 BLOCK_S = 0.05  # is read at once
 AHEAD_S = 60.0  # so much of a pipe that is faster than its sound is read before it is heard
 AT_ONCE_S = 2.0  # is heard at once, where hearing has fallen behind
 STOPPED = 130
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="in place of files: 16-bit samples of one channel from a pipe, or the microphone; "
+        "words as they are said, final ones; --format json: partial ones too, a line an update",
+    )
+    parser.add_argument(
+        "--rate",
+        type=number(Positive),
+        default=16000,
+        metavar="HZ",
+        help="sampling rate of what --live hears",
+    )
 
 
 def source(rate: int) -> Iterator[np.ndarray]:

@@ -5,8 +5,9 @@ import sys
 import time
 from pathlib import Path
 
+from speechllm.cli import listening
 from speechllm.cli.options import add_device, add_search, device, number, searched
-from speechllm.ranges import AboveZero, NotNegative, Positive
+from speechllm.ranges import AboveZero, NotNegative
 
 FORMATS = ("text", "json", "srt", "vtt", "ctm", "textgrid")
 EPILOG = """Speech is found, cut at pauses into windows that the model knows, heard in batches, and
@@ -41,19 +42,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument(
         "audio", type=Path, nargs="*", help="sound files, folders of them, or a manifest"
     )
-    parser.add_argument(
-        "--live",
-        action="store_true",
-        help="in place of files: 16-bit samples of one channel from a pipe, or the microphone; "
-        "words as they are said, final ones; --format json: partial ones too, a line an update",
-    )
-    parser.add_argument(
-        "--rate",
-        type=number(Positive),
-        default=16000,
-        metavar="HZ",
-        help="sampling rate of what --live hears",
-    )
+    listening.add(parser)
     parser.add_argument("--out", type=Path, help="folder of the transcripts")
     parser.add_argument(
         "--format",
@@ -68,6 +57,13 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--task", default="", help="transcribe or translate; the model's own otherwise"
     )
     parser.add_argument("--to", default="en", metavar="CODE", help="language of a translation")
+    parser.add_argument(
+        "--hotwords",
+        default="",
+        metavar="FILE|a,b,c",
+        help="words that may occur, for models whose prompt has a place for them, and Whisper; of "
+        "many, those that the model's CTC head is near to hearing",
+    )
     parser.add_argument(
         "--channels",
         choices=("together", "apart"),
@@ -157,7 +153,6 @@ def _files(args: argparse.Namespace, listener, items: list, options, formats: li
 
 def _live(args: argparse.Namespace, formats: list[str]) -> int:
     """Hear what is coming."""
-    from speechllm.cli import listening
     from speechllm.decode.live import Live
 
     if args.audio or args.out or formats not in (["text"], ["json"]):
@@ -195,9 +190,10 @@ def _seconds(item) -> float:
 
 def _listener(args: argparse.Namespace):
     """Load what listens."""
-    from speechllm.decode import listeners
+    from speechllm.decode import hotwords, listeners
 
-    wanted = listeners.Wanted(args.task, args.language, args.to)
+    hot = hotwords.read(args.hotwords) if args.hotwords else ()
+    wanted = listeners.Wanted(args.task, args.language, args.to, hot)
     listener = listeners.load(args.model, device(args.device), wanted, searched(args))
     if listener.needless:
         print(f"speechllm transcribe: {listener.needless}", file=sys.stderr)

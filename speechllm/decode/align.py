@@ -106,6 +106,33 @@ def spoken(
     return [at and (int(spans[at[0], 0]), int(spans[at[1] - 1, 1])) for at in places]
 
 
+def spot(log_probs: np.ndarray, words: Sequence[Sequence[int]], blank: int) -> np.ndarray:
+    """Say how near each of many words comes to being said, wherever it may stand.
+
+    Args:
+        log_probs, blank: as of `ctc`.
+        words: units of each, at least one.
+
+    Returns:
+        (W,) the best path through a word against the best path of all in the same steps, by its
+        number of units, in nats: 0 where the word is what CTC reads, else below.
+    """
+    n = np.array([len(word) for word in words])
+    states = np.full((len(words), 2 * n.max() - 1), blank)
+    for row, word in zip(states, words, strict=True):
+        row[: 2 * len(word) : 2] = word
+    jump = np.full(states.shape, LOWEST)
+    jump[:, 2::2] = np.where(states[:, 2::2] != states[:, :-2:2], 0.0, LOWEST)
+    total = np.full((len(words), states.shape[1] + 2), LOWEST)
+    total[:, 1] = 0.0  # a word may begin at any step
+    best, rows = np.full(len(words), LOWEST), np.arange(len(words))
+    for step in log_probs - log_probs.max(1, keepdims=True):
+        ways = np.maximum(np.maximum(total[:, 2:], total[:, 1:-1]), total[:, :-2] + jump)
+        total[:, 2:] = np.maximum(ways + step[states], LOWEST)
+        best = np.maximum(best, total[rows, 2 * n])  # the state of a word's last unit
+    return best / n
+
+
 def in_order(scores: np.ndarray) -> np.ndarray | None:
     """Align tokens that follow each other, each for a step at least: (L, S) -> (S, 2) as `ctc`."""
     path = best_path(scores, np.zeros(scores.shape[1], bool))

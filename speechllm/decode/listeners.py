@@ -20,12 +20,12 @@ from speechllm import config, places
 from speechllm.data import loader
 from speechllm.data.asked import asked
 from speechllm.data.chat import Builder
-from speechllm.decode import record, room, search
+from speechllm.decode import hotwords, record, room, search
 from speechllm.decode.ask import Request
 from speechllm.decode.of_recogniser import OfRecogniser
 from speechllm.decode.timing import Timer
 from speechllm.decode.transcript import Heard
-from speechllm.decode.wanted import MOST_S, Wanted, lengthened
+from speechllm.decode.wanted import MOST_S, Wanted, lengthened, refuse_unwritable
 from speechllm.models import recognisers
 from speechllm.models.fingerprint import fingerprint
 
@@ -62,6 +62,14 @@ class OfSpeech:
         self._row = {"id": "asked", "audio": "", "text": "", "translation": ""}
         if name == "translate":
             self._row |= self._languages()
+        if wanted.hotwords:
+            refuse_unwritable(wanted.hotwords, system.tokenizer)
+            if not getattr(self._task, "hotwords", ""):
+                raise ValueError(
+                    "hotwords: this model's prompt has no place for them (its preset's [task] "
+                    'hotwords = "... {}")'
+                )
+            self._row["hotwords"] = list(wanted.hotwords)
         self._messages = self._task.messages(self._row)
 
     def _languages(self) -> dict:
@@ -113,6 +121,7 @@ class OfSpeech:
             "task": self.table,
             "languages": [self._row.get("lang", ""), self._row.get("translation_lang", "")],
             "search": self.search.facts(),
+            **({"hotwords": list(self.wanted.hotwords)} if self.wanted.hotwords else {}),
         }
 
     @property
@@ -151,8 +160,18 @@ class OfSpeech:
         """Say what each wave is asked, and how many tokens its answer may have."""
         waves = [lengthened(wave, self.sampling_rate) for wave in waves]
         seconds = [len(wave) / self.sampling_rate for wave in waves]
-        requests = [Request([wave], self._messages, "a window") for wave in waves]
+        requests = [Request([wave], asked, "a window") for wave, asked in
+                    zip(waves, self._asked(waves), strict=True)]  # fmt: skip
         return requests, [room.bound(s, TOKENS_PER_S, room.SPARE) for s in seconds]
+
+    def _asked(self, waves: Sequence[np.ndarray]) -> list[list[dict]]:
+        """Give the messages of each wave: its CTC head, if there is one, chooses the hotwords."""
+        if not self.wanted.hotwords or self._timer.why:
+            return [self._messages] * len(waves)
+        row, plain = self._row, self._task.messages(self._row | {"hotwords": []})
+        requests = [Request([wave], plain, "a window") for wave in waves]
+        chosen = hotwords.near(self.speech, self._timer, requests, self.wanted.hotwords)
+        return [self._task.messages(row | {"hotwords": words}) for words in chosen]
 
     @property
     def search(self) -> search.Config:

@@ -8,7 +8,7 @@ import numpy as np
 
 from speechllm.decode import align
 from speechllm.decode.transcript import Heard, split
-from speechllm.decode.wanted import MOST_S, Wanted, lengthened
+from speechllm.decode.wanted import MOST_S, Wanted, lengthened, refuse_unwritable
 from speechllm.models import evidence
 from speechllm.models.evidence import Evidence
 from speechllm.models.recognisers import Recogniser
@@ -35,6 +35,10 @@ class OfRecogniser:
             raise ValueError(f"task: {name} can transcribe or translate, got {wanted.task!r}")
         if wanted.task == "translate" and not (recogniser.multilingual and wanted.to == "en"):
             raise ValueError(f"task: {name} does not translate into {languages.name(wanted.to)}")
+        self._prompt = None
+        if wanted.hotwords:
+            refuse_unwritable(wanted.hotwords, recogniser.parts.tokenizer)
+            self._prompt = recogniser.prompt(wanted.hotwords)
 
     @property
     def needless(self) -> str:
@@ -57,7 +61,10 @@ class OfRecogniser:
     @property
     def identity(self) -> dict:
         """All that a text depends on besides the sound."""
-        return self.recogniser.identity | {"wanted": dataclasses.asdict(self.wanted)}
+        wanted = dataclasses.asdict(self.wanted)
+        if not wanted["hotwords"]:
+            del wanted["hotwords"]
+        return self.recogniser.identity | {"wanted": wanted}
 
     def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
         """Write what is said in each wave, (N,) at `sampling_rate`.
@@ -79,9 +86,9 @@ class OfRecogniser:
         found = self.recogniser.evidence(self._long_enough(waves), *self._asked(len(waves)))
         return [self._heard(text, one) for text, one in found]
 
-    def _asked(self, n: int) -> tuple[list[str], str]:
+    def _asked(self, n: int) -> tuple:
         task = "translate" if self.wanted.task == "translate" else "transcribe"
-        return [self.wanted.language] * n, task
+        return [self.wanted.language] * n, task, self._prompt
 
     def _long_enough(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [lengthened(wave, self.sampling_rate) for wave in waves]

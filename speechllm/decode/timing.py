@@ -88,6 +88,13 @@ class Timer:
         alphabet = self._head.alphabet
         return [alphabet.spell(text) for text in texts] if alphabet else []
 
+    def spellings(self, text: str) -> list[list[int]]:
+        """Spell a word or phrase in the head's units, as within a text and at its beginning."""
+        if alphabet := self._head.alphabet:
+            return [alphabet.spell(text)]
+        encode = self._tokenizer.encode
+        return [encode(form, add_special_tokens=False) for form in (f" {text}", text)]
+
     def _text(self, ids) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 

@@ -18,16 +18,35 @@ class Wanted:
         task: a task by its name, "transcribe" for asr; "" for the model's own.
         language: what is spoken, a code; "" for what the model thinks.
         to: language of a translation.
+        hotwords: words or phrases that may occur.
     """
 
     task: str = ""
     language: str = ""
     to: str = "en"
+    hotwords: tuple[str, ...] = ()
 
     def __post_init__(self):
-        """Refuse languages that there are not."""
+        """Refuse languages that there are not, and hotwords that say nothing."""
+        for word in self.hotwords:
+            if not any(c.isalnum() for c in word):
+                raise ValueError(f"hotwords: {word!r} has no letter and no figure")
         for code in filter(None, (self.language, self.to)):
             languages.code(code)
+
+
+def refuse_unwritable(hotwords: tuple[str, ...], tokenizer) -> None:
+    """Refuse hotwords that a tokenizer makes nothing of.
+
+    Raises:
+        ValueError: names the first.
+    """
+    void = {tokenizer.unk_token_id, *tokenizer.all_special_ids}
+    for word in hotwords:
+        ids = tokenizer(f" {word}", add_special_tokens=False)["input_ids"]
+        said = [id for id in ids if id not in void]
+        if not any(c.isalnum() for c in tokenizer.decode(said)):
+            raise ValueError(f"hotwords: {word!r} is nothing in this model's tokens; leave it out")
 
 
 def lengthened(wave: np.ndarray, rate: int) -> np.ndarray:

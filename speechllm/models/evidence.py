@@ -50,24 +50,50 @@ def heads(model) -> list[tuple[int, int]]:
     return [tuple(pair) for pair in getattr(model.generation_config, "alignment_heads", None) or []]
 
 
-def of_whisper(recogniser, states, ids: torch.Tensor, wave: np.ndarray) -> Evidence | None:
-    """Read the attention of one text; None where nothing was said.
+def of_whisper(
+    recogniser, states, ids: torch.Tensor, waves: list[np.ndarray], lang: str, task: str, prompt
+) -> list[Evidence | None]:
+    """Read the attention of texts, one after another; None where nothing was said.
 
     Args:
         recogniser: a Whisper.
-        states: of the encoder, (1, 1500, D).
-        ids: all that the decoder has said, its prompt and specials too, (1, T).
-        wave: (N,), whose end is the last step's.
+        states: what its encoder gives, (B, 1500, D) first.
+        ids: what `generate` gives, (B, T).
+        waves: (N,) each, whose ends are the last steps.
+        lang, task, prompt: what was asked; lang "" is what the model hears.
     """
-    model, front = recogniser.model, recogniser.parts.front
+    model = recogniser.model
+    lang = lang if recogniser.multilingual else None
+    prompts = _prompts(model, states, lang, task, prompt)
     end = np.min(model.generation_config.eos_token_id)  # all special tokens come after it
-    places = [i for i, id in enumerate(ids[0].tolist()) if id < end]
-    if not places or places[0] == 0:
-        return None
-    result = _attended(model, states, ids[:, : places[-1] + 1])
+    found: list[Evidence | None] = []
+    for row, told, one, wave in zip(ids.tolist(), prompts, states[0], waves, strict=True):
+        said = [id for id in row if id < end]
+        found.append(_attention(recogniser, one[None], told, said, wave) if said else None)
+    return found
+
+
+def _prompts(model, states, lang: str | None, task: str, prompt) -> list[list[int]]:
+    """Give what the decoder is told before each text; lang None: it knows one language."""
+    config, n = model.generation_config, len(states[0])
+    told = [[] for _ in range(n)]
+    if lang is not None:
+        known = config.lang_to_id.get(f"<|{lang}|>")
+        langs = [known] * n if known else model.detect_language(encoder_outputs=states).tolist()
+        told = [[one, config.task_to_id[task]] for one in langs]
+    before = [] if prompt is None else prompt.tolist()
+    last = config.no_timestamps_token_id
+    return [[*before, config.decoder_start_token_id, *one, last] for one in told]
+
+
+def _attention(recogniser, states, prompt: list[int], said: list[int], wave) -> Evidence:
+    model, front = recogniser.model, recogniser.parts.front
+    places = list(range(len(prompt), len(prompt) + len(said)))
+    ids = torch.tensor([[*prompt, *said]], device=states.device)
+    result = _attended(model, states, ids)
     before = torch.tensor([place - 1 for place in places])  # where a token is predicted
-    said = ids[0, places]
-    log_probs = result.logits[0, before].float().log_softmax(-1).gather(1, said[:, None])[:, 0]
+    targets = ids[0, places][:, None]
+    log_probs = result.logits[0, before].float().log_softmax(-1).gather(1, targets)[:, 0]
     step = FRAMES_A_STEP * front.hop_length
     n_steps = min(max(-(-len(wave) // step), len(places)), states.shape[1])
     weights = torch.stack([result.cross_attentions[a][0, b, before] for a, b in heads(model)])
@@ -76,7 +102,7 @@ def of_whisper(recogniser, states, ids: torch.Tensor, wave: np.ndarray) -> Evide
     if len(places) > 1:  # what a head looks at all the time says nothing of one token
         weights = (weights - mean) / deviation.clamp(min=1e-9)
     smooth = _median(weights, model.config.median_filter_width).mean(0)
-    return Evidence(said.tolist(), log_probs.cpu().numpy(), smooth.T.cpu().numpy(),
+    return Evidence(said, log_probs.cpu().numpy(), smooth.T.cpu().numpy(),
                     step / front.sampling_rate)  # fmt: skip
 
 

@@ -63,7 +63,11 @@ class Recogniser:
 
     @torch.inference_mode()
     def __call__(
-        self, waves: Sequence[np.ndarray], langs: Sequence[str] = (), task: str = "transcribe"
+        self,
+        waves: Sequence[np.ndarray],
+        langs: Sequence[str] = (),
+        task: str = "transcribe",
+        prompt: torch.Tensor | None = None,
     ) -> list[str]:
         """Write what is said in each wave, (N,) at `sampling_rate`.
 
@@ -71,35 +75,61 @@ class Recogniser:
             waves: at least one.
             langs: language of each, which a multilingual Whisper is told; "" lets it find out.
             task: "transcribe", or "translate" for a multilingual Whisper: into English.
+            prompt: of `prompt`, for a Whisper.
 
         Raises:
             ValueError: the checkpoint's own processor or search refuses something.
             FloatingPointError: the network computes no numbers.
         """
-        return [text for text, _ in self._each(waves, langs, task, False)]
+        return [text for text, _ in self._each(waves, langs, task, prompt, False)]
 
     @torch.inference_mode()
     def evidence(
-        self, waves: Sequence[np.ndarray], langs: Sequence[str] = (), task: str = "transcribe"
+        self,
+        waves: Sequence[np.ndarray],
+        langs: Sequence[str] = (),
+        task: str = "transcribe",
+        prompt: torch.Tensor | None = None,
     ) -> list[tuple[str, Evidence | None]]:
         """Write what is said as a call does, and where; None where that is not known.
 
         Raises:
             ValueError, FloatingPointError: as a call.
         """
-        return self._each(waves, langs, task, not missing(self))
+        return self._each(waves, langs, task, prompt, not missing(self))
 
-    def _each(self, waves: Sequence, langs: Sequence[str], task: str, where: bool) -> list[tuple]:
+    def _each(self, waves: Sequence, langs, task: str, prompt, where: bool) -> list[tuple]:
         langs = list(langs) or [""] * len(waves)
         answers: list[tuple] = [("", None)] * len(waves)
         for chosen in self._apart(waves, langs):
             try:
-                found = self._hear([waves[i] for i in chosen], langs[chosen[0]], task, where)
+                heard = [waves[i] for i in chosen]
+                found = self._hear(heard, langs[chosen[0]], task, prompt, where)
             except (TypeError, RuntimeError, KeyError, IndexError) as error:
                 raise ValueError(f"{self.parts.name}: {hub.one_line(error)}") from error
             for i, (text, one) in zip(chosen, found, strict=True):
                 answers[i] = text.strip(), one
         return answers
+
+    def prompt(self, hotwords: Sequence[str]) -> torch.Tensor:
+        """Make the prompt that tells a Whisper words: they stand where the text before would.
+
+        Raises:
+            ValueError: it is no Whisper, or they are more than it reads.
+        """
+        if not hasattr(self.parts.tokenizer, "get_prompt_ids") or not self.window_s:
+            raise ValueError(f"hotwords: {self.parts.name} reads no prompt")
+        try:
+            ids = self.parts.tokenizer.get_prompt_ids(", ".join(hotwords), return_tensors="pt")
+        except ValueError as error:
+            raise ValueError(f"hotwords: {hub.one_line(error)}") from None
+        most = self.model.config.max_target_positions // 2 - 1
+        if len(ids) > most:
+            raise ValueError(
+                f"hotwords: they are {len(ids)} tokens, and {self.parts.name} reads {most}: give "
+                "fewer"
+            )
+        return ids.to(self.model.device)
 
     def _apart(self, waves: Sequence, langs: Sequence[str]) -> list[list[int]]:
         """Group what can be heard in one pass: of one language, within a window or beyond it."""
@@ -109,12 +139,13 @@ class Recogniser:
             groups.setdefault((lang, beyond, i if self.alone or beyond else -1), []).append(i)
         return list(groups.values())
 
-    def _hear(self, waves: list[np.ndarray], lang: str, task: str, where: bool) -> list[tuple]:
+    def _hear(self, waves: list[np.ndarray], lang: str, task: str, prompt, where) -> list[tuple]:
         if self.parts.kind == CTC:
             return self._ctc(self._frames(waves, padding=True), waves, where)
         if not self.window_s:
             return self._read(self._generated(self._frames(waves, padding=True), waves))
         said = {"language": lang or None, "task": task} if self.multilingual else {}
+        said |= {} if prompt is None else {"prompt_ids": prompt}
         if len(waves[0]) > self.window_s * self.sampling_rate:
             how = {"padding": "longest", "truncation": False, "return_attention_mask": True}
             frames = self._frames(waves, **how)
@@ -122,12 +153,12 @@ class Recogniser:
         # Once, not once more for the language; `generate` takes them as its own.
         states = self.model.get_encoder()(self._frames(waves)["input_features"])
         self._refuse_no_numbers(states[0])
-        more = {"encoder_outputs": states, "return_dict_in_generate": True}
-        ids = self._generated({}, waves, **more, **said).sequences  # the prompt among them
-        places = [
-            of_whisper(self, states[0][i : i + 1], ids[i : i + 1], wave) if where else None
-            for i, wave in enumerate(waves)
-        ]
+        ids = self._generated({}, waves, encoder_outputs=states, **said)
+        places = (
+            of_whisper(self, states, ids, waves, lang, task, prompt)
+            if where
+            else [None] * len(waves)
+        )
         return [(text, place) for (text, _), place in zip(self._read(ids), places, strict=True)]
 
     def _read(self, ids) -> list[tuple]:

@@ -50,6 +50,6 @@ def tables(config) -> dict:
             "opening": "<|im_start|>system\n<|im_end|>\n",
             "medium": "<|audio_start|>{}<|audio_end|>",
         },
-        "task": {"name": "asr", "prompt": [""]},
+        "task": {"name": "asr", "prompt": [""], "turn": "system", "hotwords": "{}"},
         "phase": _shared.tune(1e-5, "adapter.*", "llm.*"),
     }
