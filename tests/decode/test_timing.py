@@ -5,13 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from speechllm import config
 from speechllm.decode.listeners import OfSpeech, Wanted, load
 from speechllm.decode.speech import Speech
 from speechllm.decode.timing import Timer
+from speechllm.models import store
 from speechllm.models.heads import ctc
 from speechllm.models.system import System
+from speechllm.train import loop
 from tests import checkpoints
 
 RATE = 16000
@@ -71,6 +74,17 @@ def test_a_model_without_a_head_says_so(tiny):
     assert "no CTC head" in listener.untimed and "--by" not in listener.untimed
     (heard,) = listener.timed(waves(1.0))
     assert heard.words == () and heard.text == listener(waves(1.0))[0]
+
+
+def test_a_phase_of_its_own_gives_any_model_times(make_run, tmp_path):
+    run = make_run(tmp_path, "phase.encoder.train=['heads.ctc.*']")
+    loop.train(run, until="encoder")
+    folder = store.chosen(tmp_path / "encoder", "last")
+    learned = load_file(folder / "optimizer.safetensors")
+    assert learned and all("heads.ctc." in key for key in learned)
+    speech = Speech(*store.load(folder))
+    assert OfSpeech(speech).untimed == ""
+    assert isinstance(OfSpeech(speech).timed(waves(1.0))[0].words, tuple)
 
 
 @pytest.mark.parametrize("make", [checkpoints.whisper, checkpoints.wav2vec2])
