@@ -173,9 +173,10 @@ class Learner(nn.Module):
             ValueError: the pattern, and what there is.
         """
         named = self.named()
+        made = [f"heads.{name}.head" for name in phase.objectives]  # by them, when it begins
         for pattern in phase.train:
             bare = pattern.removeprefix("!")
-            if not any(matches(name, [bare]) for name in named):
+            if not any(matches(name, [bare]) for name in (*named, *made)):
                 hint = config.suggest(bare, {name.split(".")[0] + ".*" for name in named})
                 raise ValueError(f"{where}: {pattern!r} in train matches no parameter; {hint}")
         phase.build_objectives(self.model, where)
