@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from speechllm import files
+
 try:
     import resource
 except ImportError:  # Windows
@@ -31,6 +33,15 @@ def commit() -> str:
     except OSError:
         head = changed = ""
     return head + ("+" if changed else "") or "v" + importlib.metadata.version("speechllm")
+
+
+def code() -> str:
+    """Digest of all code of the project, as it lies on this disk."""
+    root = Path(__file__).parent.parent
+    rooms = ("features", "speechllm")
+    paths = sorted(path for room in rooms for path in root.glob(f"{room}/**/*.py"))
+    names = (f"{path.relative_to(root).as_posix()} {files.digest(path)}" for path in paths)
+    return files.digest("\n".join(names).encode())
 
 
 def hardware() -> str:

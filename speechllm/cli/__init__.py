@@ -26,6 +26,7 @@ VERBS = {
     "merge": "several checkpoints of one model as one, their mean",
     "following": "measure how often each of several instructions is followed",
     "report": "write RESULTS.md and a page of pictures from experiments",
+    "plan": "memory, FLOPs, days and cost of a training on so many GPUs",
     "presets": "list presets, show one",
     "doctor": "check versions, torch, torchaudio, CUDA; say what to do about each fault",
 }

@@ -147,7 +147,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
 
     preset, start = begin.read(args.preset, args.set)
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
-    launch.rejoin(device(args.device) == "cpu")
+    launch.meet(device(args.device) == "cpu")
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")
     fits = accelerator.device.type == "cuda" or system.llm.dtype == "bfloat16"
     if not accelerator.is_main_process:

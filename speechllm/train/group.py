@@ -74,6 +74,25 @@ class Group:
         tensor = torch.tensor(values, dtype=torch.float64, device=self.accelerator.device)
         return self.accelerator.reduce(tensor, "sum").tolist()
 
+    def agree(self, facts: dict[str, str]) -> None:
+        """Refuse to train with processes that have something else.
+
+        Args:
+            facts: digests by what they are of.
+
+        Raises:
+            ValueError: names the first process that differs from the first, and in what.
+        """
+        everyone = gather_object([facts]) if self.size > 1 else [facts]
+        first = everyone[0]
+        for rank, own in enumerate(everyone):
+            other = sorted(k for k in first.keys() | own.keys() if first.get(k) != own.get(k))
+            if other:
+                raise ValueError(
+                    f"process {rank} has another {', '.join(other)} than process 0: all want the "
+                    "same files and versions"
+                )
+
     def union(self, values: list[str]) -> list[str]:
         """Return what any process holds, each once."""
         return [*dict.fromkeys(gather_object(values))]

@@ -130,31 +130,49 @@ def is_child() -> bool:
     return "LOCAL_RANK" in os.environ
 
 
-def rejoin(cpu: bool) -> None:
-    """Find the others after torchrun has started all again, under keys of this attempt's own.
+def meet(cpu: bool) -> None:
+    """Find the other processes, if we are one of several.
 
-    On one machine torchrun keeps the store in which processes leave their addresses: those of the
-    attempt before would be taken for the new ones. On several, `TORCH_DISABLE_SHARE_RDZV_TCP_STORE`
-    (=1, for torchrun) gives each attempt a store.
+    torchrun may keep the store in which they leave their addresses when it starts all again; those
+    of the attempt before would be taken for the new ones, so on one machine each attempt has keys
+    of its own. (On several, `TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun` gives it a store.)
+
+    Raises:
+        ValueError: they are not there, the port is taken, some have GPUs and some have none; names
+            this process, or the odd one.
     """
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if not (attempt and shared and os.environ.get("GROUP_WORLD_SIZE") == "1"):
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not is_child():
         return
     import torch
     from torch import distributed
 
-    store, rank, size = next(distributed.rendezvous("env://"))
-    store = distributed.PrefixStore(f"speechllm attempt {attempt}", store)
+    alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else ""
     backend = "gloo" if cpu or not torch.cuda.is_available() else "nccl"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    try:
+        store, rank, size = next(distributed.rendezvous("env://"))
+        store = distributed.PrefixStore(f"speechllm {attempt}", store)
+        store.set(f"backend {rank}", backend)
+        backends = [store.get(f"backend {other}").decode() for other in range(size)]
+        for other, theirs in enumerate(backends):
+            if theirs != backends[0]:
+                raise ValueError(
+                    f"process {other} speaks {theirs}, process 0 {backends[0]}: some have GPUs and "
+                    "some have none; give --device cpu, or GPUs to all"
+                )
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    except RuntimeError as error:
+        line = str(error).strip().splitlines()[0]
+        raise ValueError(f"the others are not found at {place}: {line}") from None
 
 
 @contextlib.contextmanager
 def member() -> Iterator[None]:
     """Be one of the processes of `launch`, if we are: end with it, and leave errors to it."""
     if CHILD not in os.environ:
-        yield
+        with _named():
+            yield
         return
     threading.Thread(target=_watch, daemon=True).start()
     rank = int(os.environ["RANK"])
@@ -169,9 +187,20 @@ def member() -> Iterator[None]:
         raise SystemExit(2) from None
 
 
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """Say in what is told to the user which of torchrun's processes tells it."""
+    try:
+        yield
+    except (ValueError, OSError, FloatingPointError) as error:
+        if not is_child():
+            raise
+        raise ValueError(f"process {os.environ.get('RANK', '?')}: {error}") from None
+
+
 def _report(error: BaseException) -> None:
     if isinstance(error, ValueError | OSError | FloatingPointError):
-        text = f"speechllm train: {error}\n"
+        text = f"speechllm train: process {os.environ['RANK']}: {error}\n"
     else:
         text = "".join(traceback.format_exception(error))
     os.write(2, text.encode("utf-8", "replace") + FAILED)

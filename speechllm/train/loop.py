@@ -4,12 +4,15 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from speechllm import config, files, lock
+import torch
+
+from speechllm import config, files, lock, provenance
 from speechllm.data import check as data_check
 from speechllm.models import apart, filling, heads, states, store, whole
 from speechllm.models.system import matches
 from speechllm.train import checkpoint, notices
 from speechllm.train.context import Run
+from speechllm.train.group import Group
 from speechllm.train.log import Log
 from speechllm.train.phases import Learner, Phase, phases
 from speechllm.train.steps import PhaseRun
@@ -62,6 +65,7 @@ def _alone(run: Run) -> Iterator[None]:
 
 
 def _train(run: Run, plan: list[Phase], last: int) -> Summary:
+    Group(run.accelerator).agree(_facts(run))
     check(run, plan, last)
     log = Log(run.out, run.accelerator.is_main_process)
     learner = Learner(run.system.build().to(run.accelerator.device))
@@ -94,6 +98,14 @@ def _train(run: Run, plan: list[Phase], last: int) -> Summary:
         log.say(f"phase {phase.name}: done, goes on from {kept.name}")
     log.end()
     return summary
+
+
+def _facts(run: Run) -> dict[str, str]:
+    """What all processes of a training must have alike, as digests."""
+    data = {f"manifest {name}": one.digest() for name, one in run.manifests.items()}
+    preset = files.digest(run.system.preset.dump().encode())
+    more = {"code": provenance.code(), "torch": torch.__version__, "precision": run.precision}
+    return {"preset": preset, "parallel": repr(run.parallel), **more, **data}
 
 
 def _take_encoders(run: Run, phase: Phase, learner: Learner) -> None:

@@ -32,13 +32,13 @@ class FSDP(Alone):
         place = group.accelerator.device
         self.bare = _bare(learner)
         root = Root(learner.to(place), anchor=False)
-        units = [*_units(learner.model), root]
-        self.apart = [name for name, p in learning.items() if id(p) in _apart(units)]
-        self._shard(units, place.type)
+        every = [*units(learner.model), root]
+        self.apart = [name for name, p in learning.items() if id(p) in _apart(every)]
+        self._shard(every, place.type)
         self.root, named = root, learner.named()
         self.learning = {name: named[name] for name in learning}
 
-    def _shard(self, units: list[nn.Module], device: str) -> None:
+    def _shard(self, every: list[nn.Module], device: str) -> None:
         options = {
             "mesh": init_device_mesh(device, (self.group.size,)),
             "mp_policy": MixedPrecisionPolicy(
@@ -47,20 +47,20 @@ class FSDP(Alone):
         }
         if self.config.offload and device != "cpu":
             options["offload_policy"] = CPUOffloadPolicy()
-        ids = _apart(units)
-        options["ignored_params"] = {p for p in units[-1].parameters() if id(p) in ids}
+        ids = _apart(every)
+        options["ignored_params"] = {p for p in every[-1].parameters() if id(p) in ids}
         whole = {id(one.encoder) for one in self.learner.model.branches.values()}
-        for unit in units:
+        for unit in every:
             # an encoder may run more than once a pass, and not as often in each process
             kept = {"reshard_after_forward": False} if id(unit) in whole else {}
             fully_shard(unit, **options, **kept)
             unit.set_gradient_divide_factor(1.0)
             unit.set_force_sum_reduction_for_comms(True)
         # gathered once now: what learns is noted then, and a LoRA may be off in the first pass
-        for unit in reversed(units):
+        for unit in reversed(every):
             unit.unshard()
             unit.reshard()
-        self.units = units
+        self.units = every
 
     def passes(self, taken: Taken) -> list[tuple[int, Batch | None, bool]]:
         """List a step's passes, alike in all processes: of what others have, with a loss of 0."""
@@ -163,15 +163,15 @@ def _bare(learner: Learner) -> Learner:
     return copy.deepcopy(learner, weights)
 
 
-def _units(model: nn.Module) -> list[nn.Module]:
+def units(model: nn.Module) -> list[nn.Module]:
     """List what is gathered by itself: layers of LLM and fusion, encoders."""
-    units = []
+    found = []
     for part in (one for one in (model.llm, model.fusion) if isinstance(one, nn.Module)):
         lists = [name for name, m in part.named_modules() if isinstance(m, nn.ModuleList)]
         outer = [n for n in lists if not any(n.startswith(f"{other}.") for other in lists)]
-        units += [layer for name in outer for layer in part.get_submodule(name)]
-    units += [branch.encoder for branch in model.branches.values()]
-    return [unit for unit in units if next(unit.parameters(), None) is not None]
+        found += [layer for name in outer for layer in part.get_submodule(name)]
+    found += [branch.encoder for branch in model.branches.values()]
+    return [unit for unit in found if next(unit.parameters(), None) is not None]
 
 
 def _apart(units: list[nn.Module]) -> set[int]:

@@ -38,6 +38,7 @@ CASES = {  # phase, changes
     "everything": ("tune", ("phase.tune.train=['*']",)),
     "cross-attention": ("tune", (*ACROSS, "phase.tune.train=['adapter.*','fusion.*']")),
     "rows": ("tune", ("phase.tune.gradient_accumulation=1",)),
+    "one row": ("tune", ("phase.tune.gradient_accumulation=1", "data.max_rows=1")),
     "text beside sound": ("tune", (
         *MIX, "llm.lora.media=['audio']", "phase.tune.train=['adapter.*','llm.*lora_*','enc*']")),
     "distillation": ("tune", ("phase.tune.objectives={distillation={}}",)),
@@ -164,3 +165,48 @@ def test_sharded_in_two_processes_then_on_alone(make_run, tmp_path):
             if not any(word in key for word in NOISE):
                 torch.testing.assert_close(other[key], value, rtol=1e-5, atol=1e-5, msg=key)
                 torch.testing.assert_close(spread.tensor(key), value, rtol=1e-5, atol=1e-5)
+
+
+def test_who_has_something_else_is_named(make_run, tiny, tmp_path):
+    """Another setting, another manifest: one line in all processes, before any step."""
+    cases = {"preset": ("phase.tune.lr=2e-3", "train"), "manifest train": ("seed=7", "valid")}
+
+    def job(rank, folder=tmp_path / "exp"):
+        said = []
+        for change, other in cases.values():
+            run = make_run(folder, *([change] if rank == 1 else []))
+            if rank == 1 and other == "valid":
+                run.manifests["train"] = Manifest(tiny / "valid.jsonl")
+            with pytest.raises(ValueError) as error:
+                loop.train(run)
+            said.append(str(error.value))
+        return said
+
+    for said in together(2, job, tmp_path / "said"):
+        for line, what in zip(said, cases, strict=True):
+            assert line.startswith(f"process 1 has another {what} than process 0")
+
+
+def test_a_full_disk_of_one_process_is_named(make_run, tmp_path):
+    """And the checkpoint before stays, with nothing half-written beside it."""
+    from torch.distributed.checkpoint import HuggingFaceStorageWriter
+
+    def job(rank):
+        write_data, done = HuggingFaceStorageWriter.write_data, []
+
+        def full(self, *args):
+            done.append(1)
+            if rank == 1 and len(done) == 2:
+                raise OSError(28, "No space left on device")
+            return write_data(self, *args)
+
+        HuggingFaceStorageWriter.write_data = full
+        changes = ("phase.encoder.steps=4", "phase.encoder.valid_every=2", *PLAIN)
+        run = make_run(tmp_path / "exp", *changes, parallel=parallel.Config("fsdp"))
+        with pytest.raises(OSError, match="step-00000004: process 1: its disk is full: free"):
+            loop.train(run, until="encoder")
+
+    together(2, job, tmp_path / "said")
+    kept = store.checkpoints(tmp_path / "exp" / "encoder")
+    assert [one.name for one in kept] == ["step-00000002"]
+    whole.verify(kept[0])

@@ -1,0 +1,69 @@
+"""The plan against what is counted and measured: FLOPs by torch's counter, bytes by the tensors."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from speechllm import cli, config
+from speechllm.models import anatomy, tiny
+from speechllm.train import memory, optim, plan
+
+
+@pytest.mark.parametrize("name", ["slam_asr_wavlm", "whisper_llm", "qwen2_audio", "mini"])
+def test_flops_are_those_that_torch_counts(name):
+    """Of a step at small size, forward and back, each phase."""
+    system = tiny.system(config.load(name))
+    for phase, learner in memory.each_phase(system, system.build()):
+        batch = memory.batch_of(system, phase, 2, 8.0)
+        counted = sum(plan.count(learner, learner, phase, batch).values())
+        with FlopCounterMode(display=False) as counter:
+            sum(memory.losses(learner, phase, batch)).backward()
+        assert counted == pytest.approx(counter.get_total_flops(), rel=0.1), phase.name
+
+
+def test_bytes_are_those_of_the_tensors(make_run, tmp_path):
+    """Weights, gradients and moments of a phase that learns them all."""
+    system = tiny.system(config.load("qwen2_audio"))
+    for phase, learner in memory.each_phase(system, system.build()):
+        need = plan.outlook(system, phase, learner, learner, 4, 6.0).needs
+        batch = memory.batch_of(system, phase, 2, 6.0)
+        sum(memory.losses(learner, phase, batch)).backward()
+        learning = {n: p for n, p in learner.named().items() if p.requires_grad}
+        gradients = sum(4 * p.numel() for p in learning.values() if p.grad is not None)
+        optimizer = optim.make(phase, learning)
+        optimizer.step(1e-3)
+        moments = sum(t.nbytes for t in optim.state(optimizer).values())
+        weights = sum(t.nbytes for t in (*learner.parameters(), *learner.buffers()))
+        for wanted, found in ((weights, need["ddp"].weights), (gradients, need["ddp"].gradients),
+                              (moments, need["ddp"].optimizer)):  # fmt: skip
+            assert found == pytest.approx(wanted, rel=0.1)
+        quarter = (need["ddp"].weights + need["ddp"].optimizer) / 4
+        assert need["fsdp"].weights + need["fsdp"].optimizer == pytest.approx(quarter, rel=1e-3)
+
+
+def test_an_llm_that_learns_takes_six_flops_a_weight_and_token():
+    """6 N D, the count that everybody states, where lengths are short."""
+    preset = config.load("qwen2_audio")
+    small = tiny.system(preset)
+    pairs = zip(memory.each_phase(small, small.build()),
+                memory.each_phase(*anatomy.outline(preset)), strict=True)  # fmt: skip
+    phase, (little, large) = next(
+        (one, (a, b)) for (one, a), (_, b) in pairs if "llm.*" in one.train
+    )
+    batch = memory.batch_of(small, phase, 1, 4.0)
+    flops = plan.count(little, large, phase, batch)["llm"]
+    weights = sum(p.numel() for n, p in large.model.llm.named_parameters() if "embed" not in n)
+    assert weights > 6e9
+    assert flops == pytest.approx(6 * weights * batch.ids.numel(), rel=0.1)
+
+
+def test_the_command_says_what_fits(capsys):
+    words = ["plan", "qwen2_audio", "--gpus", "64", "--gpu", "h200", "--hours", "100000",
+             "--price", "2.5"]  # fmt: skip
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert "--parallel ddp" in said or "--parallel fsdp" in said
+    assert "GPU hours" in said and "at 2.5 a GPU and hour" in said
+    assert cli.main([*words, "--mfu", "1.5"]) == 2
+    assert "--mfu: wanted a share, at most 1, got 1.5" in capsys.readouterr().err
+    assert torch.get_default_dtype() == torch.float32
