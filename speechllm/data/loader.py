@@ -23,6 +23,8 @@ class Config:
     `min_duration_s` .. `max_duration_s` are left out of training, and counted.
     `window`: rows that are shuffled together, in the order of the manifest, so that shards are read
     one after another; 0: all of them.
+    `balance`: the batches of a step are of like lengths, so that processes end it together (other
+    toolkits call it synchronised buckets); a phase's steps are then of one length each.
     `cache_mb` keeps that much of frames in memory between epochs (each worker its own),
     and as much between validations.
     `pack`: most text positions of a row that holds several examples, longer ones standing alone;
@@ -36,6 +38,7 @@ class Config:
     max_duration_s: AboveZero = 40.0
     n_buckets: Positive = 20
     window: Count = 0
+    balance: bool = False
     cache_mb: Count = 0
     pack: Count = 0
     workers: Workers = 1
@@ -55,13 +58,25 @@ class Config:
         keep = np.flatnonzero((lengths >= self.min_duration_s) & (lengths <= self.max_duration_s))
         return manifest if len(keep) == len(manifest) else manifest.subset(keep)
 
-    def sampler(self, manifest: Manifest, seed: int, shuffle: bool) -> Order:
-        """Make the sampler of the batches of a manifest that `select` returned."""
+    def sampler(self, manifest: Manifest, seed: int, shuffle: bool, block: int = 1) -> Order:
+        """Make the sampler of the batches of a manifest that `select` returned.
+
+        block: batches in a step of a phase that learns from this manifest alone.
+
+        Raises:
+            ValueError: a balance for a manifest, or a window, that is too large to sort.
+        """
         limits = {"max_rows": self.max_rows, "n_buckets": self.n_buckets, "seed": seed}
+        if self.balance and (self.window or manifest.is_sorted):
+            raise ValueError(
+                "[data] balance sorts a manifest in memory: not with window, nor where it is as "
+                f"long as {manifest.path}"
+            )
         if shuffle and manifest.is_sorted:
             return LargeSampler(len(manifest), manifest.length_s, self.max_batch_s, **limits)
         if shuffle and self.window:
             return WindowSampler(manifest.lengths_s, self.window, self.max_batch_s, **limits)
+        limits["block"] = block if self.balance else 1
         return Sampler(manifest.lengths_s, self.max_batch_s, shuffle=shuffle, **limits)
 
 

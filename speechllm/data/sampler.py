@@ -38,6 +38,8 @@ class Sampler(Order):
         max_rows: at most this many examples a batch.
         seed: seed of the order.
         shuffle: off for validation and decoding: longest first, the same in every epoch.
+        block: so many batches, those of a step, are of neighbouring lengths: processes that do one
+            each end together.
     """
 
     lengths: np.ndarray
@@ -46,6 +48,7 @@ class Sampler(Order):
     seed: int = 0
     shuffle: bool = True
     n_buckets: int = 20
+    block: int = 1
     _buckets: list = field(init=False, repr=False)
     _plans: dict = field(default_factory=dict, init=False, repr=False)  # of the epoch last asked
 
@@ -89,9 +92,25 @@ class Sampler(Order):
             # equal pieces, not full ones and a rest: 10 members by 4 are 4, 3 and 3, not 4, 4 and 2
             pieces = -(-len(chosen) // size)
             batches += np.array_split(chosen, pieces) if self.shuffle else [chosen]
+        if self.shuffle and self.block > 1:
+            return self._in_blocks(batches, number, rng)
         if self.shuffle:
             batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches
+
+    def _in_blocks(self, batches: list, epoch: int, rng) -> list[np.ndarray]:
+        """Permute blocks of batches that lie side by side, longest first, as the buckets do."""
+        # 10 batches by 4 in epoch 1: two end the step that epoch 0 began, then come two blocks of
+        # four; in epoch 2 four and four, and two for the step that epoch 3 will end
+        first = min(-epoch * len(batches) % self.block, len(batches))
+        # which neighbours are together changes: the cuts begin at a drawn place
+        turn = int(rng.integers(self.block))
+        batches = batches[turn:] + batches[:turn]
+        ends = range(first, len(batches) - self.block + 1, self.block)
+        blocks = [batches[at : at + self.block] for at in ends]
+        rest = batches[first + len(blocks) * self.block :]
+        inside = [block for i in rng.permutation(len(blocks)) for block in blocks[i]]
+        return batches[:first] + inside + rest
 
     def batch(self, number: int) -> tuple[int, np.ndarray]:
         """Return (epoch, indices) of a batch, counted over the whole run."""

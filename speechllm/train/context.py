@@ -125,9 +125,10 @@ class Run:
     def mixture(self, phase: Phase, parts: dict[str, Examples]) -> mixing.Mixture:
         """Make the order in which a phase's sources take turns."""
         data = self.data(phase)
+        block = phase.gradient_accumulation if len(parts) == 1 else 1
         # seeds far apart: sources of one size would else be read in the same order
         samplers = [
-            data.sampler(part.manifest, self.seed + mixing.APART * number, shuffle=True)
+            data.sampler(part.manifest, self.seed + mixing.APART * number, True, block)
             for number, part in enumerate(parts.values())
         ]
         table = mixing.sources(phase.data, f"phase {phase.name} data").values()

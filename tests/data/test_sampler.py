@@ -66,3 +66,22 @@ def test_an_example_longer_than_a_batch_stands_alone():
 def test_no_examples():
     with pytest.raises(ValueError, match="the manifest is empty"):
         Sampler(np.array([]), 60.0)
+
+
+@pytest.mark.parametrize("n", [57, 400])
+def test_the_batches_of_a_step_are_of_like_lengths(n):
+    """Each example once an epoch still; but for the steps between epochs, a step is of one kind."""
+    lengths = np.random.default_rng(0).gamma(4, 3, n)
+    plain, block = Sampler(lengths, 60.0, seed=1), 8
+    sampler = Sampler(lengths, 60.0, seed=1, block=block)
+    assert len(sampler) == len(plain)
+    spread = {}
+    for name, one in (("plain", plain), ("block", sampler)):
+        epochs = [one.epoch(epoch) for epoch in range(3)]
+        for batches in epochs:
+            assert sorted(np.concatenate(batches)) == list(range(n))
+        longest = [lengths[batch].max() for batches in epochs for batch in batches]
+        steps = [longest[i : i + block] for i in range(0, len(longest) - block + 1, block)]
+        spread[name] = np.median([max(step) - min(step) for step in steps])
+    assert spread["block"] < spread["plain"] / 2
+    assert [b.tolist() for b in sampler.epoch(0)] != [b.tolist() for b in sampler.epoch(1)]
