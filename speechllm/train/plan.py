@@ -32,6 +32,7 @@ GPUS = {
 }
 USABLE = 0.92  # of the memory: the rest is the driver's, the libraries' and the allocator's waste
 QUERIES = ("q_proj", "query", "linear_q", "q", "to_q")
+RELATIVE = ("relative_k_proj", "linear_pos")  # of distances: beside the queries
 JOINED = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv", "to_qkv")  # three in one
 
 
@@ -135,13 +136,15 @@ def count(
     leaves = memory.trace(small, lambda: memory.losses(small, phase, batch))
     leaves = leaves | _read_past(leaves, small)
     names = {id(module): name for name, module in whole.named_modules()}
+    all_names = {name.removeprefix("model.") for name in names.values()}
     parts: dict[str, float] = {}
     for layer, positions, waits in memory.match(leaves, whole):
         name = names[id(layer)].removeprefix("model.")
         part = ".".join(name.split(".")[: 3 if name.startswith("branch.") else 1])
         again = int(checkpointing and part == "llm" and waits)
         flops = _products(layer, positions) * (1 + again + waits + layer.weight.requires_grad)
-        flops += _attention(layer, name, positions, len(batch.ids)) * (1 + again + 2 * waits)
+        products = _attention(layer, name, positions, len(batch.ids), all_names)
+        flops += products * (1 + again + 2 * waits)
         parts[part] = parts.get(part, 0.0) + flops
     return {part: flops for part, flops in parts.items() if flops}
 
@@ -171,8 +174,8 @@ def _products(layer: nn.Module, positions: int) -> float:
     return 2.0 * positions * layer.weight.numel()
 
 
-def _attention(layer: nn.Module, name: str, positions: int, rows: int) -> float:
-    """FLOPs of the two products of an attention, forward, told by the layer of its queries."""
+def _attention(layer: nn.Module, name: str, positions: int, rows: int, names: set) -> float:
+    """FLOPs of an attention's products with itself, forward, told by the layer of its queries."""
     words = [word for word in name.split(".") if word != "base_layer"]
     if words[-1] in QUERIES:
         width = memory.width_of(layer)
@@ -180,7 +183,9 @@ def _attention(layer: nn.Module, name: str, positions: int, rows: int) -> float:
         width = memory.width_of(layer) // 3
     else:
         return 0.0
-    return 4.0 * positions * (positions / rows) * width
+    # scores and their use: L x L each; scores of distances are L x 2 L more
+    relative = any(".".join([*words[:-1], other]) in names for other in RELATIVE)
+    return 4.0 * (1 + relative) * positions * (positions / rows) * width
 
 
 def _bytes(module: nn.Module) -> int:

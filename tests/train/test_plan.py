@@ -1,7 +1,10 @@
 """The plan against what is counted and measured: FLOPs by torch's counter, bytes by the tensors."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from speechllm import cli, config
@@ -9,28 +12,29 @@ from speechllm.models import anatomy, tiny
 from speechllm.train import memory, optim, plan
 
 
-@pytest.mark.parametrize("name", ["slam_asr_wavlm", "whisper_llm", "qwen2_audio", "mini"])
+@pytest.mark.parametrize("name", ["slam_asr_wavlm", "librispeech_small", "mini"])
 def test_flops_are_those_that_torch_counts(name):
     """Of a step at small size, forward and back, each phase."""
     system = tiny.system(config.load(name))
     for phase, learner in memory.each_phase(system, system.build()):
         batch = memory.batch_of(system, phase, 2, 8.0)
         counted = sum(plan.count(learner, learner, phase, batch).values())
-        with FlopCounterMode(display=False) as counter:
+        # the counter does not know the fused attention of CPUs
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             sum(memory.losses(learner, phase, batch)).backward()
         assert counted == pytest.approx(counter.get_total_flops(), rel=0.1), phase.name
 
 
 def test_bytes_are_those_of_the_tensors(make_run, tmp_path):
-    """Weights, gradients and moments of a phase that learns them all."""
-    system = tiny.system(config.load("qwen2_audio"))
+    """Weights, gradients and moments of each phase; a quarter of them where four share."""
+    system = make_run(tmp_path).system
     for phase, learner in memory.each_phase(system, system.build()):
-        need = plan.outlook(system, phase, learner, learner, 4, 6.0).needs
-        batch = memory.batch_of(system, phase, 2, 6.0)
+        need = plan.outlook(system, phase, learner, learner, 4, 1.0).needs
+        batch = memory.batch_of(system, phase, 2, 1.0)
         sum(memory.losses(learner, phase, batch)).backward()
         learning = {n: p for n, p in learner.named().items() if p.requires_grad}
         gradients = sum(4 * p.numel() for p in learning.values() if p.grad is not None)
-        optimizer = optim.make(phase, learning)
+        optimizer = optim.make(replace(phase, optimizer="adamw"), learning)
         optimizer.step(1e-3)
         moments = sum(t.nbytes for t in optim.state(optimizer).values())
         weights = sum(t.nbytes for t in (*learner.parameters(), *learner.buffers()))
