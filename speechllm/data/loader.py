@@ -23,8 +23,7 @@ class Config:
     `min_duration_s` .. `max_duration_s` are left out of training, and counted.
     `window`: rows that are shuffled together, in the order of the manifest, so that shards are read
     one after another; 0: all of them.
-    `balance`: the batches of a step are of like lengths, so that processes end it together (other
-    toolkits call it synchronised buckets); a phase's steps are then of one length each.
+    `balance`: the batches of a step cost about the same, so that processes end it together.
     `cache_mb` keeps that much of frames in memory between epochs (each worker its own),
     and as much between validations.
     `pack`: most text positions of a row that holds several examples, longer ones standing alone;

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+QUADRATIC_S = 60.0  # length at which attention takes as long as the rest; costs are told by it
+
 
 class Order:
     """The batches of a run by number; `batch(number)` -> (epoch, indices) says each at once."""
@@ -38,8 +40,8 @@ class Sampler(Order):
         max_rows: at most this many examples a batch.
         seed: seed of the order.
         shuffle: off for validation and decoding: longest first, the same in every epoch.
-        block: so many batches, those of a step, are of neighbouring lengths: processes that do one
-            each end together.
+        block: so many batches, those of a step, cost about the same: processes that do one each end
+            together.
     """
 
     lengths: np.ndarray
@@ -99,10 +101,11 @@ class Sampler(Order):
         return batches
 
     def _in_blocks(self, batches: list, epoch: int, rng) -> list[np.ndarray]:
-        """Permute blocks of batches that lie side by side, longest first, as the buckets do."""
+        """Permute blocks of batches whose costs lie side by side."""
         # 10 batches by 4 in epoch 1: two end the step that epoch 0 began, then come two blocks of
         # four; in epoch 2 four and four, and two for the step that epoch 3 will end
         first = min(-epoch * len(batches) % self.block, len(batches))
+        batches = [batches[i] for i in np.argsort([-self.cost(one) for one in batches])]
         # which neighbours are together changes: the cuts begin at a drawn place
         turn = int(rng.integers(self.block))
         batches = batches[turn:] + batches[:turn]
@@ -111,6 +114,11 @@ class Sampler(Order):
         rest = batches[first + len(blocks) * self.block :]
         inside = [block for i in rng.permutation(len(blocks)) for block in blocks[i]]
         return batches[:first] + inside + rest
+
+    def cost(self, batch: np.ndarray) -> float:
+        """Say what a batch takes: rows x longest member, and more where attention is long."""
+        longest = float(self.lengths[batch].max())
+        return len(batch) * longest * (1 + longest / QUADRATIC_S)
 
     def batch(self, number: int) -> tuple[int, np.ndarray]:
         """Return (epoch, indices) of a batch, counted over the whole run."""
