@@ -128,6 +128,12 @@ WORDS = {  # option -> choices, default, help
         "step",
         "CTC takes part in each step, or only where it puts the --num-best answers in order",
     ),
+    "draft": (
+        ("", "ctc"),
+        "",
+        "ctc: what the CTC head reads is a draft that the LLM checks, several tokens at once; the "
+        "same answer, sooner, where one file is answered at a time",
+    ),
     "lm-prompt": (None, "", "text that the LLM reads first, by fusion"),
 }
 

@@ -10,7 +10,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,10 +23,12 @@ from speechllm.data.examples import Example
 from speechllm.decode import room, search
 from speechllm.decode.answer import Answer
 from speechllm.decode.filters import Filter
-from speechllm.decode.heard import Heard, spelling_of
+from speechllm.decode.flow import Begun, flowing
+from speechllm.decode.heard import Heard, draft_of, head_of, spelling_of
 from speechllm.decode.timing import Timer
 from speechllm.models.llm import ends
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.models.reading import Reading, joins
 from speechllm.models.system import System
 
 
@@ -68,12 +70,11 @@ class Answerer:
     ):
         self.model, self.settings, self.filters = model.eval(), settings, filters
         self.builder = chat.Builder.of(system)
-        uses_ctc = settings.by == "ctc" or settings.ctc_weight
-        self.spelling = (
-            spelling_of(model, self.builder.tokenizer, settings.by == "fusion")
-            if uses_ctc
-            else None
-        )
+        self.spelling = None
+        if settings.uses_ctc:
+            head_of(model)
+        if settings.ctc_weight:
+            self.spelling = spelling_of(model, self.builder.tokenizer, settings.by == "fusion")
         self.stops = self.builder.stops | ends(model.llm)
         self.positions = room.positions(model)
         self.bf16 = precision == "bf16"
@@ -100,28 +101,76 @@ class Answerer:
         batch = batch.to(next(self.model.parameters()).device)
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16):
             result, settings = self.model(batch), self.settings
-            heard = Heard.of(result, self.spelling) if self.spelling else None
+            tokenizer, heard = self.builder.tokenizer, None
+            if settings.ctc_weight or settings.by == "ctc":
+                heard = Heard.of(result, tokenizer, self.spelling)
             if settings.by == "ctc":
-                found = heard.answers(self.builder.tokenizer, settings.length_penalty)
+                found = heard.answers(tokenizer, settings.length_penalty)
                 return self._timed(result, found)
             sounds = result
             if settings.by == "fusion":
                 result = self.model(self._text(batch.names).to(batch.ids.device))
             joint = [heard.joint(settings, self.stops)] if settings.joint else []
-            # what a slot reserves may be more than its soft tokens: only the adapter knows
-            lengths = (result.layout.segments > 0).sum(1).tolist()
-            bounds = room.shortened(bounds, lengths, self.positions)
+            bounds = self._shortened(result, bounds)
+            settings = self._fitting(result, bounds, settings)
             answers = yield from search.said(
                 result,
                 bounds,
                 stops=self.stops,
-                pad=self.builder.tokenizer.pad_token_id,
+                pad=tokenizer.pad_token_id,
                 config=settings,
                 filters=(*self.filters, *joint),
+                draft=draft_of(result, tokenizer, self.builder.close[0])
+                if settings.draft
+                else None,
             )
             if settings.ctc_at == "end" and heard:
                 answers = [heard.ranked(row, one, settings) for row, one in enumerate(answers)]
             return self._timed(sounds, [answer.read(self.text) for answer in answers])
+
+    @property
+    def refills(self) -> bool:
+        """Whether answers that have ended can make room for others (`decode/flow.py`)."""
+        plain = self.settings.num_beams == 1 and not self.settings.uses_ctc and not self.timer
+        return plain and joins(self.model)
+
+    @torch.no_grad()
+    def begun(self, batch: Batch, bounds: list[int], cost: float) -> Begun:
+        """Read the prompts of a batch, for `flowing`; `cost` is what it takes of the room there.
+
+        Raises:
+            ValueError: as of a call.
+        """
+        batch = batch.to(next(self.model.parameters()).device)
+        with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16):
+            result = self.model(batch)
+            bounds = self._shortened(result, bounds)
+            with result.joined() as embeddings:
+                return Begun(Reading(result, embeddings), bounds, batch.names, cost)
+
+    @torch.no_grad()
+    def flowing(self, groups: Iterator[Begun], room: float) -> Iterator[tuple[int, Answer]]:
+        """Answer groups of prompts as `flow.flowing` does: (number, answer) in order of ends."""
+        pad = self.builder.tokenizer.pad_token_id
+        device = next(self.model.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            found = flowing(groups, self.stops, pad, room, self.settings, self.filters)
+            for number, answer in found:
+                yield number, answer.read(self.text)
+
+    def _fitting(self, result: Pass, bounds: list[int], settings: search.Config) -> search.Config:
+        """Take fewer beams where there is no memory for as many."""
+        if settings.num_beams == 1:
+            return settings
+        rows, size = result.layout.ids.shape
+        free = room.available(result.layout.ids.device)
+        n = room.beams(self.model.llm, settings.num_beams, rows, size + max(bounds), free)
+        return replace(settings, num_beams=n, num_best=min(n, settings.num_best))
+
+    def _shortened(self, result: Pass, bounds: list[int]) -> list[int]:
+        # what a slot reserves may be more than its soft tokens: only the adapter knows
+        lengths = (result.layout.segments > 0).sum(1).tolist()
+        return room.shortened(bounds, lengths, self.positions)
 
     def _timed(self, sounds: Pass, answers: list[Answer]) -> list[Answer]:
         return self.timer(sounds, answers) if self.timer else answers

@@ -1,6 +1,6 @@
 """What a model's CTC head hears in a batch: the text by itself, and the score of others' texts.
 
-heard = Heard.of(result, spelling)
+heard = Heard.of(result, tokenizer, spelling)
 heard.answers(tokenizer)                # the best path's text of each row
 heard.joint(settings, stops)            # a filter: LLM and CTC together (`decode/joint.py`)
 heard.ranked(row, answer, settings)     # an answer and its alternatives, in a new order
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from speechllm.decode.answer import Answer
+from speechllm.decode.draft import Draft
 from speechllm.decode.joint import Joint
 from speechllm.decode.prefix import NEVER, Prefixes
 from speechllm.decode.spelling import Letters, Pieces, Subwords
@@ -51,6 +52,29 @@ def spelling_of(model: SpeechLLM, tokenizer, alone: bool = False) -> Pieces:
     return Subwords(tokenizer, head.alphabet) if head.alphabet else Pieces(tokenizer)
 
 
+def text_of(head, units: list[int], tokenizer) -> str:
+    """Read what is spelled in a head's units."""
+    if head.alphabet:
+        return " ".join(head.alphabet.read(units).split())
+    return tokenizer.decode(units, skip_special_tokens=True).strip()
+
+
+def draft_of(result: Pass, tokenizer, end: int) -> Draft | None:
+    """Give what the head reads in a batch of one row as a draft; None if that is not one sound."""
+    if len(result.batch.names) != 1 or result.batch.modalities != ("audio",):
+        return None
+    head = head_of(result.model)
+    text = text_of(head, head.greedy(result)[0], tokenizer)
+
+    def spell(words: str) -> list[int]:
+        return tokenizer(words, add_special_tokens=False)["input_ids"]
+
+    def read(ids: list[int]) -> str:
+        return tokenizer.decode(ids, skip_special_tokens=True)
+
+    return Draft(text, spell, read, end)
+
+
 @dataclass(frozen=True)
 class Heard:
     """What a CTC head says of each row of a batch.
@@ -58,15 +82,17 @@ class Heard:
     Attributes:
         prefixes: its log-probabilities.
         paths: units of each row's best path.
-        spelling: what pieces are in these units.
+        texts: what these say.
+        spelling: what pieces are in these units, where texts of the LLM's are to be scored.
     """
 
     prefixes: Prefixes
     paths: list[list[int]]
-    spelling: Pieces
+    texts: list[str]
+    spelling: Pieces | None
 
     @classmethod
-    def of(cls, result: Pass, spelling: Pieces) -> "Heard":
+    def of(cls, result: Pass, tokenizer, spelling: Pieces | None = None) -> "Heard":
         """Hear the sounds of a pass.
 
         Raises:
@@ -79,7 +105,9 @@ class Heard:
                 raise ValueError(f"CTC reads one sound: {name} has {n} (--by llm, --ctc-weight 0)")
         head = head_of(result.model)
         logits, lengths = head(result)
-        return cls(Prefixes(logits, lengths), head.best(logits, lengths), spelling)
+        paths = head.best(logits, lengths)
+        texts = [text_of(head, path, tokenizer) for path in paths]
+        return cls(Prefixes(logits, lengths), paths, texts, spelling)
 
     def answers(self, tokenizer, length_penalty: float = 1.0) -> list[Answer]:
         """Give the text of each row's best path.
@@ -89,8 +117,7 @@ class Heard:
         """
         answers = []
         scores = self.scores(range(len(self.paths)), [tuple(path) for path in self.paths])
-        for path, score in zip(self.paths, scores, strict=True):
-            text = self.spelling.text(path, tokenizer)
+        for text, score in zip(self.texts, scores, strict=True):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
             answers.append(Answer(ids, "eos", score / max(len(ids), 1) ** length_penalty, text))
         return answers

@@ -20,10 +20,10 @@ import torch
 from speechllm.decode.filters import Line
 from speechllm.decode.prefix import NEVER, Prefixes, States
 from speechllm.decode.spelling import Pieces
+from speechllm.decode.tree import Tree
 
 NEXT = 3  # units that the head may hear next, each followed up
 UNLIKELY = 6.0  # nats below the most probable next unit, from which one is not followed up
-HOPELESS = 30.0  # nats below the best of as many units, from which a candidate is given up
 BEST = 4  # units of a frame that may be heard next
 NEAR = 2  # frames by which a unit may begin before the best path has it
 
@@ -38,7 +38,7 @@ class Joint:
         stops: ids that end an answer.
         candidates: of the LLM, in each line.
         free_end: the LLM has no say in where a text ends.
-        ahead: nats that the LLM is thought to want for what one unit of the head's says.
+        ahead: nats that the LLM is thought to want for a unit of the head's that is still to come.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Joint:
         """Say what each candidate adds to its line's score by CTC."""
         states = self._states
         whole, lasts = self.prefixes.whole(states), states.last.tolist()
-        tree = _Tree(self.prefixes, states, self._value)
+        tree = Tree(self.prefixes, states, self._value)
         for number, ids, values in zip(numbers, chosen, own, strict=True):
             for id, value in zip(ids, values, strict=True):
                 if id not in self.stops:
@@ -146,6 +146,8 @@ class Joint:
         found = tree.grown()
         ends = _weighted(whole, self.weight)
         before = self._value(states.rows, states.total, states.frame)
+        for number in (states.last == -1).nonzero()[:, 0].tolist():
+            before[number] = 0.0  # so that the score of a whole text is that of its parts alone
         gains = []
         for number, ids in zip(numbers, chosen, strict=True):
             after = [ends[number] if id in self.stops else
@@ -155,73 +157,19 @@ class Joint:
         return gains
 
     def _value(self, rows, totals, frames) -> list[float]:
-        """What beginnings (n,) are worth: their weighted score, and how far in the sound they are.
+        """What beginnings (n,) are worth: their weighted score, and what is left of the sound.
 
-        A piece of a letter costs the LLM less than a word, and leaves more to be said: without the
-        second part beams would hold what has come least far. It is gone when a text has ended.
+        A piece of a letter costs the LLM less than a word, and leaves more to be said: beams would
+        hold what has come least far. So what is left to be said is paid for beforehand.
         """
-        reached = self._reached[rows, frames + 1].tolist()
-        pairs = zip(_weighted(totals, self.weight), reached, strict=True)
-        return [total + self.ahead * so_far for total, so_far in pairs]
+        left = (self._reached[rows, -1] - self._reached[rows, frames + 1]).tolist()
+        pairs = zip(_weighted(totals, self.weight), left, strict=True)
+        return [total - self.ahead * units for total, units in pairs]
 
 
 def _weighted(totals: torch.Tensor, weight: float) -> list[float]:
     """Weight log-probabilities; minus infinity where no alignment can be."""
     return [weight * one if one > NEVER / 2 else -torch.inf for one in totals.tolist()]
-
-
-class _Tree:
-    """Candidates of all lines as a tree of units: what they share is computed once."""
-
-    def __init__(self, prefixes: Prefixes, states: States, value):
-        self.prefixes, self.states, self.value = prefixes, states, value
-        self.best: dict[tuple, float] = {}  # (number, units) -> the LLM's best of what lies beyond
-        self.levels: list[dict[tuple, None]] = []
-        self.found: dict[tuple, float] = {}
-
-    def add(self, number: int, units: tuple[int, ...], score: float) -> None:
-        """Add a candidate of line `number`, which scores so much by the LLM."""
-        for depth in range(1, len(units) + 1):
-            if len(self.levels) < depth:
-                self.levels.append({})
-            node = (number, units[:depth])
-            self.levels[depth - 1][node] = None
-            self.best[node] = max(score, self.best.get(node, -torch.inf))
-
-    def grown(self) -> dict[tuple, float]:
-        """Give what each node is worth; those that are given up are missing."""
-        parents, states = {(n, ()): n for n in range(len(self.states.rows))}, self.states
-        for depth, level in enumerate(self.levels):
-            alive = [node for node in level if (node[0], node[1][:-1]) in parents]
-            if not alive:
-                break
-            places = [parents[number, units[:-1]] for number, units in alive]
-            device = states.rows.device
-            numbers = torch.tensor(places, device=device)
-            units = torch.tensor([node[1][-1] for node in alive], device=device)
-            begins = self.prefixes.begins(states, numbers, units)
-            rows, totals = states.rows[numbers], begins.logsumexp(1)
-            values = self.value(rows, totals, begins.argmax(1))
-            self.found |= zip(alive, values, strict=True)
-            further = self._further(alive, values, depth)
-            if not further:
-                break
-            kept = torch.tensor(further, device=device)
-            states = self.prefixes.extend(states, numbers[kept], units[kept])
-            parents = {alive[place]: i for i, place in enumerate(further)}
-        return self.found
-
-    def _further(self, alive: list[tuple], values: list[float], depth: int) -> list[int]:
-        """Say which nodes of a level have candidates beyond them and are not hopeless."""
-        if depth + 1 == len(self.levels):
-            return []
-        most: dict[int, float] = {}
-        bounds = [value + self.best[node] for node, value in zip(alive, values, strict=True)]
-        for node, bound in zip(alive, bounds, strict=True):
-            most[node[0]] = max(bound, most.get(node[0], -torch.inf))
-        inner = {(number, units[:-1]) for number, units in self.levels[depth + 1]}
-        return [i for i, node in enumerate(alive)
-                if node in inner and bounds[i] > most[node[0]] - HOPELESS]  # fmt: skip
 
 
 class _Next:

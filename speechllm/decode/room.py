@@ -6,6 +6,7 @@ knows. It is tried on seconds of silence, of three lengths, and the parabola thr
 an hour would take.
 """
 
+import logging
 from collections.abc import Callable
 from functools import cached_property
 
@@ -20,6 +21,7 @@ from speechllm.models.model import SpeechLLM
 from speechllm.models.reading import Reading
 from speechllm.models.system import System
 
+_log = logging.getLogger(__name__)
 LONG_S = 60.0  # what is shorter is not asked about: batches of it are as large
 TRIED_S = (10.0, 20.0, 40.0)
 SPARE = 16  # tokens that a short answer may have more
@@ -117,3 +119,31 @@ def shortened(bounds: list[int], lengths: list[int], limit: int) -> list[int]:
 def bound(seconds: float, per_s: float, max_tokens: int) -> int:
     """Most tokens of an answer: by how long its media are, never by its reference."""
     return int(seconds * per_s) + SPARE if seconds else max_tokens
+
+
+def beams(llm, wanted: int, rows: int, positions: int, free: int) -> int:
+    """Halve a number of beams until what they take is free; 1 is always tried.
+
+    Args:
+        llm: the LLM.
+        wanted: beams.
+        rows: of the batch.
+        positions: of prompt and answer together, at most.
+        free: bytes.
+    """
+    text = llm.config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    size = llm.get_input_embeddings().weight.element_size()
+    # keys and values, and twice while they are put in another order; four tables of scores
+    cache = 4 * text.num_hidden_layers * heads * width * size * positions
+    line = cache + 4 * 4 * text.vocab_size
+    number = wanted
+    while number > 1 and rows * number * line > free:
+        number //= 2
+    if number < wanted:
+        _log.warning(
+            "num_beams: %d of %d rows want about %.1f GB, %.1f GB are free: %d are taken",
+            wanted, rows, rows * wanted * line / 1e9, free / 1e9, number,
+        )  # fmt: skip
+    return number

@@ -3,16 +3,15 @@
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from speechllm import files, lock, media
+from speechllm import files, lock
 from speechllm.data import check, control, loader
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
-from speechllm.data.rows import parts, seconds
-from speechllm.decode import record, room
+from speechllm.data.rows import seconds
+from speechllm.decode import answering, record, room
 from speechllm.decode.ask import Answerer
 from speechllm.decode.lines import finished, line
 from speechllm.decode.search import Config as Search
@@ -180,17 +179,14 @@ def _fitting(space: room.Room, manifest: Manifest, left: list[int], options, tal
 
 
 def _answer(answerer: Answerer, examples: Examples, file, options: Options, tally, progress):
-    """Answer batch by batch, a line an utterance."""
+    """Answer row after row, a line an utterance."""
     began = time.perf_counter()
-    for batch, indices in _batches(examples, options, tally):
-        try:
-            answers = answerer(batch, _bounds(examples, indices, options))
-        except ValueError:  # of one of them; alone it will say so again
-            pairs = _one_by_one(answerer, examples, indices, options, tally)
-            indices, answers = map(list, zip(*pairs, strict=True)) if pairs else ([], [])
+    way = answering.flowing if answerer.refills else answering.by_batch
+    for indices, answers in way(answerer, examples, options, tally):
         now = time.perf_counter()
         rows = [examples.manifest[i] for i in indices]
-        tally.add(sum(seconds(row) for row in rows), now - began, len(rows))
+        # what flows has no first batch that could be left out: others are under way in it
+        tally.add(sum(seconds(row) for row in rows), now - began, len(rows), answerer.refills)
         for row, answer in zip(rows, answers, strict=True):
             entry = line(examples, row, answer, (now - began) / len(rows))
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
@@ -198,49 +194,3 @@ def _answer(answerer: Answerer, examples: Examples, file, options: Options, tall
         began = now
         if progress:
             progress(len(rows))
-
-
-def _bounds(examples: Examples, indices: list[int], options: Options) -> list[int]:
-    rows = [examples.manifest[i] for i in indices]
-    # there may be much to say of one picture: what it costs bounds nothing
-    lengths = [0.0 if any(map(media.timeless, parts(row))) else seconds(row) for row in rows]
-    return [room.bound(s, options.max_tokens_per_s, options.max_tokens) for s in lengths]
-
-
-def _one_by_one(answerer: Answerer, examples: Examples, indices, options: Options, tally):
-    """Answer alone what stood in a batch with one that the model refuses, and set that one aside.
-
-    Raises:
-        ValueError: it is refused, and `on_error` is "stop"; says where it stands.
-    """
-    answers = []
-    for i in indices:
-        batch = answerer.batch([examples.make(0, i)])
-        try:
-            answer = answerer(batch, _bounds(examples, [i], options))[0]
-        except ValueError as error:
-            name = examples.manifest[i]["id"]
-            where = (
-                f"{examples.manifest.path}:{examples.manifest.line(i)}: utterance {name!r}: {error}"
-            )
-            if options.on_error == "stop":
-                raise ValueError(f"{where} (--on-error skip goes on without it)") from None
-            tally.errors.append(where)
-        else:
-            answers.append((i, answer))
-    return answers
-
-
-def _batches(examples: Examples, options: Options, tally: Tally) -> Iterator:
-    """Yield (batch, numbers of its rows); what cannot be read is noted in the tally."""
-    manifest = examples.manifest
-    data = loader.Config(
-        max_batch_s=options.max_batch_s, workers=options.workers, on_error=options.on_error
-    )
-    plan = data.sampler(manifest, seed=0, shuffle=False).epoch(0)
-    keys = [(number, 0, indices) for number, indices in enumerate(plan)]
-    for number, batch, errors in loader.batches(examples, data, keys):
-        tally.errors += errors
-        if batch is not None:
-            read, whole = set(batch.names), [int(i) for i in plan[number]]
-            yield batch, [i for i in whole if manifest[i]["id"] in read]

@@ -19,7 +19,9 @@ from dataclasses import asdict, dataclass, field
 import torch
 
 from speechllm.decode import beams
+from speechllm.decode import draft as drafts
 from speechllm.decode.answer import Answer, Ending
+from speechllm.decode.draws import drawn, generator
 from speechllm.decode.filters import Allow, Filter, Line, suppressed
 from speechllm.models.model import Pass
 from speechllm.models.reading import Reading
@@ -47,6 +49,9 @@ class Config:
         ctc_at: "step", in the search; "end", only where it puts the `num_best` answers in order.
         ctc_candidates: pieces that the LLM proposes in each step, where CTC takes part.
         lm_prompt: what the LLM reads before the answer, by "fusion".
+        draft: "ctc", what the head reads is a draft of the answer, of which the LLM checks several
+            tokens at once (`decode/draft.py`): of one row, found greedily; "" none. The answer is
+            the same.
     """
 
     num_beams: int = 1
@@ -61,6 +66,7 @@ class Config:
     ctc_at: str = "step"
     ctc_candidates: int = 20
     lm_prompt: str = ""
+    draft: str = ""
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
@@ -69,6 +75,7 @@ class Config:
         checks = {
             "by": (self.by in BY, f"one of {', '.join(BY)}"),
             "ctc_weight": (0 <= self.ctc_weight < math.inf, "0 or more"),
+            "draft": (self.draft in ("", "ctc"), "ctc, or nothing"),
             "ctc_at": (self.ctc_at in AT, f"one of {', '.join(AT)}"),
             "ctc_candidates": (self.ctc_candidates >= 1, "1 or more"),
             "num_beams": (self.num_beams >= 1, "1 or more"),
@@ -99,6 +106,12 @@ class Config:
             raise ValueError("by: 'fusion' wants a ctc_weight above 0, such as 1, in each step")
         if self.ctc_weight and self.temperature:
             raise ValueError("ctc_weight: wanted 0 with a temperature; CTC takes part in beams")
+        if self.draft and (
+            self.by != "llm" or self.num_beams > 1 or self.temperature or self.joint
+        ):
+            raise ValueError(
+                "draft: is for the LLM's greedy search: by llm, one beam, no ctc_weight"
+            )
         if self.lm_prompt and self.by != "fusion":
             raise ValueError(f"lm_prompt: is for by = 'fusion', got by = {self.by!r}")
 
@@ -107,11 +120,16 @@ class Config:
         """Whether CTC takes part in each step."""
         return self.ctc_weight > 0 and self.ctc_at == "step"
 
+    @property
+    def uses_ctc(self) -> bool:
+        """Whether the model's CTC head is asked for anything."""
+        return self.by != "llm" or self.ctc_weight > 0 or bool(self.draft)
+
     def facts(self) -> dict:
-        """What an answer depends on; settings of CTC only where they are used."""
+        """What an answer depends on; settings of CTC only where they are used, a draft never."""
         ours = ("by", "ctc_weight", "ctc_at", "ctc_candidates", "lm_prompt")
-        used = self.ctc_weight or self.by != "llm"
-        return {k: v for k, v in asdict(self).items() if used or k not in ours}
+        left_out = {"draft", *(() if self.ctc_weight or self.by != "llm" else ours)}
+        return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 
 def answers(
@@ -145,25 +163,33 @@ def answers(
 
 
 def said(
-    result, bounds, stops, pad, config: Config = Config(), filters: Sequence[Filter] = ()  # noqa: B008
-) -> Iterator[list[tuple[int, int]]]:  # fmt: skip
+    result: Pass,
+    bounds: list[int],
+    stops: Collection[int],
+    pad: int,
+    config: Config = Config(),  # noqa: B008  # frozen
+    filters: Sequence[Filter] = (),
+    draft: drafts.Draft | None = None,
+) -> Iterator[list[tuple[int, int]]]:
     """Search as `answers` does, step by step.
 
     Yields after each step what was said in it, as (row, id), and returns the answers. Of beams
-    nothing is certain before the end: they yield empty lists.
+    nothing is certain before the end: they yield empty lists. `draft`: of the only row's answer.
     """
     filters = suppressed([pad]), *filters
     ending = Ending(bounds, frozenset(stops), config.max_repeats, config.length_penalty)
     allow = Allow(filters, result.batch.names)
     with result.joined() as embeddings:
-        reading = Reading(result, embeddings)
+        reading = Reading(result, embeddings, rewinds=draft is not None)
+        if draft is not None:
+            return (yield from drafts.search(reading, ending, allow, draft))
         if config.num_beams > 1 or config.joint:  # one beam is greedy, by the score of both
             return (yield from beams.search(reading, ending, config, allow))
         return (yield from _one_by_one(reading, ending, config, allow))
 
 
 @dataclass
-class _Row:
+class Row:
     """One answer as it grows; after its end it takes no more."""
 
     row: int
@@ -176,21 +202,10 @@ class _Row:
 def _one_by_one(reading: Reading, ending: Ending, config: Config, allow: Allow):
     """Take the best or a drawn id in each step."""
     device = reading.scores.device
-    rows = [_Row(row, _generator(config, device)) for row in range(len(ending.bounds))]
+    rows = [Row(row, generator(config, device)) for row in range(len(ending.bounds))]
     going = rows
     while True:
-        own = reading.scores
-        allowed = allow(own, [Line(r.row, r.ids) for r in going])
-        ids = _draw(allowed, going, config) if config.temperature else allowed.argmax(-1)
-        totals = own.gather(1, ids[:, None])[:, 0].tolist()
-        news = []
-        for row, id, score in zip(going, ids.tolist(), totals, strict=True):
-            if row.why:
-                continue
-            row.ids.append(id)
-            row.total += score
-            row.why = ending.why(row.row, row.ids)
-            news.append((row.row, id))
+        ids, news = grown(reading, going, ending, config, allow)
         yield news
         left = [i for i, row in enumerate(going) if not row.why]
         if not left:
@@ -204,19 +219,18 @@ def _one_by_one(reading: Reading, ending: Ending, config: Config, allow: Allow):
         reading.step(ids)
 
 
-def _generator(config: Config, device) -> torch.Generator | None:
-    return torch.Generator(device).manual_seed(config.seed) if config.temperature else None
-
-
-def _draw(allowed: torch.Tensor, rows: list[_Row], config: Config) -> torch.Tensor:
-    """Draw an id for each line (N,), each row by its own generator."""
-    shares = (allowed / config.temperature).softmax(-1)
-    if config.top_p < 1:
-        # shares 0.5 0.3 0.2, top_p 0.7: before each stand 0, 0.5 and 0.8, so the third is out; the
-        # first never is. Shares need not sum to 1 afterwards: multinomial takes them as weights.
-        sorted_shares, order = shares.sort(-1, descending=True)
-        before = sorted_shares.cumsum(-1) - sorted_shares  # the share of what is more probable
-        out = torch.zeros_like(before, dtype=torch.bool)
-        shares = shares.masked_fill(out.scatter(-1, order, before >= config.top_p), 0.0)
-    drawn = [torch.multinomial(s, 1, generator=r.draw) for s, r in zip(shares, rows, strict=True)]
-    return torch.cat(drawn)
+def grown(reading: Reading, going: list[Row], ending: Ending, config: Config, allow: Allow):
+    """Let each row that goes on grow by an id; gives all lines' ids (N,) and (row, id) of these."""
+    own = reading.scores
+    allowed = allow(own, [Line(r.row, r.ids) for r in going])
+    ids = drawn(allowed, going, config) if config.temperature else allowed.argmax(-1)
+    totals = own.gather(1, ids[:, None])[:, 0].tolist()
+    news = []
+    for row, id, score in zip(going, ids.tolist(), totals, strict=True):
+        if row.why:
+            continue
+        row.ids.append(id)
+        row.total += score
+        row.why = ending.why(row.row, row.ids)
+        news.append((row.row, id))
+    return ids, news

@@ -46,13 +46,9 @@ class Pieces:
         """Yield pieces that begin these units: those of one spelling together."""
         yield [units[0]]
 
-    def text(self, units: Sequence[int], tokenizer) -> str:
-        """Read what is spelled."""
-        return tokenizer.decode(list(units), skip_special_tokens=True).strip()
-
 
 class Subwords(Pieces):
-    """A head of some of the LLM's pieces: its own text can be read, others are not scored.
+    """A head of some of the LLM's pieces: no text of the LLM's is scored by it.
 
     What a piece of the LLM is in such units depends on the pieces around it.
     """
@@ -70,10 +66,6 @@ class Subwords(Pieces):
 
     starts = units
 
-    def text(self, units: Sequence[int], tokenizer) -> str:
-        """See `Pieces.text`."""
-        return " ".join(self.alphabet.read(units).split())
-
 
 class Letters(Pieces):
     """A head whose units are letters.
@@ -90,9 +82,8 @@ class Letters(Pieces):
         self.letters = letters
         self.space = letters.find(" ") if " " in letters else None
         texts = [re.sub(" +", " ", text) for text in _texts(tokenizer)]
-        known = {*letters, *letters.upper()}
         self._strange = [id for id, text in enumerate(texts)
-                         if not text or alone and not known.issuperset(text)]  # fmt: skip
+                         if not text or alone and set(text) - {*letters}]  # fmt: skip
         alphabet = Alphabet(tuple(letters), ())
         self.spelled = [tuple(alphabet.spell(text)) for text in texts]
         self.known: dict[tuple, list[int]] = {}
@@ -119,10 +110,6 @@ class Letters(Pieces):
             spelling = tuple(units[:n])
             if ids := [id for before in begun for id in self.known.get(before + spelling, ())]:
                 yield ids
-
-    def text(self, units: Sequence[int], tokenizer) -> str:
-        """See `Pieces.text`."""
-        return " ".join("".join(self.letters[unit] for unit in units).split())
 
 
 def _texts(tokenizer) -> list[str]:

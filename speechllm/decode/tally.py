@@ -23,9 +23,9 @@ class Tally:
             audio, wall = self.audio_s, self.wall_s
         return audio / wall if wall else 0.0
 
-    def add(self, audio_s: float, wall_s: float, rows: int) -> None:
-        """Count one batch; the first is warm-up."""
-        if self.wall_s:
+    def add(self, audio_s: float, wall_s: float, rows: int, warm: bool = False) -> None:
+        """Count one batch; the first is warm-up, unless all is `warm`."""
+        if self.wall_s or warm:
             self.timed_audio_s += audio_s
             self.timed_wall_s += wall_s
         self.audio_s += audio_s

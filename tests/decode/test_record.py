@@ -38,6 +38,7 @@ def begun(system_and_model, tiny, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Answerer, "__call__", dying)
+        patch.setattr(Answerer, "refills", False)
         with pytest.raises(KeyboardInterrupt):
             decode(*system_and_model, Manifest(tiny / "valid.jsonl"), tmp_path, OPTIONS)
     return tmp_path

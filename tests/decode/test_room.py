@@ -5,9 +5,11 @@ import json
 import pytest
 import torch
 
+import features
 from speechllm import config
 from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
+from speechllm.decode import room, search
 from speechllm.decode.ask import Answerer, Request, example
 from speechllm.decode.room import Room
 from speechllm.decode.run import Options, decode
@@ -156,3 +158,30 @@ def test_what_an_encoder_refuses_is_named(system_and_model, tiny, tmp_path, monk
         speech.transcribe(files[-1:])
     with pytest.raises(ValueError, match=r"train\d+.wav: no longer than 0.6 s"):
         speech.transcribe(files)
+
+
+def test_beams_above_memory_are_halved(system_and_model, caplog):
+    """Until they fit, which is said; the answer is that of so many."""
+    _, model = system_and_model
+    assert room.beams(model.llm, 1, 1, 100, 0) == 1, "one is always tried"
+    assert room.beams(model.llm, 8, 2, 100, 10**9) == 8 and not caplog.messages
+    least = next(n for n in range(0, 10**9, 1000) if room.beams(model.llm, 2, 1, 100, n) == 2)
+    caplog.clear()
+    assert room.beams(model.llm, 16, 1, 100, 2 * least) == 4
+    assert "num_beams: 16 of 1 rows want about" in caplog.text and "4 are taken" in caplog.text
+
+
+def test_a_search_takes_as_many_beams_as_fit(system_and_model, tiny, monkeypatch):
+    system, model = system_and_model
+    row = Manifest(tiny / "valid.jsonl")[0]
+    request = Request([features.load(row["audio"])[0]])
+
+    def said(beams):
+        answerer = Answerer(system, model, search.Config(num_beams=beams, num_best=beams))
+        return answerer(answerer.batch([example(system, request)]), [6])
+
+    wanted = said(2)
+    monkeypatch.setattr(room, "available", lambda device: 1)
+    assert said(1) == said(8) and not said(8)[0].alternatives
+    monkeypatch.setattr(room, "beams", lambda llm, wanted, *rest: 2)
+    assert said(8) == wanted and len(wanted[0].alternatives) == 1

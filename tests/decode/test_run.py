@@ -68,18 +68,29 @@ def test_each_row_is_held_against_what_its_task_wants(system_and_model, tiny, tm
     }
 
 
-def test_an_interrupted_decode_goes_on(system_and_model, tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("flows", [True, False])
+def test_an_interrupted_decode_goes_on(system_and_model, tiny, tmp_path, monkeypatch, flows):
     manifest = Manifest(tiny / "train.jsonl")
     decode(*system_and_model, manifest, tmp_path / "whole", OPTIONS)
-    batches, answer = [], Answerer.__call__
+    calls, answer, flow = [], Answerer.__call__, Answerer.flowing
 
     def dying(*args):
-        batches.append(args)
-        if len(batches) == 2:
+        calls.append(args)
+        if len(calls) == 2:
             raise KeyboardInterrupt
         return answer(*args)
 
+    def drying_up(*args):
+        for number, found in enumerate(flow(*args)):
+            calls.append(found)
+            if number == 9 and len(calls) == 10:
+                raise KeyboardInterrupt
+            yield found
+
     monkeypatch.setattr(Answerer, "__call__", dying)
+    monkeypatch.setattr(Answerer, "flowing", drying_up)
+    if not flows:
+        monkeypatch.setattr(Answerer, "refills", False)
     with pytest.raises(KeyboardInterrupt):
         decode(*system_and_model, manifest, tmp_path / "h", OPTIONS)
     begun = len(read(tmp_path / "h"))
@@ -139,6 +150,7 @@ def test_what_is_heard_is_another_s_or_silence(system_and_model, tiny, tmp_path,
         return {name: x[:n] for name, (x, n) in heard.items()}
 
     monkeypatch.setattr(Answerer, "__call__", listen)
+    monkeypatch.setattr(Answerer, "refills", False)
     real, shuffled, silent = (hear(audio) for audio in ("real", "shuffled", "silent"))
     system = system_and_model[0]
     ring = sounds.make("shuffled", manifest, system.extractor, system.preset.seed)

@@ -6,39 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from speechllm.data.batch import Media
-from speechllm.data.collate import collate
 from speechllm.decode import filters, search
 from speechllm.models.llm import ends
 from speechllm.models.reading import Reading
-from speechllm.models.tiny import wake
-from speechllm.train.phases import phases
-
-LIVELY = "llm.config.initializer_range=0.5"  # so that answers are not one token over and over
-CROSS = "fusion={name='cross_attention',every=1}"
-GEMMA = (
-    'llm.config={model_type="gemma2",hidden_size=32,intermediate_size=64,head_dim=16,'
-    "num_hidden_layers=2,num_attention_heads=2,num_key_value_heads=1,sliding_window=12}"
-)
-UNGUARDED = search.Config(max_repeats=0)
-CASES = {
-    "interleave": [LIVELY],
-    "cross_attention": [LIVELY, CROSS],
-    "LoRA of a medium": [LIVELY, "llm.lora.media=['audio']"],
-    "sliding window": [GEMMA, "llm.attention='eager'"],
-}
-
-
-@pytest.fixture(params=CASES)
-def prompts(request, make_run, tmp_path):
-    run = make_run(tmp_path, *CASES[request.param])
-    model = run.system.build().eval()
-    torch.manual_seed(5)
-    wake(model, std=0.3)
-    examples = run.examples(phases(run.system.preset)[1], run.manifests["train"], learning=False)
-    examples.answer = False
-    batch = collate([examples.make(0, i) for i in range(6)], run.system.tokenizer.pad_token_id)
-    return model, batch, run.system.tokenizer.pad_token_id
+from tests.decode.searched import UNGUARDED, only
 
 
 def theirs(model, batch, pad, stop, n, **options):
@@ -178,17 +149,6 @@ def test_sampling_is_theirs_and_is_the_same_in_any_batch(prompts, temperature, t
     greedy = search.answers(model(batch), bounds, [3], pad, UNGUARDED)
     other = search.answers(model(batch), bounds, [3], pad, replace(config, seed=12))
     assert greedy != together != other
-
-
-def only(batch, row: int):
-    """One row of a batch of one medium a row, alone, as it stands there."""
-    slots = batch.slots[row : row + 1].clone()
-    slots[:, 0] = 0
-    parts = ("ids", "labels", "positions", "segments", "kinds")
-    taken = {name: getattr(batch, name)[row : row + 1] for name in parts}
-    taken["media"] = {"audio": Media(*(t[row : row + 1] for t in batch.media["audio"]))}
-    names, kinds = batch.names[row : row + 1], batch.modalities[row : row + 1]
-    return replace(batch, slots=slots, names=names, modalities=kinds, **taken)
 
 
 @torch.no_grad()
