@@ -2,6 +2,7 @@
 
     python benchmarks/model.py qwen2_audio [--size real] [--device cuda] [--runs 5] [--quick]
     python benchmarks/model.py memory
+    python benchmarks/model.py --parts DIR [--compile]     # real parts: model_parts.py
 
 Random weights, no download; a peer gets ours, and the answers must be the same. Utterances of 2 to
 30 s, mixed. The front end is outside the clock, but in the rows "from waves": those go all the way
@@ -18,6 +19,7 @@ printed.
 
 import argparse
 
+import model_parts
 import model_peers
 import torch
 from model_case import TOKENS_PER_S, Case, durations
@@ -35,7 +37,9 @@ UNGUARDED = search.Config(max_repeats=0)  # every answer is as long as its bound
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("preset", help="a preset's name, or `memory`")
+    parser.add_argument("preset", nargs="?", help="a preset's name, or `memory`")
+    parser.add_argument("--parts", help="folder of whisper-base and gemma-3-270m: a step of these")
+    parser.add_argument("--compile", action="store_true", help="with --parts: compiled as well")
     parser.add_argument("--size", choices=("tiny", "real"), default="tiny")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rows", type=int, default=16, help="utterances of a training batch")
@@ -47,6 +51,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.quick:
         args.rows, args.batches, args.runs = 4, [1, 4], 2
+    if args.parts:
+        return model_parts.main(args)
+    if not args.preset:
+        parser.error("wanted a preset's name, `memory` or --parts DIR")
     if args.preset == "memory":
         return memory(args)
     case = Case(args.preset, args.size, args.device)

@@ -91,9 +91,25 @@ def peak_memory_mb() -> float:
     if resource is None:
         system = _psutil()
         return getattr(system.Process().memory_info(), "peak_wset", 0) / 1e6 if system else 0.0
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     unit = 1 if sys.platform == "darwin" else 1024
-    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit / 1e6
+    own, children = (
+        resource.getrusage(kind).ru_maxrss * unit / 1e6
+        for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return max(_high_water_mb() or own, children)
+
+
+def _high_water_mb() -> float:
+    """Return the largest resident memory since this program began, in MB; 0 where it is not known.
+
+    Linux hands `ru_maxrss` on over exec: a process that a large one starts would never be small.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return 0.0
+    sizes = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(next(sizes, "0")) * 1024 / 1e6
 
 
 def versions() -> dict[str, str]:
