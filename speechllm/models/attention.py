@@ -127,26 +127,34 @@ _attend.register_autograd(_backward, setup_context=_keep)
 
 
 def _parts(mask, q, k, v, *others):
-    """Yield the tensors of some heads of a row each, with what is not seen after q, k, v.
+    """Yield the tensors of some heads each, with what is not seen after q, k, v.
 
-    Of queries (B, H, S, D) come (K', G * S, D): those of a head of keys stand one behind the other.
+    Of queries (B, H, S, D) come (n, G * S, D): those of a head of keys stand one behind the other.
     """
     # 8 heads of queries and 2 of keys, 100 positions: heads 0 to 3 read the first keys, so that
-    # the scores of the first two heads of 4 x 100 queries are one product (1, 400, D) x (1, D, 100)
-    hidden = None if mask is None else ~mask
-    heads, keys = k.shape[1:3]
+    # the scores of the first four heads of a row are one product (400, D) x (D, 100). Rows stand
+    # one behind the other as well: several short ones are one batch of products, of a long one
+    # come some heads at a time.
+    rows, heads, keys = k.shape[:3]
     queries = q.shape[1] // heads * q.shape[2]
     size = max(CACHED // (queries * keys), 1)
-    for row in range(len(q)):
-        unseen = None if hidden is None else hidden[row if len(hidden) > 1 else 0]
-        rows = [x[row].reshape(heads, -1, x.shape[-1]) for x in (q, k, v, *others)]
-        for begin in range(0, heads, size):
-            some = [x[begin : begin + size] for x in rows]
-            yield *some[:3], unseen, *some[3:]
+    size = size // heads * heads or max(n for n in range(1, size + 1) if heads % n == 0)
+    flat = [x.reshape(rows * heads, -1, x.shape[-1]) for x in (q, k, v, *others)]
+    hidden = None if mask is None else (~mask).expand(rows, -1, -1, -1)
+    for begin in range(0, rows * heads, size):
+        some = [x[begin : begin + size] for x in flat]
+        unseen = hidden
+        if hidden is not None:
+            unseen = hidden[begin // heads : max((begin + size) // heads, begin // heads + 1)]
+            unseen = unseen if unseen.any() else None
+        yield *some[:3], unseen, *some[3:]
 
 
 def _shares(q, k, hidden, scale: float) -> torch.Tensor:
-    """Give the shares (K', G * S, T) of queries (K', G * S, D) in keys (K', T, D)."""
+    """Give the shares (n, G * S, T) of queries (n, G * S, D) in keys (n, T, D).
+
+    hidden (rows, 1, S, T): True where a query does not see a key.
+    """
     # A score of 50 is known to 1/8 in bfloat16, too little for a softmax. What its rounding leaves
     # is a product over again, from which the rounded scores are taken before it is rounded itself:
     # 50.07 is 50 and 0.07. The sum of both is as good as float32 is here.
@@ -155,6 +163,6 @@ def _shares(q, k, hidden, scale: float) -> torch.Tensor:
     rest = torch.baddbmm(rounded, q, keys, beta=-1)
     scores = rounded.float().add_(rest).mul_(scale)
     if hidden is not None:
-        size, n = hidden.shape[-2:]
-        scores.view(len(k), -1, size, n).masked_fill_(hidden, torch.finfo(scores.dtype).min)
+        rows, _, size, n = hidden.shape
+        scores.view(rows, -1, size, n).masked_fill_(hidden, torch.finfo(scores.dtype).min)
     return scores.softmax(-1).to(q.dtype)

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from speechllm.models import lora
 from speechllm.models.llm import beside
 
-SLICE = 2**24  # logits of a slice: 32 MB in 16 bits
+SLICE = 2**26  # logits of a slice: 128 MB in 16 bits; products of fewer rows are slower
 WIDE = 2**19  # of these in float32 at a time, on a CPU: what its cache holds
 
 

@@ -31,9 +31,11 @@ MASKS = {
 }
 
 
+@pytest.mark.parametrize("cached", [2**20, 600, 100])  # all at once, a row, a head at a time
 @pytest.mark.parametrize("scaling", [None, 0.3])
 @pytest.mark.parametrize("case", MASKS)
-def test_equals_sdpa(case, scaling):
+def test_equals_sdpa(case, scaling, cached, monkeypatch):
+    monkeypatch.setattr("speechllm.models.attention.CACHED", cached)
     mask, queries = MASKS[case]
     tensors = inputs(queries)
     module = SimpleNamespace(is_causal=True, num_key_value_groups=2)
