@@ -63,8 +63,8 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="run the LLM's layers as compiled code (torch.compile): a sixth faster on a processor "
-        "in bf16, after a minute or two at each start; wants a C++ compiler",
+        help="run the LLM's layers as compiled code (torch.compile): a tenth faster on a processor "
+        "in bf16, after up to a minute or two at each start; wants a C++ compiler",
     )
     add_reading(parser)
     parser.add_argument(
