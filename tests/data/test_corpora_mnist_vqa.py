@@ -58,7 +58,7 @@ def answer(kind: str, scenes: list[Scene], question: str) -> str:
     """Answer a question anew, from its words alone."""
     cells, named = scenes[0].cells, [DIGITS.index(w) for w in question.split() if w in DIGITS]
     if kind == "which":
-        place = next(i for i, place in enumerate(PLACES) if place in question)
+        (place,) = (i for i, place in enumerate(PLACES) if place in question.split())
         return DIGITS[cells[place]]
     if kind == "where":
         return PLACES[cells.index(named[0])]
@@ -93,8 +93,8 @@ def test_answers_are_true(made, name):
 
 def test_splits_share_no_layout_no_words_no_digit(made, corpus):
     found = {split: set(_scenes.layouts(split, 0)) for split in _scenes.SHARES}
-    assert sum(map(len, found.values())) == len(set.union(*found.values())) == 36 + 84 + 126
-    assert min(map(len, found.values())) > 20
+    assert sum(map(len, found.values())) == len(set.union(*found.values())) == 36 + 84
+    assert min(map(len, found.values())) > 10
     for forms in FORMS.values():
         every = [form for split in forms.values() for form in split]
         assert len(set(every)) == len(every)

@@ -3,7 +3,7 @@
 A scene says which digit stands in each of nine cells, row by row; everything is drawn from that, so
 that the same questions serve for pictures and for words in their place ("empty three empty ...").
 Each kind of question has forms of words for train, and one for dev and one for test that train
-never has. `{a}`, `{b}` are names of digits, `{place}` is one of PLACES.
+never has. `{a}`, `{b}` are names of digits, `{place}` is one of PLACES, as on a map.
 """
 
 from collections.abc import Callable
@@ -14,26 +14,23 @@ import numpy as np
 DIGITS = "zero one two three four five six seven eight nine".split()
 TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen".split()
 NUMBERS = (*DIGITS, *TEENS)
-PLACES = (
-    "top left", "top middle", "top right", "centre left", "centre middle", "centre right",
-    "bottom left", "bottom middle", "bottom right",
-)  # fmt: skip
+PLACES = "northwest north northeast west centre east southwest south southeast".split()
 EMPTY = "empty"
 YES_NO, TRUE_FALSE = ("yes", "no"), ("true", "false")
-FEWEST, MOST = 2, 4  # digits of a scene
+FEWEST, MOST = 2, 3  # digits of a scene
 SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}  # of the layouts
 TRIES = 1000  # after so many draws a wanted answer is taken to be impossible
 FORMS = {
     "which": {
         "train": (
-            "which digit is at the {place}", "what is at the {place}",
-            "name the digit at the {place}", "what digit do you see at the {place}",
-            "what is the digit at the {place}", "which digit stands at the {place}",
-            "at the {place} is which digit", "which digit do you find at the {place}",
-            "tell me the digit at the {place}",
+            "which digit is in the {place}", "what is in the {place}",
+            "name the digit in the {place}", "what digit do you see in the {place}",
+            "what is the digit in the {place}", "which digit stands in the {place}",
+            "in the {place} is which digit", "which digit do you find in the {place}",
+            "tell me the digit in the {place}",
         ),
-        "dev": ("at the {place} you see which digit",),
-        "test": ("tell me which digit is at the {place}",),
+        "dev": ("in the {place} you see which digit",),
+        "test": ("tell me which digit is in the {place}",),
     },
     "where": {
         "train": (

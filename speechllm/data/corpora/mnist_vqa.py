@@ -1,6 +1,6 @@
 """Small scenes of real handwritten digits (MNIST's test images), and questions about them.
 
-`corpus` holds t10k-images-idx3-ubyte(.gz) and t10k-labels-idx1-ubyte(.gz). Two to four digits are
+`corpus` holds t10k-images-idx3-ubyte(.gz) and t10k-labels-idx1-ubyte(.gz). Two or three digits are
 laid out in a grid of three by three, each moved within its cell. Written are
 
     captions_<split>      describe the picture: each digit and its place

@@ -172,30 +172,44 @@ class ViT(nn.Module):
         steps = self.config.count(lengths)
         return _vision.joined(states, used)[:, : max(int(steps.max()), 1)], steps
 
+    def seen(self, x, kept):
+        """Encode of whole tiles x (N, P, F) the patches `kept` (N, K) alone: (N, 1 + K, D).
+
+        The class token's state stands first; masked autoencoding asks for this.
+        """
+        x, front = self._embedded(*_vision.split(x))
+        index = kept[..., None].expand(-1, -1, x.shape[-1])
+        return self._layers(torch.cat([x[:, :front], x[:, front:].gather(1, index)], 1), None)
+
     def _run(self, pixels, places, inside):
         """Encode tiles of pixels (N, P, C P P), `inside` (N,) of each valid: (N, K, D)."""
+        x, front = self._embedded(pixels, places)
+        x = self._layers(x, self._mask(inside, x.shape[1], front))
+        return x if self.config.token == "keep" else x[:, front:]
+
+    def _embedded(self, pixels, places):
+        """Vectors of patches with their positions, class token in front; how many those are."""
         parts, model, hf = self.config.parts, self.model, self.config.hf
         x = _vit.embed(parts.get(model, "patch"), pixels, hf.num_channels, hf.patch_size)
-        x, front = self._placed(x, places, inside)
+        return self._placed(x, places)
+
+    def _layers(self, x, mask):
+        """Run the layers over x (N, K, D), and join what is asked for."""
+        parts, model = self.config.parts, self.model
         if before := parts.get(model, "before"):
             x = before(x)
-        mask = self._mask(inside, x.shape[1], front)
         hidden = [x]
         for layer in parts.get(model, "layers")[: max(self.wanted)]:
             x = layer(x, mask)
             x = x[0] if isinstance(x, tuple) else x
             hidden.append(x)
         if self.config.layers:
-            x = torch.cat([hidden[n] for n in self.wanted], -1)
-        elif after := parts.get(model, "after"):
-            x = after(x)
-        return x if self.config.token == "keep" else x[:, front:]
+            return torch.cat([hidden[n] for n in self.wanted], -1)
+        after = parts.get(model, "after")
+        return after(x) if after else x
 
-    def _placed(self, x, places, inside):
-        """Add positions to vectors x (N, P, D), a class token in front; and say how many those are.
-
-        places: (N, P, 3). inside: (N,).
-        """
+    def _placed(self, x, places):
+        """Add positions to vectors x (N, P, D), a class token in front; places: (N, P, 3)."""
         parts, model = self.config.parts, self.model
         table = parts.get(model, "place").reshape(-1, x.shape[-1])
         if not self.config.per_tile:
