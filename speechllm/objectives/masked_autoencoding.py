@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import Batch
-from speechllm.models.encoders import _vision
+from speechllm.models.encoders import _vision, _vit
 from speechllm.models.model import Pass, SpeechLLM
 from speechllm.ranges import BelowOne, Layers, NotNegative, Width
 
@@ -59,29 +59,12 @@ class MaskedAutoencoding(nn.Module):
     """Sum of the squared errors, a mean a patch, and the number of hidden patches."""
 
     def __init__(self, config: Config, encoder):
-        from transformers import ViTMAEConfig
-        from transformers.models.vit_mae import modeling_vit_mae as mae
-
         super().__init__()
         self.config, self.patch, self.per_tile = config, encoder.hf.patch_size, encoder.per_tile
         self.kept = max(int(self.per_tile * (1 - config.mask)), 1)
-        sizes = ViTMAEConfig(
-            hidden_size=encoder.dim,
-            num_channels=encoder.hf.num_channels,
-            patch_size=self.patch,
-            image_size=encoder.hf.image_size,
-            decoder_hidden_size=config.dim,
-            decoder_num_hidden_layers=config.layers,
-            decoder_num_attention_heads=config.heads,
-            decoder_intermediate_size=config.ff,
+        self.decoder = _vit.decoder(
+            encoder, config.dim, layers=config.layers, heads=config.heads, ff=config.ff
         )
-        sizes._attn_implementation = "sdpa"
-        self.decoder = mae.ViTMAEDecoder(sizes, self.per_tile)
-        side = int(self.per_tile**0.5)
-        places = mae.get_2d_sincos_pos_embed(config.dim, side, add_cls_token=True)
-        places = torch.as_tensor(places, dtype=torch.float32)
-        if not self.decoder.decoder_pos_embed.is_meta:
-            self.decoder.decoder_pos_embed.data.copy_(places[None])
 
     def forward(self, result: Pass) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum, count); without a picture, two zeros."""

@@ -93,3 +93,25 @@ def free_places(table, rows, columns):
         )
         found.append(own[0][:, row, column].T)
     return torch.stack(found).to(table.dtype)
+
+
+def decoder(encoder, dim: int, *, layers: int, heads: int, ff: int) -> nn.Module:
+    """Make MAE's decoder: of states of the patches that were seen, all patches' pixels.
+
+    encoder: the Config of the encoder. dim, layers, heads, ff: of the decoder.
+    """
+    from transformers import ViTMAEConfig
+    from transformers.models.vit_mae import modeling_vit_mae as mae
+
+    sizes = ViTMAEConfig(
+        hidden_size=encoder.dim,
+        num_channels=encoder.hf.num_channels,
+        patch_size=encoder.hf.patch_size,
+        image_size=encoder.hf.image_size,
+        decoder_hidden_size=dim,
+        decoder_num_hidden_layers=layers,
+        decoder_num_attention_heads=heads,
+        decoder_intermediate_size=ff,
+    )
+    sizes._attn_implementation = "sdpa"
+    return mae.ViTMAEDecoder(sizes, encoder.per_tile)  # it sets its positions itself
