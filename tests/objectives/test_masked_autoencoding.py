@@ -48,9 +48,7 @@ def test_the_loss_is_that_of_transformers(normalise, tmp_path):
     encoder = vit.Config(pretrained=str(tmp_path), family="mae").build(51).eval()
     made = masked_autoencoding.Config(**DECODER, normalise=normalise)
     objective = made.build(model_of(encoder))
-    torch.testing.assert_close(
-        objective.decoder.decoder_pos_embed, theirs.decoder.decoder_pos_embed
-    )
+    assert objective.decoder.decoder_pos_embed[0, 1:].std() > 0.5  # sines; theirs start as zeros
     objective.decoder.load_state_dict(theirs.decoder.state_dict())
     pixels, noise = torch.randn(3, 3, 24, 24), torch.rand(3, 36)
     wanted = theirs(pixels, noise=noise)
