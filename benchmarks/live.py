@@ -8,14 +8,15 @@ shown: as a partial word for the first time, and as a final one.
 """
 
 import argparse
+import tempfile
 import threading
 import time
 from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
+from long_form import wer
 
-from benchmarks.long_form import wer
 from speechllm.cli.listening import BLOCK_S
 from speechllm.data.manifest import Manifest
 from speechllm.decode import listeners
@@ -104,9 +105,8 @@ def main() -> None:
     for name, values in (("shown", shown), ("final", final)):
         median, most = np.median(values), np.quantile(values, 0.95)
         print(f"words are {name}: {median:.2f} s after their end (median), p95 {most:.2f} s")
-    folder = Path(args.manifest).parent
-    rates = [wer(pairs, folder, f"live_{name}") for name, pairs in
-             (("live", live), ("offline", offline))]  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        rates = [wer(pairs, Path(name), "hyp") for pairs in (live, offline)]
     print(
         f"WER live {rates[0]:.2f}, offline {rates[1]:.2f}; processor {spent / total:.0%} of a core"
     )
