@@ -117,6 +117,8 @@ def spot(log_probs: np.ndarray, words: Sequence[Sequence[int]], blank: int) -> n
         (W,) the best path through a word against the best path of all in the same steps, by its
         number of units, in nats: 0 where the word is what CTC reads, else below.
     """
+    if not len(words):
+        return np.zeros(0)
     n = np.array([len(word) for word in words])
     states = np.full((len(words), 2 * n.max() - 1), blank)
     for row, word in zip(states, words, strict=True):

@@ -40,7 +40,7 @@ def read(words: str) -> tuple[str, ...]:
 
 @torch.no_grad()
 def near(speech, timer: Timer, requests: list[Request], words: Sequence[str]) -> list[list[str]]:
-    """Choose the hotwords of each sound, the nearest first.
+    """Choose the hotwords of each sound, the nearest first; last those the head cannot spell.
 
     Args:
         speech: whose model has a CTC head.
@@ -53,9 +53,10 @@ def near(speech, timer: Timer, requests: list[Request], words: Sequence[str]) ->
     batch = Answerer(speech.system, model).batch(examples)
     result = model(batch.to(next(model.parameters()).device))
     spelled = [(word, units) for word in words for units in timer.spellings(word) if units]
+    unknown = [word for word in words if not any(timer.spellings(word))]
     chosen = []
     for log_probs, _ in timer.emissions(result):
         scores = align.spot(log_probs, [units for _, units in spelled], log_probs.shape[1] - 1)
         order = [spelled[i][0] for i in np.argsort(-scores, kind="stable") if scores[i] >= NEAR]
-        chosen.append(list(dict.fromkeys(order))[:MOST])
+        chosen.append(list(dict.fromkeys([*order, *unknown]))[:MOST])
     return chosen

@@ -32,6 +32,23 @@ def test_a_word_is_spotted_wherever_it_stands():
         assert score == pytest.approx(best / len(word)) if np.isfinite(best) else score < -1e20
 
 
+def test_what_a_head_cannot_spell_is_told(tiny):
+    from speechllm.models.heads import ctc
+
+    speech = lively(tiny, "task.hotwords='{}'")
+    speech.model.tokenizer = speech.system.tokenizer
+    letters = ctc.Config(letters=" low")
+    speech.model.take_head("ctc", letters.build(speech.model).eval())
+    listener = OfSpeech(speech, Wanted(hotwords=("say", "mid")))
+    assert "say" in hotwords.near(*_asked(listener), ["say", "hi"])[0]
+    assert hotwords.near(*_asked(listener), []) == [[]]
+
+
+def _asked(listener):
+    (request,), _ = OfSpeech(listener.speech).requests(waves(1.0))
+    return listener.speech, listener._timer, [request]
+
+
 def test_lists(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("Anna Smith\n\n  bob\nbob\n")

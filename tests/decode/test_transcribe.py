@@ -106,6 +106,7 @@ def test_into_a_folder_and_on(speech, folder, tmp_path, capsys, monkeypatch):
     assert call(*words) == 0
     err = capsys.readouterr().err
     assert "4 files heard, 2 with words" in err and "RTFx" in err and str(out) in err
+    assert "2 with words that have no times: this model has no CTC head" in err
     assert not (out / "windows.jsonl").exists()
     assert (out / "silent.txt").read_text() == "" == (out / "blip.srt").read_text()
     assert (out / "sub" / "short.srt").read_text().startswith("1\n00:00:00,480 --> ")
