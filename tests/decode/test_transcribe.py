@@ -106,7 +106,6 @@ def test_into_a_folder_and_on(speech, folder, tmp_path, capsys, monkeypatch):
     assert call(*words) == 0
     err = capsys.readouterr().err
     assert "4 files heard, 2 with words" in err and "RTFx" in err and str(out) in err
-    assert "2 with words that have no times: this model has no CTC head" in err
     assert not (out / "windows.jsonl").exists()
     assert (out / "silent.txt").read_text() == "" == (out / "blip.srt").read_text()
     assert (out / "sub" / "short.srt").read_text().startswith("1\n00:00:00,480 --> ")
@@ -145,6 +144,13 @@ def test_standard_output(folder, capsys):
     assert out == "" and "1 file heard, 0 with words" in err
     assert call(folder) == 0
     assert capsys.readouterr().out.count("==>") == 2
+
+
+def test_subtitles_without_times_of_words_say_so(folder, capsys):
+    assert call(folder / "sub" / "short.flac", "--format=srt") == 0
+    assert "1 with words that have no times: this model has no CTC head" in capsys.readouterr().err
+    assert call(folder / "sub" / "short.flac") == 0
+    assert "no times" not in capsys.readouterr().err
 
 
 def test_channels_apart(folder, tmp_path, capsys):
