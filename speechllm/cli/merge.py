@@ -7,6 +7,7 @@ from speechllm.cli.options import number
 from speechllm.ranges import Positive
 
 EPILOG = """What comes is a model folder like any other: decode it, serve it, train it on.
+One checkpoint whose weights several processes wrote in parts (--parallel fsdp) becomes one file.
 
 examples:
   speechllm merge exp/mini --last 3 --out exp/mini_mean

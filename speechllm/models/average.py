@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from speechllm.models import filling, store, whole
-from speechllm.models.shards import stream
+from speechllm.models.shards import FOLDER, Tensors, stream
 
 FILE = "model.safetensors"
 
@@ -39,11 +38,13 @@ def last(experiment: Path, n: int) -> list[Path]:
 def average(folders: Sequence[Path], out: Path) -> int:
     """Write the mean of model folders as one; gives the number of its tensors.
 
+    Of one whose weights several processes wrote in parts (FSDP2) comes the same in one file.
+
     Raises:
-        ValueError: fewer than two, or not all of one model; names the first that differs.
+        ValueError: fewer than two otherwise, or not all of one model; names the first that differs.
     """
     folders = [store.find(folder) for folder in folders]
-    if len(folders) < 2:
+    if len(folders) < 2 and not (folders[0] / FOLDER).is_dir():
         raise ValueError(f"wanted two checkpoints or more to average, got {len(folders)}")
     if Path(out).exists():
         raise ValueError(f"{out} exists; choose another --out or remove it")
@@ -56,11 +57,11 @@ def average(folders: Sequence[Path], out: Path) -> int:
             raise ValueError(
                 f"{folder}: is not of the model of {folders[0]}: other tensors or another tokenizer"
             )
-    opened = [safe_open(folder / FILE, "pt") for folder in folders]
-    like = {name: opened[0].get_tensor(name).to("meta") for name in first}
+    opened = [Tensors(folder / FILE) for folder in folders]
+    like = {name: opened[0].tensor(name).to("meta") for name in first}
 
     def mean(name: str) -> torch.Tensor:
-        tensors = [file.get_tensor(name) for file in opened]
+        tensors = [one.tensor(name) for one in opened]
         if not tensors[0].is_floating_point():  # a count: of the newest
             return tensors[-1]
         return torch.stack([one.double() for one in tensors]).mean(0)

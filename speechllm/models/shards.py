@@ -115,9 +115,11 @@ class Tensors:
         self.prefix = "" if whole else f"{file.stem}/"
         # name -> its parts: (file, where each dimension begins, shape)
         self.parts: dict[str, list[tuple[Path, list[int], list[int]]]] = {}
+        self._opened: dict[Path, safe_open] = {}  # once each: there may be thousands of tensors
         for piece in [file] if whole else sorted(folder.glob("*.safetensors")):
-            with opening(piece) as opened:
-                self._note(piece, opened)
+            with naming(piece):
+                self._opened[piece] = safe_open(piece, "pt")
+                self._note(piece, self._opened[piece])
 
     def _note(self, piece: Path, opened) -> None:
         places = json.loads((opened.metadata() or {}).get(PLACES, "{}"))
@@ -145,8 +147,8 @@ class Tensors:
         return tensor
 
     def _read(self, piece: Path, name: str) -> torch.Tensor:
-        with opening(piece) as opened:
-            return opened.get_tensor(self.prefix + name)
+        with naming(piece):
+            return self._opened[piece].get_tensor(self.prefix + name)
 
     @torch.no_grad()
     def read_into(self, places: dict[str, torch.Tensor]) -> None:
@@ -159,15 +161,14 @@ class Tensors:
 
 
 @contextlib.contextmanager
-def opening(file: Path):
-    """Open a file of safetensors.
+def naming(file: Path):
+    """Name a file of safetensors in what is said of it.
 
     Raises:
-        ValueError: it is none, or cannot be read; names it.
+        ValueError: it is none, or cannot be read.
     """
     try:
-        with safe_open(file, "pt") as opened:
-            yield opened
+        yield
     except SafetensorError as error:
         raise ValueError(f"{file}: cut short or no safetensors: {error}") from None
     except OSError as error:

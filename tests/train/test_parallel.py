@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from speechllm.data.manifest import Manifest, write
 from speechllm.models import kernels, store, whole
+from speechllm.models.average import average
 from speechllm.models.shards import Tensors
 from speechllm.train import loop, parallel, sharded  # noqa: F401
 from speechllm.train.log import Log
@@ -153,6 +154,9 @@ def test_sharded_in_two_processes_then_on_alone(make_run, tmp_path):
     assert not (kept / "model.safetensors").exists() and whole.facts(kept)["files"]
     numbers = [[v.get("loss", v.get("valid", {}).get("loss")) for v in log] for log in logs]
     assert numbers[1] == pytest.approx(numbers[0], rel=1e-6)
+    assert average([kept], tmp_path / "one") == len(Tensors(kept / "model.safetensors").parts)
+    models = [store.load(folder)[1].state_dict() for folder in (kept, tmp_path / "one")]
+    assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
     shutil.copytree(kept / "shards", tmp_path / "shards")
     shutil.rmtree(tmp_path / "both" / "tune")
     loop.train(make_run(tmp_path / "both", *changes))
