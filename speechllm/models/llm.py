@@ -219,6 +219,30 @@ def outputs_at(model: nn.Module, rows, columns):
         handle.remove()
 
 
+@contextmanager
+def outputs_among(model: nn.Module, ids: torch.Tensor):
+    """Let the LLM compute logits of these ids (n,) alone: minus infinity stands for all others.
+
+    Of a vocabulary of 262,144 the output layer of a small LLM is most of a step. For LLMs whose
+    logits are its answer as it stands (`sliced.fits`).
+    """
+    head = model.get_output_embeddings()
+    weight = head.weight[ids]
+    bias = None if head.bias is None else head.bias[ids]
+
+    def forward(x):
+        some = nn.functional.linear(x, weight, bias)
+        out = some.new_full((*x.shape[:-1], head.out_features), -torch.inf)
+        out[..., ids] = some
+        return out
+
+    head.forward = forward
+    try:
+        yield
+    finally:
+        del head.forward
+
+
 def _config_class(family: str):
     """Find the configuration class of a family.
 

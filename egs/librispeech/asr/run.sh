@@ -4,14 +4,15 @@
 #   run.sh --corpus DIR [--size mini|100h|960h] [--preset librispeech_small] [--test "dev-clean ..."]
 #          [--download yes] [--tokenizer DIR] [--train-options "--set ..."] [--num-beams 4]
 #          [--cmvn yes]
-#   run.sh --corpus DIR --preset whisper_llm [--encoder DIR] [--llm DIR]
+#   run.sh --corpus DIR --preset whisper_llm [--encoder DIR] [--llm DIR] [--adapter linear]
+#          [--decode-options "--ctc-weight 0.5 --precision bf16"]
 #
 # DIR holds dev-clean/ and so on (.flac, .opus, .ogg, .wav). Presets of pretrained parts: --tokenizer
 # pretrained --until adapter. whisper_llm and whisper_speller set both, and store the states of their
-# frozen encoder; --encoder and --llm say where the parts lie, if not on the Hub. --cmvn yes: the log-mel
-# (kaldi_fbank80) in units of its mean and deviation over train. Stages: 0 download if asked, 1 manifests
-# (1/20 of train is for validation), 2 tokenizer, statistics, states, 3 up to the adapter, 4 the rest, 5
-# decode, 6 score.
+# frozen encoder; --encoder and --llm say where the parts lie, if not on the Hub; --adapter takes
+# another of speechllm/models/adapters. --cmvn yes: the log-mel (kaldi_fbank80) in units of its mean and
+# deviation over train. Stages: 0 download if asked, 1 manifests (1/20 of train is for validation),
+# 2 tokenizer, statistics, states, 3 up to the adapter, 4 the rest, 5 decode, 6 score.
 
 set -euo pipefail
 . "$(dirname "$0")/../../options.sh"
@@ -28,6 +29,8 @@ states=no
 cmvn=no
 until=
 num_beams=1
+adapter=
+decode_options=
 options "$@"
 case $preset in
   whisper_*)
@@ -50,6 +53,7 @@ tokenizer_options=(--tokenizer "$tokenizer")
 parts=()
 [ -z "$encoder" ] || parts+=(--set encoder.pretrained="$encoder")
 [ -z "$llm" ] || parts+=(--set llm.pretrained="$llm")
+[ -z "$adapter" ] || parts+=(--set "adapter={name='$adapter'}")
 [ "$cmvn" = no ] || parts+=(--set frontend.cmvn=global --set frontend.stats="$data/cmvn.json")
 kind=
 [ "$states" = no ] || kind=.states
@@ -80,7 +84,7 @@ fi
 if begin 3 "train up to the adapter"; then train --until "${until:-align}"; fi
 if begin 4 "train the later phases"; then train; fi
 if begin 5 "decode"; then
-  for t in $test; do speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams"; done
+  for t in $test; do speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams" $decode_options; done
 fi
 if begin 6 "score and report"; then
   for t in $test; do speechllm score "$out/decode_$t" --manifest "$data/$t.jsonl"; done
