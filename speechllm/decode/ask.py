@@ -9,6 +9,7 @@
 `decode/speech.py` does this for a user, `decode/run.py` for a manifest.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,8 @@ from speechllm.decode.filters import Filter
 from speechllm.decode.flow import Begun, flowing
 from speechllm.decode.heard import Heard, draft_of, head_of, spelling_of
 from speechllm.decode.timing import Timer
-from speechllm.models.llm import ends
+from speechllm.models import sliced
+from speechllm.models.llm import ends, outputs_among
 from speechllm.models.model import Pass, SpeechLLM
 from speechllm.models.reading import Reading, joins
 from speechllm.models.system import System
@@ -113,17 +115,18 @@ class Answerer:
             joint = [heard.joint(settings, self.stops)] if settings.joint else []
             bounds = self._shortened(result, bounds)
             settings = self._fitting(result, bounds, settings)
-            answers = yield from search.said(
-                result,
-                bounds,
-                stops=self.stops,
-                pad=tokenizer.pad_token_id,
-                config=settings,
-                filters=(*self.filters, *joint),
-                draft=draft_of(result, tokenizer, self.builder.close[0])
-                if settings.draft
-                else None,
-            )
+            with self._narrowed():
+                answers = yield from search.said(
+                    result,
+                    bounds,
+                    stops=self.stops,
+                    pad=tokenizer.pad_token_id,
+                    config=settings,
+                    filters=(*self.filters, *joint),
+                    draft=draft_of(result, tokenizer, self.builder.close[0])
+                    if settings.draft
+                    else None,
+                )
             if settings.ctc_at == "end" and heard:
                 answers = [heard.ranked(row, one, settings) for row, one in enumerate(answers)]
             return self._timed(sounds, [answer.read(self.text) for answer in answers])
@@ -166,6 +169,19 @@ class Answerer:
         free = room.available(result.layout.ids.device)
         n = room.beams(self.model.llm, settings.num_beams, rows, size + max(bounds), free)
         return replace(settings, num_beams=n, num_best=min(n, settings.num_best))
+
+    def _narrowed(self):
+        """Make the context in which a deaf LLM has to do with what can be written alone.
+
+        What it says of a piece is then its probability among those.
+        """
+        llm = self.model.llm
+        if self.settings.by != "fusion" or not sliced.fits(llm):
+            return contextlib.nullcontext()
+        weight = llm.get_output_embeddings().weight
+        writable = ~self.spelling.strange(len(weight))
+        writable[sorted(self.stops)] = True
+        return outputs_among(llm, writable.nonzero()[:, 0].to(weight.device))
 
     def _shortened(self, result: Pass, bounds: list[int]) -> list[int]:
         # what a slot reserves may be more than its soft tokens: only the adapter knows
