@@ -99,7 +99,7 @@ def to_parts(folder: Path, out: Path, merge: bool = True) -> Exported:
     Raises:
         ValueError: as of `Leaving`; a LLM that is quantised.
     """
-    leaving = Leaving(folder)
+    leaving = Leaving(folder, whole_again=False)
     model, system = leaving.model, leaving.system
     if getattr(system.llm, "quantize", ""):
         raise ValueError(f"{folder}: its LLM is quantised; export what it was made from")
@@ -159,13 +159,13 @@ def _copy_small(base: Path, out: Path) -> None:
 def _write(leaving: Leaving, weights: dict, file: str, out: Path, progress) -> None:
     """Write one file of tensors as the published one, with our values."""
     shards = leaving.shards
-    inside = {shards._inner.get(n, n): n for n, place in shards.files.items() if place == file}
+    inside = shards.inside(file)
 
     def value(name: str) -> torch.Tensor:
         ours = leaving.ours(inside[name])
         return weights[ours] if ours in weights else shards.tensor(inside[name])
 
-    like = {name: shards.tensor(full).to("meta") for name, full in inside.items()}
+    like = {name: shards.empty(full) for name, full in inside.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
     stream(out, like, value, progress)
 

@@ -15,17 +15,18 @@ class Leaving:
     Args:
         folder: an experiment, a phase, a model folder.
         like: the checkpoint that it was imported from; "": as the folder says.
+        whole_again: whether it goes back to that one; else each part leaves for itself.
 
     Raises:
         ValueError: the folder is none; it does not say what it was imported from, where `like` is
             wanted; `like` is another model.
     """
 
-    def __init__(self, folder: Path, like: str = ""):
+    def __init__(self, folder: Path, like: str = "", whole_again: bool = True):
         self.folder = store.find(folder)
         self.system, self.model = store.load(self.folder)
         said = whole.facts(self.folder).get("imported", {})
-        self.like = str(like or said.get("from", ""))
+        self.like = str(like or said.get("from", "")) if whole_again else ""
         # The LoRA of a family is part of what it publishes; others were added here.
         self.own: dict[str, tuple] = {}
         if self.like:

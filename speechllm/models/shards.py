@@ -85,6 +85,15 @@ class Shards:
             self._open = file, safe_open(self.folder / file, "pt")
         return self._open[1]
 
+    def inside(self, file: str) -> dict[str, str]:
+        """Give {a tensor's name in a file: its name here} of one of the files."""
+        return {self._inner.get(n, n): n for n, place in self.files.items() if place == file}
+
+    def empty(self, name: str) -> torch.Tensor:
+        """Give a tensor of its shape and dtype that holds nothing, unread."""
+        kinds = {said: dtype for dtype, said in DTYPES.items()}
+        return torch.empty(self.shape(name), dtype=kinds[self.dtype(name)], device="meta")
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, unread."""
         return tuple(self._in(name).get_slice(self._inner.get(name, name)).get_shape())
@@ -129,6 +138,15 @@ class Tensors:
                 begins = places.get(key, {}).get("saved_offsets", [0] * len(shape))
                 name = key.removeprefix(self.prefix)
                 self.parts.setdefault(name, []).append((piece, begins, shape))
+
+    def inside(self, file: str) -> dict[str, str]:
+        """Give {a tensor's name in a file: its name here} of one of the files."""
+        return {self._inner.get(n, n): n for n, place in self.files.items() if place == file}
+
+    def empty(self, name: str) -> torch.Tensor:
+        """Give a tensor of its shape and dtype that holds nothing, unread."""
+        kinds = {said: dtype for dtype, said in DTYPES.items()}
+        return torch.empty(self.shape(name), dtype=kinds[self.dtype(name)], device="meta")
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a whole tensor, unread."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from speechllm.decode import listeners, search
+from speechllm.decode.answer import Answer
 from speechllm.decode.ask import Answerer, Request, example
 from speechllm.decode.listeners import OfRecogniser, OfSpeech, Wanted
 from speechllm.decode.room import Room
@@ -65,10 +66,6 @@ class Ours:
         seconds = sum(len(wave) for wave in request.waves) / self.sampling_rate
         return Piece((request, bound, str.strip), (config, False), max(seconds, 1.0), job, told)
 
-    def prompt_tokens(self, request: Request) -> int:
-        """Count the positions of a prompt, soft tokens among them."""
-        return len(example(self.speech.system, request).encoded.ids)
-
     def steps(self, pieces: list[Piece]) -> Iterator[list[tuple[int, str]]]:
         """Answer pieces of one search; see `engine.Engine`."""
         system = self.speech.system
@@ -78,18 +75,24 @@ class Ours:
         config, words = pieces[0].kind
         timer = self._timer if words else None
         answerer = Answerer(system, self.speech.model, config, timer=timer)
-        batch = answerer.batch([example(system, request) for request in requests])
+        examples = [example(system, request) for request in requests]
+        batch = answerer.batch(examples)
         said = answerer.said(batch, list(bounds))
         ids: list[list[int]] = [[] for _ in pieces]
         while True:
             try:
                 news = next(said)
             except StopIteration as end:
-                answers = zip(reads, end.value, strict=True)
-                return [Said(read(a.text), a.ids, a.stop, a.score, a.words) for read, a in answers]
+                every = zip(reads, examples, end.value, strict=True)
+                return [_said(a, read, len(one.encoded.ids)) for read, one, a in every]
             for row, id in news:
                 ids[row].append(id)
             yield [(row, answerer.text(ids[row])) for row, _ in news if pieces[row].told]
+
+
+def _said(answer: Answer, read, n_prompt: int) -> Said:
+    text, score = read(answer.text), answer.score
+    return Said(text, answer.ids, answer.stop, score, answer.words, n_prompt)
 
 
 class Theirs:

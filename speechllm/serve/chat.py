@@ -91,47 +91,48 @@ async def complete(request: Request) -> Response:
     most = service.settings.max_tokens
     bound = min(asked.max_completion_tokens or asked.max_tokens or most, most)
 
-    def answer(grown=None) -> tuple[Said, int]:
+    def answer(grown=None) -> Said:
         waves, messages = _messages(asked, service, folder, job)
         question = ask.Request(waves, messages, "the request")
         piece = service.backend.chat(question, bound, asked.search, job, grown)
         service.engine.submit(piece)
-        return piece.answer.result(), service.backend.prompt_tokens(question)
+        return piece.answer.result()
 
     if asked.stream:
-        stream = _stream(service, held, job, asked, answer)
-        return StreamingResponse(stream, media_type="text/event-stream")
-    said, n_prompt = await whole(service, held, request, job, answer)
+        items = events(service, held, job, lambda send: _streamed(answer, send))
+        chunks = _chunks(_head(service, "chat.completion.chunk"), asked, items)
+        return StreamingResponse(chunks, media_type="text/event-stream")
+    said = await whole(service, held, request, job, answer)
     message = {"role": "assistant", "content": said.text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": ENDS[said.stop], "logprobs": None}
     head = _head(service, "chat.completion")
-    return JSONResponse({**head, "choices": [choice], "usage": _usage(said, n_prompt)})
+    return JSONResponse({**head, "choices": [choice], "usage": _usage(said)})
 
 
-async def _stream(service, held: ExitStack, job, asked: Asked, answer):
+def _streamed(answer, send) -> Said:
+    """Answer, sending pieces of the text."""
+    deltas = written.Deltas(send)
+    said = answer(deltas)
+    deltas(said.text, over=True)
+    return said
+
+
+async def _chunks(head: dict, asked: Asked, items):
     """Yield the chunks of an answer."""
-    head = _head(service, "chat.completion.chunk")
 
     def chunk(delta: dict, end: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": end, "logprobs": None}
         return written.event({**head, "choices": [choice]})
 
-    def work(send) -> tuple[Said, int]:
-        deltas = written.Deltas(send)
-        said, n_prompt = answer(deltas)
-        deltas(said.text, over=True)
-        return said, n_prompt
-
     try:
         yield chunk({"role": "assistant", "content": ""})
-        async for item in events(service, held, job, work):
+        async for item in items:
             if isinstance(item, str):
                 yield chunk({"content": item})
                 continue
-            said, n_prompt = item
-            yield chunk({}, ENDS[said.stop])
+            yield chunk({}, ENDS[item.stop])
             if asked.stream_options.include_usage:
-                yield written.event({**head, "choices": [], "usage": _usage(said, n_prompt)})
+                yield written.event({**head, "choices": [], "usage": _usage(item)})
         yield b"data: [DONE]\n\n"
     except Exception as error:  # the head is sent: what is wrong is an event
         yield written.event({"error": told(error)[1]})
@@ -146,9 +147,9 @@ def _head(service, kind: str) -> dict:
     }
 
 
-def _usage(said: Said, n_prompt: int) -> dict:
-    n = len(said.ids)
-    return {"prompt_tokens": n_prompt, "completion_tokens": n, "total_tokens": n_prompt + n}
+def _usage(said: Said) -> dict:
+    prompt, n = said.n_prompt, len(said.ids)
+    return {"prompt_tokens": prompt, "completion_tokens": n, "total_tokens": prompt + n}
 
 
 def _read(body: bytes, service) -> Asked:

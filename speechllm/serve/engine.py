@@ -57,6 +57,7 @@ class Said:
         stop: why it ended, "eos", "length" or "loop".
         logprob: mean log-probability of its tokens in nats; None: the model does not tell.
         words: with times from the wave's beginning, where they were wanted and can be told.
+        n_prompt: positions of what was asked, soft tokens among them.
     """
 
     text: str
@@ -64,6 +65,7 @@ class Said:
     stop: str = "eos"
     logprob: float | None = None
     words: tuple[Word, ...] = ()
+    n_prompt: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,8 +73,8 @@ async def _heard(request: Request, service, held: ExitStack, job, folder: Path, 
         return heard
 
     if asked.stream:
-        stream = _stream(service, held, job, hear)
-        return StreamingResponse(stream, media_type="text/event-stream")
+        items = events(service, held, job, lambda send: _streamed(hear, send))
+        return StreamingResponse(_events(items), media_type="text/event-stream")
     heard = await whole(service, held, request, job, hear)
     if asked.format in written.TYPES:
         text = written.text_of(heard, asked.format)
@@ -86,17 +86,17 @@ async def _heard(request: Request, service, held: ExitStack, job, folder: Path, 
     return JSONResponse(written.json_of(heard))
 
 
-async def _stream(service, held: ExitStack, job, hear):
-    """Yield the events of a transcription: pieces of its text, and all of it."""
+def _streamed(hear, send) -> dict:
+    """Hear, sending pieces of the text; gives the last event, all of it."""
+    deltas = written.Deltas(lambda new: send({"type": "transcript.text.delta", "delta": new}))
+    heard = hear(deltas)
+    deltas(heard.transcript.text, over=True)
+    return {"type": "transcript.text.done", **written.json_of(heard)}
 
-    def work(send) -> dict:
-        deltas = written.Deltas(lambda new: send({"type": "transcript.text.delta", "delta": new}))
-        heard = hear(deltas)
-        deltas(heard.transcript.text, over=True)
-        return {"type": "transcript.text.done", **written.json_of(heard)}
 
+async def _events(items):
     try:
-        async for item in events(service, held, job, work):
+        async for item in items:
             yield written.event(item)
     except Exception as error:  # the head is sent: what is wrong is an event
         yield written.event({"error": told(error)[1]})

@@ -36,10 +36,11 @@ async def whole(service, held: contextlib.ExitStack, request: Request, job: Job,
         job.cancel()
 
 
-async def events(service, held: contextlib.ExitStack, job: Job, work: Callable) -> AsyncIterator:
-    """Yield what `work(send)` sends from a thread; the last is what it returns, or raises.
+def events(service, held: contextlib.ExitStack, job: Job, work: Callable) -> AsyncIterator:
+    """Begin `work(send)` in a thread, and give what it sends; the last is what it returns.
 
-    Closed early (the client has hung up), it cancels the job.
+    It begins now, and not when somebody first looks: who hangs up before that leaves nothing held.
+    Closed early (the client has hung up), the iterator cancels the job.
     """
     loop, queue = asyncio.get_running_loop(), asyncio.Queue()
 
@@ -48,6 +49,10 @@ async def events(service, held: contextlib.ExitStack, job: Job, work: Callable) 
 
     done = _begin(service, held, job, lambda: work(send))
     done.add_done_callback(queue.put_nowait)
+    return _items(service, job, queue, done)
+
+
+async def _items(service, job: Job, queue: asyncio.Queue, done: asyncio.Future) -> AsyncIterator:
     try:
         while (item := await queue.get()) is not done:
             yield item
