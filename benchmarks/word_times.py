@@ -17,7 +17,7 @@ import features
 from speechllm.data.corpora import _grammar
 from speechllm.data.corpora._espeak import Espeak
 from speechllm.data.manifest import Manifest
-from speechllm.decode import listeners
+from speechllm.decode import align, listeners, long, voice
 from speechllm.decode.transcript import Word
 from speechllm.decode.wanted import Wanted
 from speechllm.media import audio
@@ -43,7 +43,14 @@ def read(manifest: Path, n: int, rate: int):
         yield audio.open(rows[i], rate)
 
 
-def pairs(ours: list[Word], theirs: list[Word]) -> list[tuple[Word, Word]]:
+def words_of(listener, wave: np.ndarray) -> tuple[Word, ...]:
+    """Time the words of a wave as `speechllm transcribe` does those of a window."""
+    detector = voice.detector("auto", listener.sampling_rate)
+    speech = long.speech(wave, listener.sampling_rate, detector)
+    return align.inside(listener.timed([wave])[0].words, speech)
+
+
+def pairs(ours, theirs) -> list[tuple[Word, Word]]:
     """Pair words that both have."""
     a, b = ([_bare(w.text) for w in words] for words in (ours, theirs))
     blocks = SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
@@ -66,14 +73,12 @@ def main() -> None:
     if args.manifest:
         other = listeners.load(args.against, "cpu", Wanted(), {})
         sounds = [
-            (wave, other.timed([wave])[0].words)
+            (wave, words_of(other, wave))
             for wave in read(args.manifest, args.number, listener.sampling_rate)
         ]
     else:
         sounds = list(spoken(args.number, listener.sampling_rate))
-    found = [
-        pair for wave, words in sounds for pair in pairs(listener.timed([wave])[0].words, words)
-    ]
+    found = [pair for wave, words in sounds for pair in pairs(words_of(listener, wave), words)]
     n_words = sum(len(words) for _, words in sounds)
     starts, ends = (
         np.array([1000 * (getattr(a, edge) - getattr(b, edge)) for a, b in found])

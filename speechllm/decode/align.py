@@ -9,6 +9,7 @@ L steps, S tokens, V units. All is numpy; work is vectorised over states, so tha
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -160,6 +161,26 @@ def grouped(ids: Sequence[int], text_of: Callable[[Sequence[int]], str]) -> list
         if places:
             places[-1].append(place)
     return places
+
+
+def inside(words: Sequence[Word], speech: Sequence[tuple[float, float]]) -> tuple[Word, ...]:
+    """Let no word begin or end where nobody speaks.
+
+    A network that has never heard silence before speech begins its first word there, and attention
+    that begins with a word begins with the window.
+
+    Args:
+        words: in order.
+        speech: (start, end) of each stretch of it, in the same seconds.
+    """
+    found = []
+    for word in words:
+        parts = [(max(a, word.start), min(b, word.end)) for a, b in speech]
+        parts = [(a, b) for a, b in parts if b > a]
+        if parts:  # the word's share of them; one that is all in silence stays as it is
+            word = replace(word, start=round(parts[0][0], 3), end=round(parts[-1][1], 3))
+        found.append(word)
+    return tuple(found)
 
 
 def timed(

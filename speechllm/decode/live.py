@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.resampling import Resampler
-from speechllm.decode import long, voice
+from speechllm.decode import align, long, voice
 from speechllm.decode.transcript import Segment, Word
-from speechllm.decode.voice import FRAME_S
 
 PAUSE_S = 0.8  # silence after which an utterance is over
 KEPT_S = 8.0  # a window longer than this begins anew behind final words
@@ -132,14 +131,13 @@ class Live:
     def _spans(self, over: bool) -> list[tuple[float, float]]:
         """List the stretches of speech in the window, in seconds from its beginning."""
         detector = voice.detector(self._vad, self._rate)
-        shares = np.concatenate([detector(self._wave), detector.flush()])
-        frames = long.stretches(long.voiced(shares), over)
-        return [(a * FRAME_S, b * FRAME_S) for a, b in frames]
+        return long.speech(self._wave, self._rate, detector, over)
 
     def _heard(self, spans: list[tuple[float, float]]) -> list[Word]:
         """Hear the window; words without times of their own have a share of its speech."""
         (heard,) = self._listener.timed([self._wave])
-        own = Segment(tuple(spans), " ".join(heard.text.split()), words=heard.words).timed()
+        words = align.inside(heard.words, spans)
+        own = Segment(tuple(spans), " ".join(heard.text.split()), words=words).timed()
         return [word.later(self._begin / self._rate) for word in own]
 
     def _after(self, words: list[Word]) -> list[Word]:

@@ -181,6 +181,12 @@ def stretches(flags: np.ndarray, over: bool) -> list[tuple[int, int]]:
     return [(a, b) for a, b in spans if b - a >= LEAST or b > growing]
 
 
+def speech(wave: np.ndarray, rate: int, detector, over: bool = True) -> list[tuple[float, float]]:
+    """List the stretches of speech in a wave (N,), in seconds; `over` as of `stretches`."""
+    shares = np.concatenate([detector(wave), detector.flush()])
+    return [(a * FRAME_S, b * FRAME_S) for a, b in stretches(voiced(shares), over)]
+
+
 def too_short(seconds: float) -> str:
     """Say what is wrong with a window of this length."""
     return f"window_s: wanted at least {SHORTEST_S:g} s, got {seconds:g}: a word must fit"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import features
 from features.sources import Item
-from speechllm.decode import long, voice
+from speechllm.decode import align, long, voice
 from speechllm.decode.grouping import groups
 from speechllm.decode.long import Cutter, Window
 from speechllm.decode.transcript import Heard, Segment, Transcript
@@ -210,7 +210,10 @@ def _hear(listener, pieces: list[_Piece], words: bool) -> None:
     for piece, one in zip(pieces, heard, strict=True):
         offset = piece.window.begin + piece.file.item.start_s
         text = " ".join(one.text.split())
-        piece.heard = Heard(text, tuple(word.later(offset) for word in one.words))
+        speech = [(a + piece.file.item.start_s, b + piece.file.item.start_s)
+                  for a, b in piece.window.speech]  # fmt: skip
+        words = [word.later(offset) for word in one.words]
+        piece.heard = Heard(text, align.inside(words, speech))
 
 
 def _segment(piece: _Piece) -> Segment:

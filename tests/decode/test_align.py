@@ -88,6 +88,14 @@ def test_times_never_go_back_and_gaps_are_shared():
     assert crossed == (Word(0.5, 0.9, "a", 0.5), Word(0.9, 0.9, "b", 1.0))
 
 
+def test_no_word_begins_or_ends_where_nobody_speaks():
+    words = [Word(0.0, 0.7, "a"), Word(0.7, 1.9, "b"), Word(1.95, 1.98, "c"), Word(2.0, 3.0, "d")]
+    found = align.inside(words, [(0.4, 1.0), (1.5, 1.8), (2.5, 2.9)])
+    spans = [(w.start, w.end) for w in found]
+    assert spans == [(0.4, 0.7), (0.7, 1.8), (1.95, 1.98), (2.5, 2.9)]
+    assert align.inside(words, []) == tuple(words)
+
+
 def test_tokens_of_words():
     pieces = [" he", "llo", ",", " ", "wor", "ld 1", "2"]
     assert align.grouped(range(7), lambda ids: "".join(pieces[i] for i in ids).strip()) == [
