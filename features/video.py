@@ -193,7 +193,7 @@ class _Container:
         return self._decoded()
 
     def _decoded(self) -> Iterator:
-        """Yield (time, frame); what is damaged in the middle ends it as the file's end would."""
+        """Yield (time, frame); raises ValueError where the file is damaged."""
         try:
             for frame in self.file.decode(self.stream):
                 if frame.time is not None:
