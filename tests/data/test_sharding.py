@@ -1,7 +1,11 @@
 """Shards: the sounds they were made of, any tool's tar files, faults with a name, any address."""
 
+import functools
 import json
 import tarfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +137,20 @@ def test_shards_elsewhere_are_fetched_once(corpus, tmp_path, monkeypatch):
         one.unlink()
     with pytest.raises(ValueError, match="memory://bucket/train/m-00000.*cannot be fetched"):
         heard(rows[rows.find("flac")])
+
+
+def test_shards_are_read_by_http(corpus, tmp_path, monkeypatch):
+    pytest.importorskip("aiohttp", reason="http wants speechllm[remote]")
+    monkeypatch.setenv("FEATURES_SHARDS", str(tmp_path / "kept"))
+    sharding.shard(corpus, sharding.Config(str(tmp_path / "s"), seed=None))
+    serve = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "s"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        for row in Manifest(tmp_path / "s" / "m.jsonl"):
+            for part in parts(row):
+                there = {**part, "audio": f"{address}/{Path(part['audio']).name}"}
+                assert (audio.open(there) == audio.open(part)).all()
+        with pytest.raises(ValueError, match=r"other.tar: cannot be fetched"):
+            features.load(f"{address}/other.tar#512+100")
+        server.shutdown()
