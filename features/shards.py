@@ -12,6 +12,7 @@ processes of a machine share; those used longest ago go when it holds more than
 from __future__ import annotations
 
 import functools
+import getpass
 import hashlib
 import io
 import os
@@ -63,7 +64,7 @@ def read(file: str, start: int, size: int) -> bytes:
             shard = _opened(file, os.stat(file).st_mtime_ns)
         except OSError as error:
             raise ValueError(f"{file}: no such shard ({error.strerror}); check the path") from None
-    data = os.pread(shard.descriptor, HEADER + size, start - HEADER) if start >= HEADER else b""
+    data = shard.read(HEADER + size, start - HEADER) if start >= HEADER else b""
     head = data[:HEADER]
     told = bytes(head[SIZE]).strip(b"\0 ")
     if len(data) < HEADER + size or head[MAGIC] != b"ustar" or told != b"%011o" % size:
@@ -78,8 +79,17 @@ class _Shard:
     """A tar file that is open as long as somebody may want it."""
 
     def __init__(self, path: str):
+        self.path = path
         self.descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         weakref.finalize(self, os.close, self.descriptor)
+
+    def read(self, n: int, start: int) -> bytes:
+        """Read n bytes from a place, without a place that threads and forks would share."""
+        if hasattr(os, "pread"):
+            return os.pread(self.descriptor, n, start)
+        with open(self.path, "rb") as file:  # Windows has no such call
+            file.seek(start)
+            return file.read(n)
 
 
 @functools.lru_cache(OPEN_FILES)
@@ -96,7 +106,7 @@ def _local(url: str) -> str:
     try:
         folder = Path(os.environ["FEATURES_SHARDS"])
     except KeyError:
-        folder = Path(tempfile.gettempdir()) / f"features-shards-{os.getuid()}"
+        folder = Path(tempfile.gettempdir()) / f"features-shards-{getpass.getuser()}"
     place = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.tar"
     try:
         if not place.exists():

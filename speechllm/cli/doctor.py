@@ -27,6 +27,7 @@ EXTRAS = {
         "speechllm serve: OpenAI's routes",
         "fastapi prometheus-client python-multipart uvicorn websockets",
     ),
+    "remote": ("shards elsewhere, by http and S3", "aiohttp s3fs"),
     "vad": ("who finds speech in long files: silero's network", "silero-vad"),
     "video": ("videos in containers", "av"),
 }

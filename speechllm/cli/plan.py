@@ -14,13 +14,21 @@ examples:
   speechllm plan slam_asr_whisper --gpus 8 --gpu h100 --hours 1000
   speechllm plan qwen2_audio --gpus 64 --gpu h200 --hours 100000 --mfu 0.4 --price 2.5
   speechllm plan whisper_llm --gpus 8 --hours 960 --set llm.gradient_checkpointing=true"""
+# name -> (memory in GB, dense bfloat16 TFLOP/s), as their makers state them
+GPUS = {
+    "a100-40": (40, 312),
+    "a100": (80, 312),
+    "h100": (80, 989),
+    "h200": (141, 989),
+    "b200": (180, 2250),
+    "l40s": (48, 362),
+    "rtx4090": (24, 165),
+}
 PURPOSES = ("weights", "gradients", "optimizer", "activations", "gathered", "total")
 
 
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
-    from speechllm.train.plan import GPUS
-
     parser.epilog = EPILOG
     parser.add_argument("preset", help="a preset's name, a TOML file or a model folder")
     parser.add_argument("--gpus", type=number(Positive), required=True, help="how many")
@@ -53,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     if args.mfu > 1:
         raise ValueError(f"--mfu: wanted a share, at most 1, got {args.mfu:g}")
     preset, _ = start.read(args.preset, args.set)
-    size, peak = plan.GPUS[args.gpu]
+    size, peak = GPUS[args.gpu]
     print(
         f"{preset.name} on {args.gpus} {args.gpu} ({size} GB, {peak} TFLOP/s dense bf16), "
         f"{args.hours:,g} h of audio x {args.epochs:g}, utterances of {args.seconds:g} s"
@@ -69,7 +77,7 @@ def show(args: argparse.Namespace, outlook, learner) -> None:
     """Print one phase."""
     from speechllm.train import plan
 
-    phase, (size, peak) = outlook.phase, plan.GPUS[args.gpu]
+    phase, (size, peak) = outlook.phase, GPUS[args.gpu]
     learns = sum(p.numel() for p in learner.parameters() if p.requires_grad)
     total = sum(p.numel() for p in learner.parameters())
     print(f"\nphase {phase.name}: {learns / 1e6:,.1f} M of {total / 1e6:,.1f} M parameters learn")

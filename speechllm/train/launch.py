@@ -155,6 +155,9 @@ def meet(cpu: bool) -> None:
         store = distributed.PrefixStore(f"speechllm {attempt}", store)
         store.set(f"backend {rank}", backend)
         backends = [store.get(f"backend {other}").decode() for other in range(size)]
+        store.set(f"read {rank}", "yes")
+        for other in range(size if rank == 0 else 0):  # whose store it is goes last
+            store.get(f"read {other}")
         for other, theirs in enumerate(backends):
             if theirs != backends[0]:
                 raise ValueError(

@@ -20,16 +20,6 @@ from speechllm.train import memory
 from speechllm.train.phases import Learner, Phase
 from speechllm.train.sharded import units
 
-# name -> (memory in GB, dense bfloat16 TFLOP/s), as their makers state them
-GPUS = {
-    "a100-40": (40, 312),
-    "a100": (80, 312),
-    "h100": (80, 989),
-    "h200": (141, 989),
-    "b200": (180, 2250),
-    "l40s": (48, 362),
-    "rtx4090": (24, 165),
-}
 USABLE = 0.92  # of the memory: the rest is the driver's, the libraries' and the allocator's waste
 QUERIES = ("q_proj", "query", "linear_q", "q", "to_q")
 RELATIVE = ("relative_k_proj", "linear_pos")  # of distances: beside the queries
