@@ -89,9 +89,9 @@ class Bench:
         """Put utterances side by side."""
         return collate([self.examples[i] for i in rows], self.pad)
 
-    def generate(self, size: int) -> list[tuple]:
+    def generate(self, batches: list[list[int]]) -> list[tuple]:
         """By transformers: each batch to the end of its longest answer."""
-        return [one for rows in self.batches(size) for one in self._generated(rows)]
+        return [one for rows in batches for one in self._generated(rows)]
 
     def _generated(self, rows: list[int]) -> list[tuple]:
         result, filters = self.model(self.batch(rows)), self.filters(rows)
@@ -116,18 +116,18 @@ class Bench:
         n = min(len(self._cut(ids, bound)) + 1, len(ids))
         return sum(out.logits[i][row].float().log_softmax(-1)[ids[i]].item() for i in range(n)) / n
 
-    def plain(self, size: int, config=GREEDY) -> list[tuple]:
+    def plain(self, batches: list[list[int]], config=GREEDY) -> list[tuple]:
         """By batches of ours, which rows that have ended leave."""
         found = []
-        for rows in self.batches(size):
+        for rows in batches:
             answerer = Answerer(self.system, self.model, config, self.filters(rows))
             answers = answerer(self.batch(rows), [self.bound(i) for i in rows])
             found += [(answer.ids, answer.score) for answer in answers]
         return found
 
-    def refilled(self, size: int) -> list[tuple]:
+    def refilled(self, batches: list[list[int]]) -> list[tuple]:
         """As plain, but others begin where rows have ended; the longest first."""
-        order = [i for rows in reversed(self.batches(max(size // 4, 1))) for i in rows]
+        size, order = len(batches[0]), sorted((i for rows in batches for i in rows), reverse=True)
         answerer = Answerer(self.system, self.model, GREEDY, self.filters(order))
         step = max(size // 4, 1)
 
@@ -139,11 +139,11 @@ class Bench:
 
         found = dict(answerer.flowing(groups(), float(size)))
         by_row = {order[number]: answer for number, answer in found.items()}
-        return [(by_row[i].ids, by_row[i].score) for i in range(len(order))]
+        return [(by_row[i].ids, by_row[i].score) for i in sorted(order)]
 
-    def drafted(self, size: int) -> list[tuple]:
+    def drafted(self, batches: list[list[int]]) -> list[tuple]:
         """One by one, the LLM checking what the CTC head reads."""
-        return self.plain(size, search.Config(max_repeats=0, draft="ctc"))
+        return self.plain(batches, search.Config(max_repeats=0, draft="ctc"))
 
     def first_word_s(self, config) -> float:
         """Median seconds from an utterance's states to its first word, alone."""
@@ -161,7 +161,7 @@ class Bench:
 
 
 def ways(bench: Bench, size: int) -> dict:
-    """Give the ways that serve at a batch size, by name."""
+    """Give the ways that serve at a batch size: batches -> (ids, score) of each utterance."""
     found = {"generate": bench.generate, "plain": bench.plain}
     if size > 1 and joins(bench.model):
         found["refilled"] = bench.refilled
@@ -172,20 +172,22 @@ def ways(bench: Bench, size: int) -> dict:
 
 def measured(bench: Bench, size: int, turns: int) -> list[str]:
     """Run each way `turns` times, in turns; give the lines of the table."""
-    chosen = ways(bench, size)
+    chosen, batches = ways(bench, size), bench.batches(size)
+    for way in chosen.values():
+        way(batches[:1])  # warm-up
     answers, spent = {}, {name: [] for name in chosen}
     for _ in range(turns):
         for name, way in chosen.items():
             began = time.perf_counter()
-            answers[name] = way(size)
+            answers[name] = way(batches)
             spent[name].append(time.perf_counter() - began)
     rows, base = [], min(spent["generate"])
     for name, way in chosen.items():
         same = sum(a[0] == b[0] for a, b in zip(answers[name], answers["generate"], strict=True))
         off = max((abs(a[1] - b[1]) for a, b in zip(answers[name], answers["generate"], strict=True)
                    if a[0] == b[0]), default=math.nan)  # fmt: skip
-        with Live() as live:
-            way(size)
+        with Live() as live:  # of the longest
+            way(batches[-1:])
         first = ""
         if size == 1 and name != "generate":
             config = search.Config(max_repeats=0, draft="ctc" if name == "drafted" else "")
@@ -206,7 +208,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--utterances", type=int, default=32)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=2, help="of which the best counts")
     parser.add_argument("--forced", action="store_true", help="all say the transcripts")
     args = parser.parse_args()
     bench = Bench(args.model, args.manifest, args.utterances, args.forced)
