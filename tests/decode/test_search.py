@@ -64,6 +64,20 @@ def test_an_answer_ends_at_any_stop(prompts, beams):
 
 
 @torch.no_grad()
+def test_what_the_output_layer_gets_has_no_gaps(prompts):
+    """Nor the strides of what it was cut from, with which the matrix would be copied first."""
+    model, batch, pad = prompts
+    strides = []
+    hook = model.llm.get_output_embeddings().register_forward_hook(
+        lambda module, args, out: strides.append((args[0].stride(), args[0].shape))
+    )
+    for given in (batch, only(batch, 1)):
+        search.answers(model(given), [2] * len(given.ids), (), pad)
+    hook.remove()
+    assert all(found == torch.empty(shape).stride() for found, shape in strides)
+
+
+@torch.no_grad()
 def test_only_the_last_position_gets_logits(prompts):
     model, batch, pad = prompts
     seen = []
