@@ -4,12 +4,14 @@ The model is built on the meta device at full size from the shapes of its checkp
 so that an LLM of 70 B is counted in seconds on a laptop.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
 
 from speechllm import config, media
 from speechllm.models import tiny
+from speechllm.models.alphabet import LETTERS
 from speechllm.models.branch import NOUNS
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
@@ -20,13 +22,19 @@ VOCAB = 1000  # assumed for an LLM from nothing: its tokenizer is not a part of 
 
 
 class Vocabulary:
-    """A tokenizer's size, where nothing else of it is wanted."""
+    """A tokenizer's size, where nothing else of it is wanted; its pieces are made up."""
 
     def __init__(self, size: int):
         self.size = size
 
     def __len__(self) -> int:
         return self.size
+
+    def get_vocab(self) -> dict[str, int]:
+        """Number letters, then pairs, threes and so on, as far as the size goes."""
+        words = (itertools.product(LETTERS[1:-1], repeat=n) for n in itertools.count(2))
+        pieces = itertools.chain(LETTERS, map("".join, itertools.chain.from_iterable(words)))
+        return {piece: i for i, piece in enumerate(itertools.islice(pieces, self.size))}
 
 
 def outline(preset: config.Preset, vocab_size: int = VOCAB) -> tuple[System, SpeechLLM]:

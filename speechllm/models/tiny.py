@@ -18,6 +18,7 @@ import tomllib
 from pathlib import Path
 
 from speechllm import config
+from speechllm.models.alphabet import LETTERS
 from speechllm.models.families import _shared
 from speechllm.models.hub import read_config, read_fields
 from speechllm.models.sizes import small
@@ -135,6 +136,10 @@ def shrink(preset: config.Preset) -> config.Preset:
     _shrink_llm(tables["llm"])
     for phase in tables.get("phase", []):
         phase.update(steps=STEPS, warmup_steps=0, valid_every=STEPS, gradient_accumulation=1)
+    heads = [one for phase in tables.get("phase", []) for one in phase["objectives"].values()]
+    for table in (*heads, *(way["adapter"] for way in ways)):
+        if table.pop("pieces", 0):
+            table["letters"] = LETTERS  # single bytes have no pieces
     _lay(tables, tables.pop("tiny", {}))
     return small
 
