@@ -7,8 +7,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-import numpy as np
-
 from speechllm.cli.options import number
 from speechllm.ranges import Positive
 
@@ -35,7 +33,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def source(rate: int) -> Iterator[np.ndarray]:
+def source(rate: int) -> Iterator:
     """Give chunks (n,) of int16: of the pipe, or where there is none of the microphone.
 
     Raises:
@@ -53,12 +51,14 @@ def source(rate: int) -> Iterator[np.ndarray]:
     return microphone(sounddevice, rate)
 
 
-def pipe(file, rate: int) -> Iterator[np.ndarray]:
+def pipe(file, rate: int) -> Iterator:
     """Read raw 16-bit samples, little-endian, of one channel, as they come.
 
     Raises:
         ValueError: it is a WAV file.
     """
+    import numpy as np
+
     left = b""
     first = True
     while data := file.read1(round(BLOCK_S * rate) * 2):
@@ -75,7 +75,7 @@ def pipe(file, rate: int) -> Iterator[np.ndarray]:
         print("the pipe ended within a sample: its last byte is left out", file=sys.stderr)
 
 
-def microphone(sounddevice, rate: int) -> Iterator[np.ndarray]:
+def microphone(sounddevice, rate: int) -> Iterator:
     """Listen until somebody presses Ctrl-C.
 
     Raises:
@@ -95,7 +95,7 @@ def microphone(sounddevice, rate: int) -> Iterator[np.ndarray]:
             yield block[:, 0].copy()
 
 
-def run(live, chunks: Iterator[np.ndarray], as_json: bool = False) -> int:
+def run(live, chunks: Iterator, as_json: bool = False) -> int:
     """Print what is said; what is still open when the sound ends, or at Ctrl-C, becomes final.
 
     Args:
@@ -121,7 +121,7 @@ def run(live, chunks: Iterator[np.ndarray], as_json: bool = False) -> int:
     return status
 
 
-def _read(chunks: Iterator[np.ndarray], waiting: queue.Queue) -> None:
+def _read(chunks: Iterator, waiting: queue.Queue) -> None:
     try:
         for chunk in chunks:
             waiting.put(chunk)
@@ -130,8 +130,10 @@ def _read(chunks: Iterator[np.ndarray], waiting: queue.Queue) -> None:
         waiting.put(error)
 
 
-def _batches(waiting: queue.Queue) -> Iterator[np.ndarray]:
+def _batches(waiting: queue.Queue) -> Iterator:
     """Yield what has come, together, but no more than is heard at once."""
+    import numpy as np
+
     over = False
     while not over:
         blocks = [waiting.get()]
