@@ -53,7 +53,7 @@ def rated(model: str, chosen: list[dict], every: list, tell: bool) -> str:
                       "hotwords": list(words)})  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hyp.jsonl"
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         result = score_file(path, "hotwords")
         return f"B-WER {result.value:.2f} [ {result.described} ], WER {score_file(path).value:.2f}"
 

@@ -79,7 +79,7 @@ def wer(pairs: list[tuple[str, str]], folder: Path, name: str) -> float:
     path = folder / f"{name}.jsonl"
     lines = (json.dumps({"id": str(i), "hyp": h, "ref": r, "lang": "en"})
              for i, (h, r) in enumerate(pairs))  # fmt: skip
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return score_file(path).value
 
 

@@ -3,9 +3,10 @@
 import contextlib
 from collections.abc import Iterator
 
+from speechllm import media
 from speechllm.data import loader
 from speechllm.data.examples import Examples
-from speechllm.data.rows import seconds
+from speechllm.data.rows import parts, seconds
 from speechllm.decode import room
 from speechllm.decode.answer import Answer
 from speechllm.decode.ask import Answerer
@@ -58,7 +59,9 @@ def flowing(answerer: Answerer, examples: Examples, options, tally) -> Iterator:
 
 
 def _bounds(examples: Examples, indices: list[int], options) -> list[int]:
-    lengths = [seconds(examples.manifest[i]) for i in indices]
+    rows = [examples.manifest[i] for i in indices]
+    # there may be much to say of one picture: what it costs bounds nothing
+    lengths = [0.0 if any(map(media.timeless, parts(row))) else seconds(row) for row in rows]
     return [room.bound(s, options.max_tokens_per_s, options.max_tokens) for s in lengths]
 
 

@@ -12,8 +12,8 @@ from speechllm import media
 from speechllm.data import control, manifest, show
 from speechllm.data.collate import collate
 from speechllm.data.validate import validate
+from speechllm.decode import answering, search
 from speechllm.decode import run as decoding
-from speechllm.decode import search
 from speechllm.models import anatomy, store, tiny
 from speechllm.train import health, loop
 from speechllm.train.phases import phases
@@ -235,7 +235,7 @@ def test_blank_pictures_keep_their_places(job, tmp_path):
 
 def test_answers_about_pictures_have_no_bound_of_seconds(job, monkeypatch):
     run = job()
-    bounds = decoding._bounds(
+    bounds = answering._bounds(
         run.examples(phases(run.system.preset)[1], run.manifests["train"], learning=False),
         [run.manifests["train"].find(name) for name in ("picture", "sound", "neither")],
         decoding.Options(max_tokens=77, max_tokens_per_s=2.0),

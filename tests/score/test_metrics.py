@@ -1,5 +1,7 @@
 """WER, CER and accuracy: totals of jiwer, empties, undefined rates, result lines."""
 
+from types import SimpleNamespace
+
 import jiwer
 import numpy as np
 import pytest
@@ -23,7 +25,9 @@ def test_each_metric_keeps_what_it_promises(name):
     totals = []
     for hyps in (refs, wrong):
         cleaned = [([ref], hyp) for ref, hyp in zip(refs, hyps, strict=True)]
-        counts = list(metric.all_stats([None] * len(refs), cleaned))
+        told = [SimpleNamespace(words=[(word, 0.9) for word in hyp.split()], hotwords=("cat",))
+                for hyp in hyps]  # fmt: skip  # of a metric of confidence, or of hotwords
+        counts = list(metric.all_stats(told, cleaned))
         assert all(len(row) == len(metric.fields) for row in counts)
         assert all(isinstance(n, (int, np.integer)) for row in counts for n in row)
         totals.append(np.sum(counts, 0))

@@ -110,6 +110,8 @@ def test_a_checkpoint_each_so_many_minutes(make_run, uninterrupted, tmp_path, mo
 
 def test_a_second_interrupt_ends_at_once_and_what_is_ignored_stays_so(capfd):
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # a shell lets what it starts by `&` ignore it, these tests among them
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Stop() as stop:
             send(signal.SIGUSR1)
@@ -121,6 +123,7 @@ def test_a_second_interrupt_ends_at_once_and_what_is_ignored_stays_so(capfd):
                 send(signal.SIGINT)
     finally:
         signal.signal(signal.SIGUSR1, before)
+        signal.signal(signal.SIGINT, interrupt)
     assert capfd.readouterr().err.count("\n") == 1
 
 
