@@ -25,7 +25,7 @@ def test_each_metric_keeps_what_it_promises(name):
     totals = []
     for hyps in (refs, wrong):
         cleaned = [([ref], hyp) for ref, hyp in zip(refs, hyps, strict=True)]
-        told = [SimpleNamespace(words=[(word, 0.9) for word in hyp.split()], hotwords=("cat",))
+        told = [SimpleNamespace(words=[(word, 0.9) for word in hyp.split()], hotwords=("sat",))
                 for hyp in hyps]  # fmt: skip  # of a metric of confidence, or of hotwords
         counts = list(metric.all_stats(told, cleaned))
         assert all(len(row) == len(metric.fields) for row in counts)
