@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speechllm import config, files
-from speechllm.ranges import LARGEST, Count, NotNegative, Positive, Share, Workers
+from speechllm.ranges import LARGEST, AboveZero, Count, NotNegative, Positive, Share, Workers
 
 
 class Layout(argparse.RawDescriptionHelpFormatter):
@@ -68,6 +68,31 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "cpu", "cuda", "mps"),
         default="auto",
         help="auto: a CUDA GPU if there is; mps: that of an Apple computer",
+    )
+
+
+def add_listener(parser: argparse.ArgumentParser) -> None:
+    """Add the model that hears sound of any length."""
+    parser.add_argument(
+        "model",
+        help="an experiment, one phase, a model folder; or a recogniser of transformers (Whisper, "
+        "a CTC model) by folder or Hub name",
+    )
+
+
+def add_windows(parser: argparse.ArgumentParser, more: str) -> None:
+    """Add how long sound is cut and batched; `more` goes on with the help of --vad."""
+    parser.add_argument(
+        "--vad",
+        choices=("auto", "silero", "energy", "none"),
+        default="auto",
+        help=f"who finds speech{more}",
+    )
+    parser.add_argument(
+        "--max-batch-s",
+        type=number(AboveZero),
+        default=200.0,
+        help="size of a batch: windows times the longest, in seconds",
     )
 
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from speechllm.cli.options import add_device, device, number
+from speechllm.cli.options import add_device, add_listener, add_windows, device, number
 from speechllm.ranges import AboveZero, Count, Positive
 
 EPILOG = """Routes, as OpenAI's clients call them:
@@ -27,11 +27,7 @@ examples:
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
-    parser.add_argument(
-        "model",
-        help="an experiment, one phase, a model folder; or a recogniser of transformers (Whisper, "
-        "a CTC model) by folder or Hub name",
-    )
+    add_listener(parser)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen")
     parser.add_argument("--port", type=number(Count), default=8000, help="0: a free one")
     parser.add_argument("--name", default="", help="of the model, for clients; else its folder's")
@@ -51,23 +47,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--max-duration-s", type=number(AboveZero), default=3600.0, help="of one sound file"
     )
     parser.add_argument(
-        "--max-batch-s",
-        type=number(AboveZero),
-        default=200.0,
-        help="size of a batch: windows times the longest, in seconds",
-    )
-    parser.add_argument(
         "--max-tokens", type=number(Positive), default=1000, help="of one chat answer, at most"
     )
     parser.add_argument(
         "--drain-s", type=number(Count), default=30, help="seconds for what runs, after SIGTERM"
     )
-    parser.add_argument(
-        "--vad",
-        choices=("auto", "silero", "energy", "none"),
-        default="auto",
-        help="who finds speech; see speechllm transcribe",
-    )
+    add_windows(parser, "; see speechllm transcribe")
     add_device(parser)
     parser.set_defaults(run=run)
 

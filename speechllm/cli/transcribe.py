@@ -6,8 +6,16 @@ import time
 from pathlib import Path
 
 from speechllm.cli import listening
-from speechllm.cli.options import add_device, add_search, device, number, searched
-from speechllm.ranges import AboveZero, NotNegative
+from speechllm.cli.options import (
+    add_device,
+    add_listener,
+    add_search,
+    add_windows,
+    device,
+    number,
+    searched,
+)
+from speechllm.ranges import NotNegative
 
 FORMATS = ("text", "json", "srt", "vtt", "ctm", "textgrid")
 EPILOG = """Speech is found, cut at pauses into windows that the model knows, heard in batches, and
@@ -34,11 +42,7 @@ examples:
 def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     """Describe the options."""
     parser.epilog = EPILOG
-    parser.add_argument(
-        "model",
-        help="an experiment, one phase, a model folder; or a recogniser of transformers (Whisper, "
-        "a CTC model) by folder or Hub name",
-    )
+    add_listener(parser)
     parser.add_argument(
         "audio", type=Path, nargs="*", help="sound files, folders of them, or a manifest"
     )
@@ -70,24 +74,14 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default="together",
         help="apart: each channel by itself, where each speaker has one",
     )
-    parser.add_argument(
-        "--vad",
-        choices=("auto", "silero", "energy", "none"),
-        default="auto",
-        help="who finds speech: silero where its package is installed, else what is loud; none: "
-        "all is heard",
+    add_windows(
+        parser, ": silero where its package is installed, else what is loud; none: all is heard"
     )
     parser.add_argument(
         "--window-s",
         type=number(NotNegative),
         default=0.0,
         help="longest window in seconds; 0: what the model hears at once",
-    )
-    parser.add_argument(
-        "--max-batch-s",
-        type=number(AboveZero),
-        default=200.0,
-        help="size of a batch: windows times the longest, in seconds",
     )
     parser.add_argument(
         "--again", action="store_true", help="hear all anew, whatever stands in --out"

@@ -51,6 +51,28 @@ def of(kind: str) -> ModuleType:
     return importlib.import_module(f"speechllm.media.{kind}")
 
 
+def front_end(get, name: str | None, usual: str, table: dict, where: str):
+    """Make the front end of a preset's table by `get(name, **options)`, a function of features.
+
+    Args:
+        get: makes it.
+        name: which, where the table has none.
+        usual: one that a table might name, for the error.
+        table: of the preset.
+        where: it stands.
+
+    Raises:
+        ValueError: no table, no such front end, a wrong option; says where it stands.
+    """
+    if not isinstance(table, dict):
+        raise ValueError(f"{where}: wanted a table such as {{ name = {usual!r} }}, got {table!r}")
+    options = dict(table)
+    try:
+        return get(options.pop("name", name), **options)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
 def timeless(part: dict) -> bool:
     """Say whether what there is to say of a part is not bounded by how long it is."""
     return reads(part["type"]) and getattr(of(part["type"]), "TIMELESS", False)

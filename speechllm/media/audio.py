@@ -19,6 +19,7 @@ import torch
 import features
 from features.indexes import about
 from features.stored import Stored, split
+from speechllm.media import front_end
 from speechllm.media._audio_faults import STALE_S, faults
 from speechllm.media._augment import Config as Augment
 
@@ -44,13 +45,7 @@ def front(table: dict, where: str) -> features.Extractor:
     Raises:
         ValueError: no such front end, a wrong option; says where it stands.
     """
-    if not isinstance(table, dict):
-        raise ValueError(f"{where}: wanted a table such as {{ name = 'wave16k' }}, got {table!r}")
-    options = dict(table)
-    try:
-        return features.get(options.pop("name", None), **options)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    return front_end(features.get, None, "wave16k", table, where)
 
 
 def frames(

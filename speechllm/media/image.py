@@ -13,7 +13,7 @@ import torch
 
 from features import image, patches
 from features.patches import Patches
-from speechllm.media import Finding
+from speechllm.media import Finding, front_end
 
 COST_S = 1.0
 USUAL = (480, 640, 3)  # height, width, colours of an ordinary one
@@ -35,13 +35,7 @@ def front(table: dict, where: str) -> Patches:
     Raises:
         ValueError: no such front end, a wrong option; says where it stands.
     """
-    if not isinstance(table, dict):
-        raise ValueError(f"{where}: wanted a table such as {{ name = 'clip' }}, got {table!r}")
-    options = dict(table)
-    try:
-        return patches.get(options.pop("name", "patches"), **options)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    return front_end(patches.get, "patches", "clip", table, where)
 
 
 def frames(part: dict, front: Patches, rng=None, augment=None) -> tuple[torch.Tensor, int]:

@@ -11,7 +11,7 @@ import torch
 from features import pose, pose_frames
 from features.pose import Motion
 from features.pose_frames import Frames
-from speechllm.media import Finding
+from speechllm.media import Finding, front_end
 
 USUAL_S = 4.0
 USUAL_HZ = 25.0
@@ -37,12 +37,7 @@ def front(table: dict, where: str) -> Frames:
     Raises:
         ValueError: no such front end, a wrong option; says where it stands.
     """
-    if not isinstance(table, dict):
-        raise ValueError(f"{where}: wanted a table such as {{ name = 'pose' }}, got {table!r}")
-    try:
-        return pose_frames.get(**{"name": "pose", **table})
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    return front_end(pose_frames.get, "pose", "pose", table, where)
 
 
 def frames(part: dict, front: Frames, rng=None, augment=None) -> tuple[torch.Tensor, int]:

@@ -11,7 +11,7 @@ import torch
 from features import video, video_frames
 from features.patches import PLACE
 from features.video_frames import Clip
-from speechllm.media import Finding
+from speechllm.media import Finding, front_end
 
 TIMELESS = True  # how much there is to say of it does not follow from its length
 USUAL = (480, 640, 3)  # height, width, colours of an ordinary one
@@ -32,12 +32,7 @@ def front(table: dict, where: str) -> Clip:
     Raises:
         ValueError: no such front end, a wrong option; says where it stands.
     """
-    if not isinstance(table, dict):
-        raise ValueError(f"{where}: wanted a table such as {{ name = 'clip' }}, got {table!r}")
-    try:
-        return video_frames.get(**{"name": "patches", **table})
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    return front_end(video_frames.get, "patches", "clip", table, where)
 
 
 def frames(part: dict, front: Clip, rng=None, augment=None) -> tuple[torch.Tensor, int]:

@@ -214,7 +214,8 @@ def outputs_at(model: nn.Module, rows, columns):
     def choose(_, args):
         return (args[0][rows, columns][None], *args[1:])
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(choose)
+    # before `_in_one_piece`, which would copy all positions
+    handle = model.get_output_embeddings().register_forward_pre_hook(choose, prepend=True)
     try:
         yield
     finally:

@@ -165,12 +165,6 @@ class Recogniser:
         texts = self.parts.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [(text, None) for text in texts]
 
-    def _told(self, lang: str) -> dict:
-        """Say the language where the checkpoint knows it; else it finds out."""
-        code = lang.split("-")[0].lower()
-        known = f"<|{code}|>" in (getattr(self.model.generation_config, "lang_to_id", None) or {})
-        return {"language": code if known else None, "task": "transcribe"}
-
     @property
     def multilingual(self) -> bool:
         """Whether it may be told the language."""
