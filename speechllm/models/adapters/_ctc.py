@@ -42,11 +42,15 @@ class Convolved(nn.Module):
         self.convs = nn.ModuleList(nn.Conv1d(dim, dim, kernel) for _ in range(layers))
         self.linear = nn.Linear(dim, out_dim)
 
-    def forward(self, states, lengths):
-        """See the class; what lies beyond an utterance's end is not seen."""
+    def forward(self, states, lengths, dropout: float = 0.0):
+        """See the class; what lies beyond an utterance's end is not seen.
+
+        dropout: stands in place of the head's own, and is at work in evaluation mode too.
+        """
         x = self.norm(states)
         for conv in self.convs:
-            x = self.dropout(functional.gelu(convolve(conv, x, lengths)[0]))
+            x = functional.gelu(convolve(conv, x, lengths)[0])
+            x = functional.dropout(x, dropout) if dropout else self.dropout(x)
         return self.linear(x)
 
 
@@ -72,9 +76,14 @@ class Speller(nn.Module):
         if self.alphabet:
             self.units.copy_(torch.tensor(self.alphabet.ids))
 
-    def ctc_logits(self, states, lengths):
-        """Logits (B, L, units + 1) of states (B, L, D), the blank last."""
-        return self.head(states, lengths) if self.config.convs else self.head(states)
+    def ctc_logits(self, states, lengths, dropout: float = 0.0):
+        """Logits (B, L, units + 1) of states (B, L, D), the blank last.
+
+        dropout: at work whatever the mode, as in `Convolved`; without convs on the states.
+        """
+        if self.config.convs:
+            return self.head(states, lengths, dropout)
+        return self.head(functional.dropout(states, dropout) if dropout else states)
 
 
 def not_blank(blank, dropped, lengths):

@@ -17,13 +17,14 @@ from torch import nn
 
 from speechllm.models.adapters import _ctc
 from speechllm.models.masks import zero_beyond
+from speechllm.ranges import BelowOne
 
 # Settings to try in tests, small enough for them.
 TINY = (
     {},
     {"blank_threshold": 1.0, "merge": False},
     {"blank_threshold": 0.02, "acoustic": True},
-    {"letters": " abc'", "convs": 2, "kernel": 3},
+    {"letters": " abc'", "convs": 2, "kernel": 3, "reading_dropout": 0.4},
 )
 
 
@@ -34,11 +35,15 @@ class Config(_ctc.Config):
     blank_threshold: a step whose blank has this posterior or more is dropped. merge: neighbours
     that spell the same become one token. acoustic: add a Linear of the encoder's states, which
     starts at zero, so that the LLM can learn to hear what the posteriors do not say.
+    reading_dropout: dropout in the head where soft tokens are made of it, in training, when the
+    head itself may have ceased to learn. A head spells its own training set better than other
+    speech; with this its mistakes there become those that an LLM will have to read.
     """
 
     blank_threshold: float = 0.5
     merge: bool = True
     acoustic: bool = False
+    reading_dropout: BelowOne = 0.0
 
     drops = True  # tokens depend on the content: `count` is the most there can be
 
@@ -72,7 +77,8 @@ class CTCPosterior(_ctc.Speller):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         (embedding,) = self._embedding
         states = zero_beyond(states, lengths)
-        posteriors = self.ctc_logits(states, lengths).float().softmax(-1)
+        dropout = self.config.reading_dropout if self.training else 0.0
+        posteriors = self.ctc_logits(states, lengths, dropout).float().softmax(-1)
         spelled, blank = posteriors[..., :-1], posteriors[..., -1]
         table = embedding.weight[self.units] if self.config.size else embedding.weight
         table = table * getattr(embedding, "embed_scale", 1.0)  # Gemma scales its own

@@ -119,3 +119,20 @@ def test_letters_are_the_llms_own_tokens_and_padding_is_not_seen():
         ctc_posterior.Config(letters="az").build(8, embedding).spell(Tokenizer())
     with pytest.raises(ValueError, match="letters: wanted each once, got 'aba'"):
         ctc_posterior.Config(letters="aba")
+
+
+@pytest.mark.parametrize("how", [{}, {"convs": 1, "kernel": 3}])
+def test_reading_dropout_misspells_in_training_alone(how):
+    """The LLM then reads mistakes; the head that learns by CTC, and evaluation, see none."""
+    torch.manual_seed(0)
+    options = {"letters": " abc", "reading_dropout": 0.5, **how}
+    model = ctc_posterior.Config(**options).build(8, nn.Embedding(V, H))
+    states, lengths = torch.randn(2, 30, 8) * 6, torch.tensor([30, 17])
+    model.train()
+    model.head.eval()  # it learns no more: its own dropout is off
+    logits = model.ctc_logits(states, lengths)
+    torch.testing.assert_close(logits, model.ctc_logits(states, lengths))
+    read = [model(states, lengths)[0] for _ in range(2)]
+    assert read[0].shape != read[1].shape or not torch.allclose(*read)
+    model.eval()
+    torch.testing.assert_close(model(states, lengths)[0], model(states, lengths)[0])
