@@ -25,7 +25,8 @@ CHOICES = {
 # What is beyond these is a slip, and would fill the memory before anybody hears of it.
 LARGEST = {
     "sampling_rate": 10**7, "num_mel_bins": 2**14, "n_fft": 2**20, "pad_to_s": 86400.0,
-    "pad_to_frames": 2**24, "stack": 2**14, "lfr": 2**14, "deltas": 16, "deltas_window": 2**10,
+    "pad_to_frames": 2**24, "stack": 2**14, "lpc_order": 2**8, "lfr": 2**14, "deltas": 16,
+    "deltas_window": 2**10,
 }  # fmt: skip
 LARGEST_BANK = 2**26  # mel bins times FFT bins
 LARGEST_FLOAT = 3e38  # of float32
@@ -106,6 +107,7 @@ def _rest(o) -> None:
     _wanted(o, "num_ceps", 0 <= o.num_ceps <= o.num_mel_bins, f"in 0..{o.num_mel_bins}")
     _wanted(o, "cepstral_lifter", o.cepstral_lifter >= 0, "at least 0")
     _wanted(o, "lifter_start", o.lifter_start >= 0, "at least 0")
+    _prediction(o)
     _wanted(o, "cmvn_ddof", o.cmvn_ddof in (0, 1), "0 or 1")
     _wanted(o, "divisor", o.divisor != 0, "not 0")
     _wanted(o, "stack", o.stack >= 1, "at least 1")
@@ -115,6 +117,17 @@ def _rest(o) -> None:
     _wanted(o, "lfr", not (o.lfr and o.pad_to_frames), "0 with pad_to_frames")
     _padding(o)
     _statistics(o)
+
+
+def _prediction(o) -> None:
+    _wanted(o, "lpc_order", 0 <= o.lpc_order <= o.num_mel_bins, f"in 0..{o.num_mel_bins}")
+    _wanted(o, "compress_factor", 0 < o.compress_factor <= 1, "above 0, at most 1")
+    _wanted(o, "cepstral_scale", o.cepstral_scale > 0, "above 0")
+    if o.lpc_order:
+        most = o.lpc_order + 1
+        _wanted(o, "num_ceps", 1 <= o.num_ceps <= most, f"in 1..{most} with that lpc_order")
+        _wanted(o, "log", o.log == "none", "'none' with lpc_order: loudness is a root")
+        _wanted(o, "floor", o.floor > 0, "above 0 with lpc_order")
 
 
 def _statistics(o) -> None:

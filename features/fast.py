@@ -19,7 +19,7 @@ from dataclasses import fields
 import numpy as np
 import torch
 
-from features import kernel, steps, tables, windows
+from features import kernel, prediction, steps, tables, windows
 from features.options import Spectral
 
 # options that the kernel carries out, or the torch path before and after it
@@ -30,10 +30,11 @@ KNOWN = frozenset(
     "htk_dct cepstral_lifter lifter_start use_energy raw_energy global_preemphasis vtln_warp "
     "vtln_low vtln_high empty_filters cmvn cmvn_ddof pad_to_frames stack dtype "
     "pad_longer pad_counts pad_mode guard cmvn_guard semicausal lfr deltas energy_floor "
-    "deltas_window stats".split()
+    "deltas_window stats lpc_order compress_factor cepstral_scale".split()
 )
 LOGS = {"none": 0, "ln": 1, "log10": 2, "db": 3}
 EDGES = {"reflect": 0, "mirror": 1, "constant": 2}
+MOST_POLES = 32  # of linear prediction, in frontend.c
 GAP = 2  # vectors; without it the parts of a power of two would share their cache sets
 TINY = 1.17549435e-38  # the kernel's logarithm wants normal numbers
 _thread = threading.local()
@@ -150,8 +151,9 @@ def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
     odd = [f.name for f in fields(o) if f.name not in KNOWN and getattr(o, f.name) != f.default]
     radix = _radices(o.fft_length // 2)
     late = o.top_db and o.num_ceps  # cepstra wait for the last frame
-    energy = o.use_energy and not o.num_ceps  # in a column of its own, or in place of a bin
-    if odd or late or energy or not radix:
+    # in a column of its own, which the limit of top_db would touch, or in place of a bin
+    energy = o.use_energy and not o.num_ceps and (o.top_db or not o.num_mel_bins)
+    if odd or late or energy or not radix or o.lpc_order > MOST_POLES:
         return None
     native, _ = kernel.load()
     if native is None:
@@ -178,6 +180,7 @@ def _plan(o: Spectral, first: int | None = None) -> _Plan | None:
         energy_scale=o.scale**2 if o.raw_energy else 4.0,  # the window is halved
         places=_places(o, columns), window=_window(o),
         radix=np.array(radix, np.int64), twiddle=_twiddles(radix), split=_split(o.fft_length),
+        order=o.lpc_order, root=o.compress_factor, lifter=prediction.weights(o),
         slot=slot, row_start=np.searchsorted(row, np.arange(len(bank) + 1)).astype(np.int32),
         bin=slot[column], weight=bank[row, column].astype(np.float32), dct=cosine,
     )  # fmt: skip

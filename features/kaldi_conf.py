@@ -1,11 +1,12 @@
-"""A Kaldi configuration file (conf/fbank.conf, conf/mfcc.conf) as a preset with options.
+"""A Kaldi configuration file (conf/fbank.conf, mfcc.conf, plp.conf) as a preset with options.
 
     name, options = read("conf/mfcc_hires.conf")        # features.get(name, **options)
 
-It is of MFCCs where the file's name or one of its lines says so. What the file leaves out has the
-default of compute-fbank-feats or compute-mfcc-feats, but for dither, which is noise: it is 0 unless
-the file names it. What changes no number (--allow-downsample, ...) is passed over. Source: the
-options of Kaldi's feat/feature-window.h, mel-computations.h, feature-fbank.h, feature-mfcc.h.
+It is of MFCCs or PLPs where the file's name or one of its lines says so. What the file leaves out
+has the default of compute-fbank-feats, compute-mfcc-feats or compute-plp-feats, but for dither,
+which is noise: it is 0 unless the file names it. What changes no number (--allow-downsample, ...)
+is passed over. Source: the options of Kaldi's feat/feature-window.h, mel-computations.h,
+feature-fbank.h, feature-mfcc.h, feature-plp.h.
 """
 
 from __future__ import annotations
@@ -24,8 +25,13 @@ COMMON = {
     "energy-floor": ("energy_floor", float), "num-ceps": ("num_ceps", int),
     "cepstral-lifter": ("cepstral_lifter", float), "use-log-fbank": ("log", bool),
     "use-power": ("power", bool), "subtract-mean": ("cmvn", bool),
+    "lpc-order": ("lpc_order", int), "compress-factor": ("compress_factor", float),
+    "cepstral-scale": ("cepstral_scale", float),
 }  # fmt: skip
-MFCC = ("num-ceps", "cepstral-lifter")
+KINDS = {  # of the two that a line speaks for, the later one: both have cepstra, one has these
+    "kaldi_mfcc13": ("mfcc", ("num-ceps", "cepstral-lifter")),
+    "kaldi_plp13": ("plp", ("lpc-order", "compress-factor", "cepstral-scale")),
+}
 # name: what it may be, for what is fixed here; None: whatever it is
 FIXED = {
     "round-to-power-of-two": "true", "htk-compat": "false", "blackman-coeff": "0.42",
@@ -35,6 +41,7 @@ FIXED = {
 DEFAULTS = {
     "kaldi_fbank80": {"num_mel_bins": 23},
     "kaldi_mfcc13": {"num_mel_bins": 23, "use_energy": True},
+    "kaldi_plp13": {"num_mel_bins": 23, "use_energy": True},
 }
 MEANING = {
     "log": {True: "ln", False: "none"}, "power": {True: 2.0, False: 1.0},
@@ -48,14 +55,14 @@ def read(path) -> tuple[str, dict]:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); check the path") from None
-    chosen, mfcc = {}, "mfcc" in Path(path).name.lower()
+    chosen, kinds = {}, {k for k, (word, _) in KINDS.items() if word in Path(path).name.lower()}
     for number, line in enumerate(lines, 1):
         words = line.split("#", 1)[0].strip()
         if words:
             name, value = _pair(words, f"{path}, line {number}")
-            mfcc |= name in MFCC
+            kinds |= {kind for kind, (_, lines) in KINDS.items() if name in lines}
             chosen.update(value)
-    preset = "kaldi_mfcc13" if mfcc else "kaldi_fbank80"
+    preset = max(kinds, key=list(KINDS).index, default="kaldi_fbank80")
     return preset, DEFAULTS[preset] | chosen
 
 
@@ -71,8 +78,8 @@ def _pair(words: str, where: str) -> tuple[str, dict]:
         return name, {}
     if name not in COMMON:
         raise ValueError(
-            f"{where}: --{name} is no option of compute-fbank-feats or compute-mfcc-feats that is "
-            f"known here; those are: {', '.join(COMMON)}"
+            f"{where}: --{name} is no option of compute-fbank-feats, compute-mfcc-feats or "
+            f"compute-plp-feats that is known here; those are: {', '.join(COMMON)}"
         )
     option, kind = COMMON[name]
     try:

@@ -25,14 +25,14 @@ class Plan(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in (
             "length shift columns first edge half stages live gap bins rows ceps dim center "
-            "magnitude log energy"
+            "magnitude log energy order"
         ).split()),
         ("span", ctypes.c_double),
         *((name, ctypes.c_float) for name in (
-            "preemphasis guard floor energy_scale energy_floor offset divisor factor"
+            "preemphasis guard floor energy_scale energy_floor root offset divisor factor"
         ).split()),
         *((name, ctypes.c_void_p) for name in (
-            "places window radix twiddle split slot row_start bin weight dct"
+            "places window radix twiddle split slot row_start bin weight dct lifter"
         ).split()),
     ]  # fmt: skip
 

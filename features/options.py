@@ -91,6 +91,9 @@ class Spectral:
     num_ceps: int = 0  # 0: no cosine transform
     htk_dct: bool = False  # c0 at sqrt(2 / N) like the others: sqrt(2) times as large (HTK)
     cepstral_lifter: float = 0.0  # 0: none; Kaldi's and HTK's: 22
+    lpc_order: int = 0  # >0: cepstra of linear prediction, with log="none" (PLP; Kaldi: 12)
+    compress_factor: float = 0.33333  # with lpc_order: loudness is power to this
+    cepstral_scale: float = 1.0  # with lpc_order: on cepstra, not on the energy
     lifter_start: int = 0  # number of the first cepstrum in the lifter's sine (librosa: 1)
     use_energy: bool = False  # mel: log energy as one more column, the first; else in place of it
     energy_floor: float = 0.0  # least energy, in units of `scale` squared (Kaldi)

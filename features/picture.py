@@ -97,7 +97,7 @@ def _steps(fe, o: Spectral, wave: np.ndarray) -> list[tuple]:
         "divisor": 1.0,
         "floor": 1e-10,
     }
-    base |= {"num_ceps": 0, "use_energy": False, "pad_to_s": 0.0, "power": 2.0}
+    base |= {"num_ceps": 0, "lpc_order": 0, "use_energy": False, "pad_to_s": 0.0, "power": 2.0}
     base |= {"stack": 1, "lfr": 0, "deltas": 0, "cmvn": "", "stats": (), "pad_to_frames": 0}
     n_mels = o.num_mel_bins or 80
     spectrum, _ = extractor.get("kaldi_fbank80", **{**base, "num_mel_bins": 0})(wave)

@@ -40,6 +40,10 @@ PRESETS = {
     "kaldi_mfcc40": replace(
         _KALDI, num_mel_bins=40, num_ceps=40, cepstral_lifter=22.0, high_freq=-400.0
     ),
+    "kaldi_plp13": replace(
+        _KALDI, num_mel_bins=23, lpc_order=12, num_ceps=13, cepstral_lifter=22.0, log="none",
+        use_energy=True,
+    ),
     "kaldi_spectrogram": replace(_KALDI, num_mel_bins=0, use_energy=True),
     "torchaudio_mel": replace(_STFT, log="none"),
     "torchaudio_mfcc": replace(_STFT, log="db", top_db=80.0, num_ceps=40),
@@ -76,6 +80,7 @@ ABOUT = {  # what each follows; the tests hold it against that
     "kaldi_fbank40": "the same with 40 bins",
     "kaldi_mfcc13": "Kaldi compute-mfcc-feats with use_energy false, as in its recipes",
     "kaldi_mfcc40": "the same with Kaldi's mfcc_hires.conf: 40 cepstra, 20 to 7600 Hz",
+    "kaldi_plp13": "Kaldi compute-plp-feats with its defaults: energy in place of c0",
     "kaldi_spectrogram": "Kaldi compute-spectrogram-feats; torchaudio 2.11 kaldi.spectrogram",
     "torchaudio_mel": "torchaudio 2.11 MelSpectrogram(n_fft=400, hop_length=160, n_mels=80)",
     "torchaudio_mfcc": "torchaudio 2.11 MFCC(n_mfcc=40) on that mel, in dB",
@@ -104,7 +109,7 @@ _ELSEWHERE = {  # what other libraries call our options
     "ceplifter": "cepstral_lifter", "lifter": "cepstral_lifter", "stride": "stack",
     "feature_size": "num_mel_bins", "n_mfcc": "num_ceps", "f_min": "low_freq", "fmin": "low_freq",
     "f_max": "high_freq", "fmax": "high_freq", "chunk_length": "pad_to_s",
-    "max_length": "pad_to_frames", "do_normalize": "normalize",
+    "order": "lpc_order", "max_length": "pad_to_frames", "do_normalize": "normalize",
 }  # fmt: skip
 
 

@@ -206,7 +206,8 @@ class Pipeline:
             torch.mm(squares[:, low:high], matrix, out=target[:, begin:end])
         _logarithm(target, o)
         if now:
-            out.copy_(target @ self.tables.cosine)  # into `out` its place in memory shows in digits
+            # not into `out` itself: there its place in memory shows in digits
+            out.copy_(steps.transformed(target, o, self.tables))
         if energy is not None:
             out[:, 0] = energy
 

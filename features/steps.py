@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch.nn import functional as F
 
-from features import deltas, normalise, samples
+from features import deltas, normalise, prediction, samples
 from features.options import Spectral
 from features.tables import Tables, gain
 
@@ -111,8 +111,15 @@ def trace(framed: torch.Tensor, o: Spectral, tables: Tables) -> Iterator[tuple[s
 def cepstra(x: torch.Tensor, o: Spectral, tables: Tables) -> torch.Tensor:
     """Cepstra (..., num_ceps) of log rows (..., log_dim), whose energy replaces c0."""
     first = int(o.energy_first)
-    y = x[..., first:] @ tables.cosine
+    y = transformed(x[..., first:], o, tables)
     return torch.cat((x[..., :1], y[..., 1:]), -1) if first else y
+
+
+def transformed(x: torch.Tensor, o: Spectral, tables: Tables) -> torch.Tensor:
+    """Mel bins (..., M) after the logarithm to cepstra (..., num_ceps)."""
+    if o.lpc_order:
+        return prediction.cepstra_of(x, o, tables.cosine)
+    return x @ tables.cosine
 
 
 def limit(x: torch.Tensor, inside: torch.Tensor, o: Spectral) -> torch.Tensor:

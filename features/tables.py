@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from features import cepstra, mel, windows
+from features import cepstra, mel, prediction, windows
 from features.options import Spectral
 
 # shares of the mel bins; rounded to 16 bins, the width that matrix products like (measured)
@@ -24,7 +24,8 @@ BAND_CUTS = (0.4, 0.6, 0.8)
 class Tables:
     """`window` (frame_length,), `bank` (FFT bins, mel bins), `cosine` (mel bins, num_ceps), stats.
 
-    `window` contains the scale, `bank` the division by n_fft of a periodogram, `cosine` the lifter;
+    `window` contains the scale, `bank` the division by n_fft of a periodogram, `cosine` the lifter
+    (with `lpc_order` it makes autocorrelations: mel bins, lpc_order + 1);
     `stats` (2, row_dim) are mean and deviation. All but `window` are None where the options want
     none.
     """
@@ -52,7 +53,9 @@ def make(o: Spectral) -> Tables:
             o.mel_triangles, o.mel_norm, (o.vtln_warp, o.vtln_low, o.vtln_high),
             o.empty_filters,
         ).T * gain(o)  # fmt: skip
-    if o.num_ceps:
+    if o.lpc_order:
+        cosine = prediction.autocorrelation(o)
+    elif o.num_ceps:
         rows = cepstra.dct_matrix(o.num_ceps, o.num_mel_bins, o.htk_dct)
         weights = cepstra.lifter(o.num_ceps, o.cepstral_lifter, o.lifter_start)
         cosine = (rows * weights[:, None]).T

@@ -12,6 +12,7 @@
 
 #include "frontend.h"
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
@@ -73,6 +74,22 @@ INLINE V logarithm(V x)
     V square = f * f;
     q = q * f * square - 0.5f * square + scale * -2.12194440e-4f;
     return q + f + scale * 0.693359375f; /* ln 2 in two parts; the first has few digits */
+}
+
+/* e to the power of x, |x| < 87, to 1e-7 relative: 2^n e^r with |r| <= ln(2) / 2. */
+INLINE V exponential(V x)
+{
+    const float shift = 12582912.0f; /* 1.5 * 2^23: what is added to it is rounded to an integer */
+    V n = x * 1.44269504088896341f + shift;
+    I e = ((I)n - (I)all(shift)) << 23;
+    n -= shift;
+    V r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    V q = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    q = q * r + 8.3334519073e-3f;
+    q = q * r + 4.1665795894e-2f;
+    q = q * r + 1.6666665459e-1f;
+    q = q * r + 5.0000001201e-1f;
+    return (V)((I)(q * r * r + r + 1.0f) + e);
 }
 
 /* ---- Fourier transform ---- */
@@ -339,6 +356,40 @@ static V log_energy(const Plan *p, const float *table, V mean)
     return logarithm(larger((even + odd) * p->energy_scale, all(p->energy_floor)));
 }
 
+INLINE V product(const V *x, const float *weight, int64_t n)
+{
+    V sum = {0};
+    for (int64_t b = 0; b < n; b++) sum += x[b] * weight[b];
+    return sum;
+}
+
+/* Mel energies, which are lost, to PLP cepstra: loudness, lags, Durbin's recursion, the cepstrum
+   of what it found, the lifter. features/prediction.py says more. */
+static void predict(const Plan *p, V *mel, V *y)
+{
+    V lags[POLES + 1], a[POLES], before[POLES], *c = y + 1;
+    for (int64_t b = 0; b < p->rows; b++)
+        mel[b] = exponential(logarithm(larger(mel[b], all(p->floor))) * p->root);
+    V error = lags[0] = product(mel, p->dct, p->rows);
+    for (int64_t k = 1; k <= p->order; k++) lags[k] = product(mel, p->dct + k * p->rows, p->rows);
+    for (int64_t i = 0; i < p->order; i++) {
+        V k = lags[i + 1];
+        for (int64_t j = 0; j < i; j++) k += a[j] * lags[i - j];
+        k /= error;
+        memcpy(before, a, i * sizeof *a);
+        for (int64_t j = 0; j < i; j++) a[j] -= k * before[i - 1 - j];
+        a[i] = -k;
+        error *= larger(1.0f - k * k, all(1e-5f));
+    }
+    y[0] = larger(logarithm(larger(error, all(FLT_MIN))), all(FLT_EPSILON));
+    for (int64_t i = 0; i + 1 < p->ceps; i++) {
+        V past = {0};
+        for (int64_t j = 0; j < i; j++) past += a[j] * c[i - 1 - j] * (float)(i - j);
+        c[i] = -a[i] - past / (float)(i + 1);
+    }
+    for (int64_t i = 0; i < p->ceps; i++) y[i] *= p->lifter[i];
+}
+
 /* Spectrum to rows of features: mel, logarithm, cepstra, energy. `y` has room for dim + rows.
    Returns the largest logarithm of each lane. */
 static V features(const Plan *p, const V *z, V energy, V *y)
@@ -361,11 +412,9 @@ static V features(const Plan *p, const V *z, V energy, V *y)
         mel[b] = logarithm(larger(mel[b] + p->guard, all(p->floor))) * unit;
         top = larger(mel[b], top);
     }
-    for (int64_t c = 0; c < p->ceps; c++) {
-        V sum = {0};
-        for (int64_t b = 0; b < p->rows; b++) sum += mel[b] * p->dct[c * p->rows + b];
-        y[c] = sum;
-    }
+    if (p->order) predict(p, mel, y);
+    for (int64_t c = 0; !p->order && c < p->ceps; c++)
+        y[c] = product(mel, p->dct + c * p->rows, p->rows);
     if (p->energy) y[0] = energy;
     return top;
 }

@@ -111,7 +111,9 @@ def row(frame, n_fft, bank, o):
 
 def compose(x, log_energy, o):
     """One log row to cepstra where wanted, and the energy to its place."""
-    if o["num_ceps"]:
+    if o["lpc_order"]:
+        x = perceptual(x, o)
+    elif o["num_ceps"]:
         x = np.array([cepstrum(x, k, o) for k in range(o["num_ceps"])])
     if not o["use_energy"]:
         return x
@@ -134,15 +136,20 @@ def window(length, name, periodic):
     return np.array([shapes[name](c) for c in cosine])
 
 
+def corners(o):
+    """Mel of the triangles' corners, warped."""
+    to_mel, to_hz = SCALES[o["mel_scale"]]
+    top = o["high_freq"] if o["high_freq"] > 0 else o["sampling_rate"] / 2 + o["high_freq"]
+    mels = np.linspace(to_mel(o["low_freq"]), to_mel(top), o["num_mel_bins"] + 2)
+    return [to_mel(warp(to_hz(m), top, o)) for m in mels] if o["vtln_warp"] != 1.0 else mels
+
+
 @functools.cache
 def mel_bank(n_fft, options):
     """Triangles, one weight at a time."""
     o = dict(options)
     to_mel, to_hz = SCALES[o["mel_scale"]]
-    top = o["high_freq"] if o["high_freq"] > 0 else o["sampling_rate"] / 2 + o["high_freq"]
-    mels = np.linspace(to_mel(o["low_freq"]), to_mel(top), o["num_mel_bins"] + 2)
-    if o["vtln_warp"] != 1.0:
-        mels = [to_mel(warp(to_hz(m), top, o)) for m in mels]
+    mels = corners(o)
     bank = np.zeros((o["num_mel_bins"], n_fft // 2 + 1))
     for b in range(o["num_mel_bins"]):
         left, middle, right = mels[b : b + 3]
@@ -183,6 +190,24 @@ def cepstrum(log_mel, k, o):
     value = scale * sum(v * np.cos(np.pi * k * (i + 0.5) / n) for i, v in enumerate(log_mel))
     k += o["lifter_start"]
     return value * (1 + lifter / 2 * np.sin(np.pi * k / lifter) if lifter else 1.0)
+
+
+def perceptual(mel, o):
+    """PLP without recursions: normal equations solved, the cepstrum read off the log spectrum."""
+    hz = np.array([SCALES[o["mel_scale"]][1](m) for m in corners(o)[1:-1]])
+    loudness = (hz**2 / (hz**2 + 1.6e5)) ** 2 * (hz**2 + 1.44e6) / (hz**2 + 9.61e6)
+    loud = (np.maximum(mel, o["floor"]) * loudness) ** o["compress_factor"]
+    lags = np.fft.irfft([loud[0], *loud, loud[-1]])[: o["lpc_order"] + 1]
+    index = np.arange(o["lpc_order"])
+    taps = np.linalg.solve(lags[abs(index[:, None] - index)], -lags[1:])
+    error = lags[0] + taps @ lags[1:]
+    whitener = np.fft.fft([1.0, *taps], 1 << 14)
+    ceps = np.fft.ifft(-np.log(np.abs(whitener) ** 2)).real
+    ceps[0] = max(np.log(error), np.finfo(np.float32).eps)
+    k = np.arange(o["num_ceps"]) + o["lifter_start"]
+    lifter = o["cepstral_lifter"]
+    weight = 1 + lifter / 2 * np.sin(np.pi * k / lifter) if lifter else 1.0
+    return o["cepstral_scale"] * ceps[: o["num_ceps"]] * weight
 
 
 SCALES = {

@@ -19,6 +19,7 @@ OPTIONS = [
     {"window": "blackman", "preemphasis": 0.0, "power": 1.0},
     {"use_energy": True, "window": "rectangular", "num_ceps": 13},
     {"use_energy": True, "raw_energy": False, "n_fft": 512, "num_ceps": 20},
+    {"use_energy": True, "snip_edges": False},
     {"num_mel_bins": 30, "num_ceps": 30, "use_energy": True, "cepstral_lifter": 22.0},
     {"sampling_rate": 11025, "frame_shift_ms": 12.5, "num_mel_bins": 30},
     {"sampling_rate": 22050, "n_fft": 2048, "center": True, "log": "log10"},

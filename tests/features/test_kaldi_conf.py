@@ -51,6 +51,19 @@ def test_what_is_left_out_has_kaldis_default(tmp_path, signals, near):
         near(features.get(preset, **chosen), signals["speechlike"], theirs, unit=10)
 
 
+def test_plp_is_known_by_name_or_line(tmp_path):
+    text = "--num-ceps=10\n--low-freq=60\n"
+    wanted = {"num_ceps": 10, "low_freq": 60.0, "num_mel_bins": 23, "use_energy": True}
+    assert kaldi_conf.read(write(tmp_path, "plp.conf", text)) == ("kaldi_plp13", wanted)
+    assert kaldi_conf.read(write(tmp_path, "a.conf", text))[0] == "kaldi_mfcc13"
+    path = write(tmp_path, "b.conf", f"{text}--lpc-order=10\n--compress-factor=0.3\n")
+    name, options = kaldi_conf.read(path)
+    assert (
+        name == "kaldi_plp13" and options["lpc_order"] == 10 and options["compress_factor"] == 0.3
+    )
+    assert features.get(name, **options).dim == 10
+
+
 def test_words_that_mean_something_else_here(tmp_path):
     text = "--use-log-fbank=false\n--use-power=false\n--subtract-mean\n--window-type=hanning\n"
     _, options = kaldi_conf.read(write(tmp_path, "a.conf", text))

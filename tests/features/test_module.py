@@ -12,6 +12,7 @@ import features
     [
         ("kaldi_fbank80", {"deltas": 2}),
         ("kaldi_mfcc13", {"snip_edges": False}),
+        ("kaldi_plp13", {"cmvn": "mean"}),
         ("whisper80", {"pad_to_s": 1.5}),
         ("nemo80", {}),
         ("sensevoice", {}),

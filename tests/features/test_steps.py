@@ -20,6 +20,7 @@ CHANGED = [
     ("whisper80", {"pad_to_s": 0.75}),
     ("ast", {"pad_to_frames": 80, "stack": 3}),
     ("torchaudio_mfcc", {"use_energy": True, "stack": 2, "cmvn": "mean"}),
+    ("kaldi_plp13", {"deltas": 1, "snip_edges": False}),
     ("wave16k", {"normalize": True}),
 ]
 ALL = [(name, {}) for name in NAMES] + CHANGED
@@ -61,6 +62,8 @@ def test_gradients(name):
         small |= {"frame_shift_ms": 12.0}
     if name.endswith(("mfcc", "mfcc13", "mfcc40", "textbook")):
         small |= {"num_ceps": 3}
+    if name == "kaldi_plp13":
+        small |= {"lpc_order": 3, "num_ceps": 3}
     if name == "kaldi_spectrogram":
         del small["num_mel_bins"]
     if name == "kaldi_mfcc40":
