@@ -5,7 +5,9 @@
 
 A row is the pixels of a patch (channel, row, column), then where it stands: tile, row, column. A
 picture that is one tile has tile 0; where it is cut up, 0 is the thumbnail of the whole and tiles
-count from 1, row by row. Ways to fit a picture (`fit`):
+count from 1, row by row. Rows and columns are those inside the tile; with "anyres" those of all
+tiles together, -1 where a patch holds nothing but the black around the picture. Ways to fit a
+picture (`fit`):
 
     stretch   to size x size, whatever its shape: SigLIP, ViT, MAE
     crop      the shorter side to `short` (or size), then the middle size x size: CLIP, DINOv2
@@ -160,8 +162,11 @@ class Patches:
 
             picture = change(picture, self, rng)
         tiles = tiling.FITTED[self.fit](picture, self)
-        rows = [self._rows(tile, number) for number, tile in tiles]
-        x = torch.cat(rows)
+        x = torch.cat([self._rows(tile, number) for number, tile in tiles])
+        if self.fit == "anyres":
+            x[:, -PLACE:] = torch.from_numpy(
+                tiling.across(x[:, -PLACE:].long().numpy(), picture.size, self)
+            )
         return x, len(x)
 
     def normalised(self, picture: Image.Image) -> torch.Tensor:

@@ -6,6 +6,7 @@ Each way gives (number, picture) of each tile; 0 is the whole picture, or its th
 import math
 from collections.abc import Callable
 
+import numpy as np
 from PIL import Image
 
 Tiles = list[tuple[int, Image.Image]]
@@ -156,6 +157,27 @@ def least_waste(size: tuple[int, int], grids, side: int) -> tuple[int, int]:
         return seen, seen - wide * high
 
     return max(grids, key=worth)  # of equals the first
+
+
+def across(places: np.ndarray, size: tuple[int, int], options) -> np.ndarray:
+    """Count rows and columns of patches (n, 3) over all tiles of a picture of `size` (anyres).
+
+    They are -1 where LLaVA-NeXT cuts a patch off, because it holds nothing but black.
+    """
+    grid, side = least_waste(size, options.grids, options.size), options.size // options.patch
+    tile, inside = places[:, :1], places[:, 1:]
+    first = np.concatenate([(tile - 1) // grid[0], (tile - 1) % grid[0]], 1) * side
+    found = inside + np.where(tile > 0, first, 0)
+    # the side that is shorter within the grid has margins, as many whole patches at both ends
+    wide, high = (n * side for n in grid)
+    if size[0] / size[1] > wide / high:
+        axis, whole, seen = 0, high, int(round(size[1] * (wide / size[0]), 7))
+    else:
+        axis, whole, seen = 1, wide, int(round(size[0] * (high / size[1]), 7))
+    margin = (whole - seen) // 2
+    outside = (found[:, axis] < margin) | (found[:, axis] >= whole - margin)
+    found[outside & (places[:, 0] > 0)] = -1
+    return np.concatenate([tile, found], 1)
 
 
 def _within(size: tuple[int, int], wide: int, high: int) -> tuple[int, int]:

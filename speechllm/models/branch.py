@@ -94,6 +94,13 @@ class Branch:
         """
         if hasattr(self.encoder, "check"):
             self._say(self.encoder.check, self.front)
+        if getattr(self.adapter, "placed", False) and not getattr(self.encoder, "placed", False):
+            name = self.tables["encoder"]["name"]
+            raise ValueError(
+                f"{self._at('adapter')}: it wants to know where in a picture each state stands; "
+                f"{name!r}, as it is set here, does not say (patches does, vit without tags and "
+                "class token does)"
+            )
         # an adapter that stacks more steps than an ordinary medium has would leave the LLM deaf
         with torch.device("cpu"):  # also where the model itself is made on the meta device
             usual = media.of(self.kind).usual(self.front)

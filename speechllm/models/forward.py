@@ -78,11 +78,19 @@ class Pass:
         They stand there over again for the second answers of pairs.
         """
         kinds = self.batch.media
-        results = [self._branch(kind).adapter(*self.states_of(kind)) for kind in kinds]
+        results = [self._adapted(kind) for kind in kinds]
         tokens, lengths = results[0] if len(results) == 1 else self._in_order(results)
         if (times := self.batch.n_answers) == 1:
             return tokens, lengths
         return tokens.repeat(times, 1, 1), lengths.repeat(times)
+
+    def _adapted(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the adapter of one medium; one that asks for it learns where its states stand."""
+        branch = self._branch(kind)
+        if not getattr(getattr(branch.adapter, "config", None), "placed", False):
+            return branch.adapter(*self.states_of(kind))
+        places = branch.encoder.places(*self.batch.media[kind])
+        return branch.adapter(*self.states_of(kind), places)
 
     def _in_order(self, results: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
         """Bring the soft tokens of several media, one after another, into the slots' order.

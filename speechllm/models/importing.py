@@ -1,6 +1,7 @@
 """A published checkpoint becomes one of ours: config to preset, names to ours, weights streamed.
 
-The folder `families/` is the registry: a file's name is transformers' `model_type`. It holds
+The folder `families/` is the registry: a file's name is transformers' `model_type` ("-" is "_"). It
+holds
 
     tables(config)  the preset's tables: five nouns, chat, task, phases; plain TOML values. `config`
                     is the family's configuration of transformers, its defaults filled in.
@@ -112,10 +113,11 @@ def find(family: str, source):
     Raises:
         ValueError: there is none; names those that there are.
     """
-    if family not in config.names(ROOM):
+    name = family.replace("-", "_")
+    if name not in config.names(ROOM):
         hint = config.suggest(family, config.names(ROOM))
         raise ValueError(f"{source}: its model_type {family!r} is no family we can import; {hint}")
-    return importlib.import_module(f"speechllm.{ROOM}.{family}")
+    return importlib.import_module(f"speechllm.{ROOM}.{name}")
 
 
 def fetch(source: str) -> Path:

@@ -11,7 +11,11 @@ PUBLISHED = {
     "llava": ((480, 640), 256, 5.25, 290.6),  # 303.2 with the last layer, which is not computed
     "llava15": ((480, 640), 576, 20.98, 290.9),
     "honeybee": ((480, 640), 144, None, 290.6),
-    "fuyu": ((300, 600), 210, 16.78, 11.06),  # 10 rows of 20 patches and a mark
+    "llava_next": ((480, 640), 2976, 20.98, 290.9),  # at most; margins leave 2340
+    "blip2": ((480, 640), 32, 107.13, 985.9),  # arXiv 2301.12597, table 2: 107 M learn
+    "mblip": ((480, 640), 32, 108.31, 985.9),
+    "flamingo": ((480, 640), 1, None, 303.2),
+    "fuyu": ((300, 600), 210, 0.0, 11.06),  # 10 rows of 20 patches and a mark
 }
 
 

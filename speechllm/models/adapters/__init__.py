@@ -6,6 +6,9 @@ An adapter is a frozen dataclass `Config`, whose fields are the settings of `[ad
                                     said), before anything is computed; an int or a tensor
     build(in_dim, embedding)        the module, from width D to that of the LLM's embeddings (V, H)
 
+    placed                          optional: True where the module takes (states, lengths, places),
+                                    the places (B, L, 3) of states of pictures: tile, row, column
+
 and a module that maps (states, lengths) to (tokens, lengths) so that padding changes nothing. Its
 `match(embeddings)`, if there is one, lets soft tokens start at the scale of text. All of this is
 tested because the file is here (tests/models/test_contracts.py, with its defaults; small settings

@@ -9,6 +9,9 @@ An encoder is a frozen dataclass `Config`, whose fields are the settings of `[en
                        the width of the front end's rows (1 for waves), does not fit
     check(extractor)   optional: the same before anything is loaded, and for its rate and preset
 
+    placed             optional: True where each state is of a patch of a picture; then the module
+                       has `places(x, lengths)` -> (B, L, 3): tile, row and column of each
+
 and a module that maps (x, lengths) to (states, lengths) so that what lies beyond a length changes
 nothing before it, be it NaN. To try it, add its tiny settings to ENCODERS in
 tests/models/test_contracts.py, which then holds it to all of this; `cnn.py` is a short one.

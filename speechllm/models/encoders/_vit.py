@@ -15,7 +15,7 @@ LEFT_OVER = (
     r"text_model\.", r"(visual|text)_projection\.", r"logit_(scale|bias)", r"pooler\.",
     r"(vision_model\.)?head\.", r"decoder\.", r"classifier\.", r"(\w+\.)?embeddings\.position_ids",
     r"(\w+\.)?embeddings\.mask_token", r"language_model\.", r"multi_modal_projector\.",
-    r"(vision_model\.)?pooler\.",
+    r"(vision_model\.)?pooler\.", r"qformer\.", r"query_tokens", r"language_projection\.",
 )  # fmt: skip
 
 
@@ -25,7 +25,8 @@ class Family:
 
     inside: the table of a bigger model's config.json that holds the encoder's. patch: what makes a
     vector of a patch. place: its positions. front: the class token. before, after: norms. layers:
-    the list of them. unused: what no state of a patch comes from.
+    the list of them. unused: what no state of a patch comes from. masks: whether a layer takes a
+    mask; of one that does not, what an incomplete tile lacks is seen as grey.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Family:
     before: str = ""
     after: str = ""
     unused: tuple[str, ...] = ()
+    masks: bool = True
 
     def get(self, model: nn.Module, what: str):
         """Give a part by its role; None where the family has none."""
@@ -63,6 +65,9 @@ FAMILIES = {
                    before="pre_layrnorm", unused=("post_layernorm",)),
     "siglip": Family("SiglipVision", **_CLIP, after="post_layernorm", unused=("head",)),
     "siglip2": Family("Siglip2Vision", **_CLIP, after="post_layernorm", unused=("head",)),
+    "blip2": Family("Blip2Vision", patch="embeddings.patch_embedding", layers="encoder.layers",
+                    place="embeddings.position_embedding", front="embeddings.class_embedding",
+                    after="post_layernorm", inside="vision_config", masks=False),
     "vit": Family("ViT", **_OWN, layers="layers", unused=("pooler",)),
     "dinov2": Family("Dinov2", **_OWN, layers="encoder.layer", unused=("embeddings.mask_token",)),
     "mae": Family("ViTMAE", **_OWN, layers="layers"),

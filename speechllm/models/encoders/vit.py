@@ -1,4 +1,4 @@
-"""Vision Transformers over transformers: CLIP, SigLIP, SigLIP 2 (NaFlex), ViT, DINOv2, MAE.
+"""Vision Transformers over transformers: CLIP, SigLIP, SigLIP 2 (NaFlex), ViT, DINOv2, MAE, BLIP-2.
 
 Pictures come as rows of patches (features/patches.py). A tile is encoded by itself, its positions
 those it was learned with; SigLIP 2 takes a picture of any shape in one piece. `layers` joins the
@@ -41,6 +41,7 @@ TINY = (
     (15, {"family": "vit", "config": FIXED, "token": "keep"}),
     (15, {"family": "dinov2", "config": {**TILE, "mlp_ratio": 2}}),
     (15, {"family": "mae", "config": FIXED}),
+    (15, {"family": "blip2", "config": FIXED, "token": "keep"}),
 )
 TOKENS = ("drop", "keep")
 
@@ -50,12 +51,12 @@ class Config:
     """Which checkpoint, and what is taken from it.
 
     pretrained: Hub id or folder, of the encoder or of a model that holds it. family: clip, siglip,
-    siglip2, vit, dinov2 or mae. config: fields of its configuration that differ. layers: whose
-    states are joined, as transformers numbers hidden states (0 the embeddings, -1 the last layer's
-    before the final norm); empty: the last, after the norm where the family has one. token: whether
-    the class token's state stays in front of its tile's, "drop" or "keep". tags: vectors that say
-    which tile follows, 0: none. whole: layers and heads that no state comes from are kept, for an
-    import that shall go out as it came.
+    siglip2, vit, dinov2, mae or blip2. config: fields of its configuration that differ. layers:
+    whose states are joined, as transformers numbers hidden states (0 the embeddings, -1 the last
+    layer's before the final norm); empty: the last, after the norm where the family has one.
+    token: whether the class token's state stays in front of its tile's, "drop" or "keep".
+    tags: vectors that say which tile follows, 0: none. whole: layers and heads that no state comes
+    from are kept, for an import that shall go out as it came.
     """
 
     pretrained: str = ""
@@ -92,6 +93,11 @@ class Config:
         return self.hf.num_hidden_layers
 
     @property
+    def channels(self) -> int:
+        """Colours of a pixel; BLIP-2's does not say so."""
+        return getattr(self.hf, "num_channels", 3)
+
+    @property
     def dim(self) -> int:
         """Width D of the states."""
         return self.hf.hidden_size * max(len(self.layers), 1)
@@ -107,6 +113,11 @@ class Config:
     def extra(self) -> int:
         """States of a tile besides those of its patches."""
         return (self.token == "keep") + (self.tags > 0)
+
+    @property
+    def placed(self) -> bool:
+        """Whether each state stands for a patch."""
+        return not self.extra
 
     def count(self, n):
         """Give the number of states L for n patches; n may be a tensor of lengths."""
@@ -137,7 +148,7 @@ class Config:
         for number in self.layers:
             if not -self.depth - 1 <= number <= self.depth:
                 raise ValueError(f"layers: wanted -{self.depth + 1} to {self.depth}, got {number}")
-        _vision.pixels(in_dim, self.hf.num_channels, self.hf.patch_size, f"vit ({self.family})")
+        _vision.pixels(in_dim, self.channels, self.hf.patch_size, f"vit ({self.family})")
         return ViT(self, copy.deepcopy(self.hf))
 
 
@@ -172,6 +183,10 @@ class ViT(nn.Module):
         steps = self.config.count(lengths)
         return _vision.joined(states, used)[:, : max(int(steps.max()), 1)], steps
 
+    def places(self, x, lengths):
+        """Say where the state of each patch stands: tile, row, column, (B, T, 3)."""
+        return _vision.split(zero_beyond(x, lengths))[1]
+
     def seen(self, x, kept):
         """Encode of whole tiles x (N, P, F) the patches `kept` (N, K) alone: (N, 1 + K, D).
 
@@ -189,8 +204,8 @@ class ViT(nn.Module):
 
     def _embedded(self, pixels, places):
         """Vectors of patches with their positions, class token in front; how many those are."""
-        parts, model, hf = self.config.parts, self.model, self.config.hf
-        x = _vit.embed(parts.get(model, "patch"), pixels, hf.num_channels, hf.patch_size)
+        patch, config = self.config.parts.get(self.model, "patch"), self.config
+        x = _vit.embed(patch, pixels, config.channels, config.hf.patch_size)
         return self._placed(x, places)
 
     def _layers(self, x, mask):
@@ -200,7 +215,7 @@ class ViT(nn.Module):
             x = before(x)
         hidden = [x]
         for layer in parts.get(model, "layers")[: max(self.wanted)]:
-            x = layer(x, mask)
+            x = layer(x, mask) if parts.masks else layer(x)
             x = x[0] if isinstance(x, tuple) else x
             hidden.append(x)
         if self.config.layers:

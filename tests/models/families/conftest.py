@@ -331,8 +331,11 @@ def imported(theirs, room: Path, tokenizer, **named) -> Pair:
     return Pair(theirs, room / "ours", room)
 
 
-def check_export(pair: Pair, out: Path) -> None:
-    """Out again: transformers' own class reads it with every weight, and says the same."""
+def check_export(pair: Pair, out: Path, inputs: dict | None = None) -> None:
+    """Out again: transformers' own class reads it with every weight, and says the same.
+
+    inputs: of a class that wants more than ids.
+    """
     like = str(pair.room / "published")
     done = export.to_transformers(pair.folder, out / "back", like)
     assert done.family and not done.merged and not done.beside
@@ -348,6 +351,6 @@ def check_export(pair: Pair, out: Path) -> None:
     for path in Path(like).iterdir():
         if path.suffix in (".json", ".jinja"):
             assert (out / "back" / path.name).read_bytes() == path.read_bytes()
-    ids = torch.arange(20, 40)[None]
+    inputs = inputs or {"input_ids": torch.arange(20, 40)[None]}
     with torch.no_grad():
-        assert torch.equal(model.eval()(input_ids=ids).logits, pair.theirs(input_ids=ids).logits)
+        assert torch.equal(model.eval()(**inputs).logits, pair.theirs(**inputs).logits)

@@ -1,15 +1,11 @@
 """LLaVA 1.5: what we import equals transformers' own model on its own processor's inputs."""
 
-import numpy as np
 import pytest
 import torch
 import transformers
-from PIL import Image
 
-from speechllm.data.collate import collate
-from speechllm.data.examples import Examples
-from speechllm.data.manifest import Manifest, write
 from speechllm.models.families import llava
+from tests.models.families import pictures
 
 SIZE = 28
 VISION = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "image_size": SIZE,
@@ -18,14 +14,8 @@ ASK = "USER: {} ASSISTANT:"
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    paths = []
-    for i, size in enumerate(((40, 60), (28, 28), (90, 31))):
-        picture = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
-        paths.append(folder / f"{i}.png")
-        Image.fromarray(picture).save(paths[-1])
-    return paths
+def paths(tmp_path_factory):
+    return pictures.make(tmp_path_factory.mktemp("pictures"))
 
 
 CASES = {
@@ -63,46 +53,27 @@ def pair(request, kit, tmp_path_factory):
     return made
 
 
-def both(pair, talks, pictures):
-    """Our batch of questions with pictures, "<image>" where one stands, and their inputs."""
-    rows, texts, seen = [], [], []
-    for i, talk in enumerate(talks):
-        content = []
-        for part in talk:
-            if isinstance(part, int):
-                content.append({"type": "image", "image": str(pictures[part])})
-                seen.append(Image.open(pictures[part]))
-            else:
-                content.append({"type": "text", "text": part})
-        rows.append({"id": str(i), "messages": [{"role": "user", "content": content}]})
+def both(pair, talks, paths):
+    """Our batch of questions with pictures, and their inputs."""
+    texts = []
+    for talk in talks:
         inner = "".join("<image>" * pair.tokens_of_one + "\n" if isinstance(part, int) else part
                         for part in talk)  # fmt: skip
         texts.append("<s>" + ASK.format(inner))
-    write(pair.room / "rows.jsonl", rows)
-    examples = Examples.of(pair.system, Manifest(pair.room / "rows.jsonl"), answer=False)
-    made = [examples.make(0, i) for i in range(len(rows))]
-    batch = collate(made, pair.system.tokenizer.pad_token_id)
     inputs = pair.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     inputs.pop("token_type_ids", None)
+    seen = [one for row in pictures.opened(talks, paths) for one in row]
     pixels = pair.processor(seen, return_tensors="pt")["pixel_values"]
-    return batch, {**inputs, "pixel_values": pixels}
+    return pictures.batch_of(pair, talks, paths), {**inputs, "pixel_values": pixels}
 
 
-TALKS = {
-    "one": [(0, "what is it?")],
-    "several": [(1, "and", 2, "which?")],
-    "padding": [(0, "what is it?"), (2, 1, "the same?"), ("between", 0)],
-}
-
-
-@pytest.mark.parametrize("name", TALKS)
-def test_equals_transformers(kit, pair, pictures, name):
-    batch, inputs = both(pair, TALKS[name], pictures)
+@pytest.mark.parametrize("name", pictures.TALKS)
+def test_equals_transformers(kit, pair, paths, name):
+    batch, inputs = both(pair, pictures.TALKS[name], paths)
     kept = inputs["attention_mask"] > 0
     assert torch.equal(batch.segments > 0, kept)
     assert torch.equal(batch.ids[kept], inputs["input_ids"][kept])
-    x = batch.media["image"].x[..., :-3].reshape(-1, 2, 2, 3, 14, 14)
-    x = x.permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, SIZE, SIZE)
+    x = pictures.tiles(batch, 2, 14)
     torch.testing.assert_close(x, inputs["pixel_values"], atol=1e-5, rtol=0)
     kit.check(pair, batch, inputs)
 
