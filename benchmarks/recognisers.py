@@ -1,6 +1,6 @@
 """Recognisers of transformers through `speechllm benchmark`'s path against their own `generate`.
 
-    python benchmarks/recognisers.py MANIFEST MODEL [MODEL ...] [--limit 100]
+    python benchmarks/recognisers.py MANIFEST MODEL [MODEL ...] [--limit 100] [--precision bf16]
 
 The peer is the loop that transformers' documentation shows: a file, its processor, `generate`,
 its tokenizer, the next file. Ours hears batches of like lengths. Both run in one process on the
@@ -14,6 +14,7 @@ import sys
 import time
 
 import numpy as np
+import torch
 
 import features
 from speechllm.data.manifest import Manifest
@@ -33,7 +34,7 @@ def peer(recogniser, rows: list[dict]) -> list[str]:
     for row in rows:
         wave, rate = features.load(row["audio"], sampling_rate=recogniser.sampling_rate)
         inputs = processor(wave, sampling_rate=rate, return_tensors="pt")
-        ids = model.generate(inputs.input_features, **said)
+        ids = model.generate(inputs.input_features.to(model.dtype), **said)
         texts += processor.batch_decode(ids, skip_special_tokens=True)
     return [text.strip() for text in texts]
 
@@ -45,9 +46,11 @@ def timed(hear, rows: list[dict]) -> tuple[list[str], dict[str, float]]:
     return texts, {name: clock() - began[name] for name, clock in CLOCKS.items()}
 
 
-def measure(name: str, manifest: Manifest, max_batch_s: float) -> None:
+def measure(name: str, manifest: Manifest, max_batch_s: float, precision: str) -> None:
     """Print one model's line."""
-    theirs, ours = recognisers.load(name, packed=False), Transformer(recognisers.load(name))
+    theirs = recognisers.load(name, packed=False)
+    theirs.model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[precision])
+    ours = Transformer(recognisers.load(name, precision=precision))
     lengths = manifest.lengths_s
     costs = [ours.cost_s(float(s)) for s in lengths]
     ratios = {clock: [] for clock in CLOCKS}
@@ -87,17 +90,16 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--limit", type=int, default=0, help="utterances, evenly; 0: all")
     parser.add_argument("--max-batch-s", type=float, default=Settings().max_batch_s)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     args = parser.parse_args()
     manifest = Manifest(args.manifest)
     if args.limit:
         chosen = np.linspace(0, len(manifest) - 1, min(args.limit, len(manifest)))
         manifest = manifest.subset(chosen.round().astype(int).tolist())
-    import torch
-
-    print(f"{torch.get_num_threads()} threads, {len(manifest)} utterances")
+    print(f"{torch.get_num_threads()} threads, {len(manifest)} utterances, {args.precision}")
     with torch.inference_mode():
         for name in args.models:
-            measure(name, manifest, args.max_batch_s)
+            measure(name, manifest, args.max_batch_s, args.precision)
 
 
 if __name__ == "__main__":

@@ -189,9 +189,15 @@ def test_what_fails_in_one_set_keeps_the_sets_before(tiny, tmp_path, in_this_pro
     assert second["WER % whisper-en:1"] == "-" and "holds answers" in second["failed"]
 
 
-def test_half_precision_hears_too(models, tiny):
-    hearer = Transformer(recognisers.load(str(models["whisper"]), packed=False), "bf16")
-    assert len(hearer.hear(list(Manifest(tiny / "valid.jsonl")))) == 5
+@pytest.mark.parametrize("name", ["whisper", "masked", "maskless"])
+def test_half_precision_hears_too(name, models, tiny):
+    rows = list(Manifest(tiny / "valid.jsonl"))
+    hearer = Transformer(recognisers.load(str(models[name]), precision="bf16"))
+    assert len(hearer.hear(rows)) == len(rows)
+    assert {p.dtype for p in hearer.recogniser.model.parameters()} == {torch.bfloat16}
+    assert hearer.identity["precision"] == "bf16"
+    places = [place for _, place in hearer.recogniser.evidence([audio.open(rows[0], 16000)])]
+    assert len(places) == 1
 
 
 def no_weights(models, tmp_path):

@@ -140,9 +140,8 @@ def _opened(contestant: Contestant, settings: Settings) -> Iterator[tuple]:
     else:
         from speechllm.models import recognisers
 
-        is_fp32 = settings.precision == "fp32"
-        loaded = recognisers.load(contestant.source, settings.device, packed=is_fp32)
-        hearing = contextlib.nullcontext(Transformer(loaded, settings.precision))
+        how = settings.device, True, settings.precision
+        hearing = contextlib.nullcontext(Transformer(recognisers.load(contestant.source, *how)))
     with hearing as hearer:
 
         def answer(manifest, folder, progress, facts):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from speechllm import files, lock
 from speechllm.data.manifest import Manifest
@@ -39,24 +38,15 @@ class Hearer(Protocol):
 
 
 class Transformer:
-    """A recogniser of transformers as a hearer.
+    """A recogniser of transformers, from `recognisers.load`, as a hearer."""
 
-    Args:
-        recogniser: from `recognisers.load`.
-        precision: "fp32" or "bf16".
-    """
-
-    def __init__(self, recogniser: Recogniser, precision: str = "fp32"):
-        self.recogniser, self.precision = recogniser, precision
-        self.identity = {**recogniser.identity, "precision": precision}
+    def __init__(self, recogniser: Recogniser):
+        self.recogniser, self.identity = recogniser, recogniser.identity
 
     def hear(self, rows: Sequence[dict]) -> list[str]:
         """Read the sounds and write what is said in them."""
         waves = [audio.open(row, self.recogniser.sampling_rate) for row in rows]
-        langs = [row.get("lang") or "" for row in rows]
-        kind = self.recogniser.model.device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.recogniser(waves, langs)
+        return self.recogniser(waves, [row.get("lang") or "" for row in rows])
 
     def cost_s(self, duration_s: float) -> float:
         """Count the window where there is one."""

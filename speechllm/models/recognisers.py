@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from speechllm import files
-from speechllm.models import hub
+from speechllm.models import attention, hub
 from speechllm.models.evidence import Evidence, missing, of_ctc, of_whisper
 from speechllm.models.fingerprint import fingerprint
 from speechllm.models.packed import pack
@@ -50,6 +50,11 @@ class Recogniser:
         self.alone = maskless or (parts.kind == CTC and self._steps is None)
 
     @property
+    def precision(self) -> str:
+        """What it computes in, "fp32" or "bf16"."""
+        return "bf16" if self.model.dtype == torch.bfloat16 else "fp32"
+
+    @property
     def identity(self) -> dict:
         """All that a text depends on besides the sound."""
         settings = self.model.generation_config if self.parts.kind == SEQ2SEQ else None
@@ -59,6 +64,7 @@ class Recogniser:
             "front": _digest(self.parts.front.to_dict()),
             "vocabulary": _digest(sorted(self.parts.tokenizer.get_vocab().items())),
             "generation": settings.to_diff_dict() if settings else {},
+            "precision": self.precision,
         }
 
     @torch.inference_mode()
@@ -171,11 +177,11 @@ class Recogniser:
         return bool(getattr(self.model.generation_config, "is_multilingual", False))
 
     def _frames(self, waves: list[np.ndarray], **how) -> dict:
-        with torch.autocast(self.model.device.type, enabled=False):  # frames are float32
-            found = self.parts.front(
-                waves, sampling_rate=self.sampling_rate, return_tensors="pt", **how
-            )
-        return {key: value.to(self.model.device) for key, value in found.items()}
+        found = self.parts.front(
+            waves, sampling_rate=self.sampling_rate, return_tensors="pt", **how
+        )
+        to, dtype = self.model.device, self.model.dtype
+        return {k: v.to(to, dtype if v.is_floating_point() else None) for k, v in found.items()}
 
     def _generated(self, frames: dict, waves: list[np.ndarray], **how):
         config = self.model.generation_config
@@ -221,8 +227,16 @@ class Recogniser:
             raise FloatingPointError(f"{self.parts.name}: the network computes no numbers")
 
 
-def load(name: str, device: str = "cpu", packed: bool = True) -> Recogniser:
-    """Load a recogniser, float32, for use; `packed` as of `Recogniser`.
+def load(
+    name: str, device: str = "cpu", packed: bool = True, precision: str = "fp32"
+) -> Recogniser:
+    """Load a recogniser for use.
+
+    Args:
+        name: Hub name or folder.
+        device: where it computes.
+        packed: as of `Recogniser`.
+        precision: of the weights and of what is computed, "fp32" or "bf16".
 
     Raises:
         ValueError: as `inspect`; keys missing, too many or of another shape.
@@ -232,6 +246,8 @@ def load(name: str, device: str = "cpu", packed: bool = True) -> Recogniser:
     parts = inspect(name)
     names = {SEQ2SEQ: "AutoModelForSpeechSeq2Seq", CTC: "AutoModelForCTC"}
     model = hub.load_weights(getattr(transformers, names[parts.kind]), name, parts.config, IGNORED)
+    if precision == "bf16":
+        attention.use(model.to(torch.bfloat16).config)
     return Recogniser(parts, model.to(device), packed)
 
 
