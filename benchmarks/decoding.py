@@ -20,7 +20,7 @@ import torch
 from speechllm.data.collate import collate
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
-from speechllm.decode import search
+from speechllm.decode import many, search
 from speechllm.decode.ask import Answerer
 from speechllm.models import states, store
 from speechllm.models.footprint import Live
@@ -129,17 +129,15 @@ class Bench:
         """As plain, but others begin where rows have ended; the longest first."""
         size, order = len(batches[0]), sorted((i for rows in batches for i in rows), reverse=True)
         answerer = Answerer(self.system, self.model, GREEDY, self.filters(order))
-        step = max(size // 4, 1)
+        step = max(size // many.GROUPS, 1)
 
-        def groups():
-            for first in range(0, len(order), step):
-                rows = order[first : first + step]
-                bounds = [self.bound(i) for i in rows]
-                yield answerer.begun(self.batch(rows), bounds, float(len(rows)))
+        def make(rows: list[int]):
+            return self.batch(rows), [self.bound(i) for i in rows]
 
-        found = dict(answerer.flowing(groups(), float(size)))
-        by_row = {order[number]: answer for number, answer in found.items()}
-        return [(by_row[i].ids, by_row[i].score) for i in sorted(order)]
+        rows = (order[first : first + step] for first in range(0, len(order), step))
+        groups = many.waiting((many.Group(some, float(len(some)), make) for some in rows), size)
+        found = dict(one for _, ended in many.answered(answerer, groups, size) for one in ended)
+        return [(found[i].ids, found[i].score) for i in sorted(order)]
 
     def drafted(self, batches: list[list[int]]) -> list[tuple]:
         """One by one, the LLM checking what the CTC head reads."""

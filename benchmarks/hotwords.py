@@ -18,8 +18,8 @@ import numpy as np
 
 from speechllm.data.manifest import Manifest
 from speechllm.decode import hotwords, listeners
-from speechllm.decode.ask import Request
 from speechllm.decode.of_recogniser import OfRecogniser
+from speechllm.decode.requests import Request
 from speechllm.decode.wanted import Wanted
 from speechllm.media import audio
 from speechllm.models import recognisers

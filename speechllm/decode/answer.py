@@ -1,6 +1,6 @@
 """One answer, and when it ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from speechllm.decode.filters import loops
@@ -13,7 +13,7 @@ class Answer:
 
     Attributes:
         ids: its tokens without the close.
-        stop: why it ended: "eos", "length" or "loop".
+        stop: why it ended: "eos", "length", "loop", or "gone" where nobody waited any more.
         score: its sum of log-probabilities by its length (`decode/search.py`); nearer to 0 is
             more probable.
         text: what the ids say, where somebody has put it in.
@@ -38,7 +38,7 @@ class Answer:
 class Ending:
     """When an answer ends: by its row's bound, by one of `stops`, or `repeats` times one n-gram."""
 
-    bounds: list[int]
+    bounds: Sequence[int] | Mapping[int, int]
     stops: frozenset[int]
     repeats: int
     length_penalty: float = 1.0

@@ -1,61 +1,68 @@
-"""Rows of a manifest to answers: batch by batch, or flowing, where those that end make room."""
+"""Rows of a manifest to answers (`decode/many.py`), those that the model refuses set aside."""
 
-import contextlib
 from collections.abc import Iterator
 
 from speechllm import media
 from speechllm.data import loader
 from speechllm.data.examples import Examples
 from speechllm.data.rows import parts, seconds
-from speechllm.decode import room
+from speechllm.decode import many, room
 from speechllm.decode.answer import Answer
 from speechllm.decode.ask import Answerer
 from speechllm.decode.tally import Tally
 
-GROUPS = 4  # parts of a full batch in which others follow those that have ended
-WRITTEN = 8  # answers that are given at once
+WRITTEN = 8  # answers that are given at once, where they end one by one
 
 
-def by_batch(answerer: Answerer, examples: Examples, options, tally) -> Iterator:
-    """Yield (numbers of rows, their answers), batch by batch."""
-    for batch, indices in _batches(examples, options, options.max_batch_s, tally):
-        try:
-            yield indices, answerer(batch, _bounds(examples, indices, options))
-        except ValueError:  # of one of them; alone it will say so again
-            for i in indices:
-                with _aside(examples, i, options, tally):
-                    alone = answerer.batch([examples.make(0, i)])
-                    yield [i], answerer(alone, _bounds(examples, [i], options))
+def answers(
+    answerer: Answerer, examples: Examples, options, tally: Tally
+) -> Iterator[list[tuple[int, Answer]]]:
+    """Yield (number of the row, its answer) of several rows at a time.
+
+    Raises:
+        ValueError: a row is refused, and `on_error` is "stop"; says where it stands.
+    """
+    groups = many.waiting(_groups(answerer, examples, options, tally), options.max_batch_s)
+    told: list[tuple[int, Answer]] = []
+    for _, ended in many.answered(answerer, groups, options.max_batch_s):
+        for i, answer in ended:
+            if isinstance(answer, ValueError):
+                _aside(examples.manifest, i, answer, options, tally)
+            else:
+                told.append((i, answer))
+        if told and (len(told) >= WRITTEN or not answerer.refills):
+            yield told
+            told = []
+    if told:
+        yield told
 
 
-def flowing(answerer: Answerer, examples: Examples, options, tally) -> Iterator:
-    """Yield (numbers of rows, their answers): where some have ended, others begin."""
-    order: list[int] = []  # of the rows, as they were begun
+def _groups(answerer: Answerer, examples: Examples, options, tally: Tally) -> Iterator[many.Group]:
+    """Put rows together as they are read; what cannot be read is noted in the tally."""
+    manifest = examples.manifest
+    data = loader.Config(
+        max_batch_s=many.share(answerer, options.max_batch_s),
+        workers=options.workers,
+        on_error=options.on_error,
+    )
+    plan = data.sampler(manifest, seed=0, shuffle=False).epoch(0)
+    keys = [(number, 0, indices) for number, indices in enumerate(plan)]
+    for number, batch, errors in loader.batches(examples, data, keys):
+        tally.errors += errors
+        if batch is not None:
+            read, whole = set(batch.names), [int(i) for i in plan[number]]
+            rows = [i for i in whole if manifest[i]["id"] in read]
+            yield _group(answerer, examples, options, batch, rows)
 
-    def begun(batch, indices: list[int]):
-        lengths = [max(seconds(examples.manifest[i]), 1.0) for i in indices]
-        cost = len(indices) * max(lengths)
-        group = answerer.begun(batch, _bounds(examples, indices, options), cost)
-        order.extend(indices)
-        return group
 
-    def groups():
-        for batch, indices in _batches(examples, options, options.max_batch_s / GROUPS, tally):
-            try:
-                yield begun(batch, indices)
-            except ValueError:
-                for i in indices:
-                    with _aside(examples, i, options, tally):
-                        yield begun(answerer.batch([examples.make(0, i)]), [i])
+def _group(answerer: Answerer, examples: Examples, options, batch, rows: list[int]) -> many.Group:
+    def make(chosen: list[int]):
+        # one that is refused in a batch is read again, alone
+        made = batch if chosen == rows else answerer.batch([examples.make(0, i) for i in chosen])
+        return made, _bounds(examples, chosen, options)
 
-    ended: list[tuple[int, Answer]] = []
-    for number, answer in answerer.flowing(groups(), options.max_batch_s):
-        ended.append((order[number], answer))
-        if len(ended) >= WRITTEN:
-            yield tuple(map(list, zip(*ended, strict=True)))
-            ended = []
-    if ended:
-        yield tuple(map(list, zip(*ended, strict=True)))
+    lengths = [max(seconds(examples.manifest[i]), 1.0) for i in rows]
+    return many.Group(rows, len(rows) * max(lengths), make)
 
 
 def _bounds(examples: Examples, indices: list[int], options) -> list[int]:
@@ -65,34 +72,8 @@ def _bounds(examples: Examples, indices: list[int], options) -> list[int]:
     return [room.bound(s, options.max_tokens_per_s, options.max_tokens) for s in lengths]
 
 
-@contextlib.contextmanager
-def _aside(examples: Examples, i: int, options, tally) -> Iterator[None]:
-    """Set a row aside that the model refuses.
-
-    Raises:
-        ValueError: `on_error` is "stop"; says where the row stands.
-    """
-    try:
-        yield
-    except ValueError as error:
-        manifest = examples.manifest
-        name = manifest[i]["id"]
-        where = f"{manifest.path}:{manifest.line(i)}: utterance {name!r}: {error}"
-        if options.on_error == "stop":
-            raise ValueError(f"{where} (--on-error skip goes on without it)") from None
-        tally.errors.append(where)
-
-
-def _batches(examples: Examples, options, max_batch_s: float, tally: Tally) -> Iterator:
-    """Yield (batch, numbers of its rows); what cannot be read is noted in the tally."""
-    manifest = examples.manifest
-    data = loader.Config(
-        max_batch_s=max_batch_s, workers=options.workers, on_error=options.on_error
-    )
-    plan = data.sampler(manifest, seed=0, shuffle=False).epoch(0)
-    keys = [(number, 0, indices) for number, indices in enumerate(plan)]
-    for number, batch, errors in loader.batches(examples, data, keys):
-        tally.errors += errors
-        if batch is not None:
-            read, whole = set(batch.names), [int(i) for i in plan[number]]
-            yield batch, [i for i in whole if manifest[i]["id"] in read]
+def _aside(manifest, i: int, error: ValueError, options, tally: Tally) -> None:
+    where = f"{manifest.path}:{manifest.line(i)}: utterance {manifest[i]['id']!r}: {error}"
+    if options.on_error == "stop":
+        raise ValueError(f"{where} (--on-error skip goes on without it)") from None
+    tally.errors.append(where)

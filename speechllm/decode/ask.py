@@ -1,23 +1,21 @@
-"""Asking a model: requests become examples, and many examples are answered in one batch.
+"""Asking a model: many examples are answered in one batch, or begun for others to follow.
 
-    requests = [Request([wave]), Request([one, other], "Which one is longer?")]
     answerer = Answerer(system, model, search.Config(num_beams=4))
     batch = answerer.batch([example(system, request) for request in requests])
     for answer in answerer(batch, [200, 200]):
         print(answer.text, answer.score)
 
-`decode/speech.py` does this for a user, `decode/run.py` for a manifest.
+`decode/many.py` does this with any number of requests, `decode/speech.py` for a user.
 """
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
-from speechllm import config
 from speechllm.data import chat
-from speechllm.data.asked import asked
 from speechllm.data.batch import Batch, Kind
 from speechllm.data.collate import collate
 from speechllm.data.examples import Example
@@ -34,20 +32,12 @@ from speechllm.models.reading import Reading, joins
 from speechllm.models.system import System
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked.
+class _Answered(NamedTuple):
+    """A pass, whose answers `keys` wait for, and those that are there."""
 
-    Attributes:
-        waves: sounds, (N,) each, at the front end's sampling rate.
-        question: said after them; or whole chat messages, whose `{"type": "audio"}` parts stand
-            for the waves in order; "" asks what the preset's task asks.
-        name: says in messages which request it is.
-    """
-
-    waves: Sequence
-    question: str | list = ""
-    name: str = "asked"
+    result: Pass
+    keys: Sequence
+    answers: dict
 
 
 class Answerer:
@@ -81,6 +71,7 @@ class Answerer:
         self.positions = room.positions(model)
         self.bf16 = precision == "bf16"
         self.timer = timer
+        self._passes: dict = {}  # of keys that flow and whose words are to be timed
 
     def __call__(self, batch: Batch, bounds: list[int]) -> list[Answer]:
         """Answer each row of a batch with at most so many tokens.
@@ -134,11 +125,10 @@ class Answerer:
     @property
     def refills(self) -> bool:
         """Whether answers that have ended can make room for others (`decode/flow.py`)."""
-        plain = self.settings.num_beams == 1 and not self.settings.uses_ctc and not self.timer
-        return plain and joins(self.model)
+        return self.settings.num_beams == 1 and not self.settings.uses_ctc and joins(self.model)
 
     @torch.no_grad()
-    def begun(self, batch: Batch, bounds: list[int], cost: float) -> Begun:
+    def begun(self, keys: Sequence, batch: Batch, bounds: list[int], cost: float) -> Begun:
         """Read the prompts of a batch, for `flowing`; `cost` is what it takes of the room there.
 
         Raises:
@@ -149,17 +139,32 @@ class Answerer:
             result = self.model(batch)
             bounds = self._shortened(result, bounds)
             with result.joined() as embeddings:
-                return Begun(Reading(result, embeddings), bounds, batch.names, cost)
+                reading = Reading(result, embeddings)
+        if self.timer:
+            self._passes |= dict.fromkeys(keys, _Answered(result, keys, {}))
+        return Begun(keys, reading, bounds, cost, batch.names)
 
     @torch.no_grad()
-    def flowing(self, groups: Iterator[Begun], room: float) -> Iterator[tuple[int, Answer]]:
-        """Answer groups of prompts as `flow.flowing` does: (number, answer) in order of ends."""
+    def flowing(self, more, room: float, gone) -> Iterator[tuple[list, list]]:
+        """Answer groups as `flow.flowing`; where words are timed, all of a group at its end."""
         pad = self.builder.tokenizer.pad_token_id
         device = next(self.model.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-            found = flowing(groups, self.stops, pad, room, self.settings, self.filters)
-            for number, answer in found:
-                yield number, answer.read(self.text)
+            steps = flowing(more, self.stops, pad, room, self.settings, self.filters, gone)
+            for news, ended in steps:
+                ended = [(key, answer.read(self.text)) for key, answer in ended]
+                yield news, self._of_groups(ended) if self.timer else ended
+
+    def _of_groups(self, ended: list[tuple]) -> list[tuple]:
+        """Keep answers until all of their group have ended; give those of whole groups, timed."""
+        found = []
+        for key, answer in ended:
+            group = self._passes.pop(key)
+            group.answers[key] = answer
+            if len(group.answers) == len(group.keys):
+                answers = [group.answers[key] for key in group.keys]
+                found += zip(group.keys, self.timer(group.result, answers), strict=True)
+        return found
 
     def _fitting(self, result: Pass, bounds: list[int], settings: search.Config) -> search.Config:
         """Take fewer beams where there is no memory for as many."""
@@ -208,37 +213,3 @@ class Answerer:
     def text(self, ids: list[int]) -> str:
         """What an answer's ids say."""
         return self.builder.tokenizer.decode(ids, skip_special_tokens=True).strip()
-
-
-def example(system: System, request: Request) -> Example:
-    """Make the example of a request.
-
-    Raises:
-        ValueError: what the front end refuses; a wave too short for a soft token; waves and audio
-            parts that differ in number; a task that wants more than sound.
-    """
-    heard = [system.extractor(wave) for wave in request.waves]
-    counts = [system.soft_tokens(n) for _, n in heard]
-    if 0 in counts:
-        raise ValueError(
-            f"{request.name}: wave {counts.index(0)} is too short: it gives no soft token"
-        )
-    messages = request.question
-    if not isinstance(messages, list):
-        messages = _messages(system, request.question, len(heard))
-    encoded = chat.Builder.of(system).build(messages, counts, answer=False)
-    return Example({"id": request.name}, encoded, [x for x, _ in heard], [n for _, n in heard])
-
-
-def _messages(system: System, question: str, n_waves: int) -> list[dict]:
-    if question:
-        parts = [{"type": "audio"}] * n_waves + [{"type": "text", "text": question}]
-        return [{"role": "user", "content": parts}]
-    table = asked(system.preset)
-    task = config.part("tasks", table, f"{system.preset.source} [task]")
-    try:
-        return task.messages({"id": "asked", "audio": "", "text": ""})
-    except KeyError as error:
-        raise ValueError(
-            f"the task {table['name']!r} wants {error} besides the sound; give a question"
-        ) from None

@@ -8,7 +8,7 @@ may change the scores it is given, and may weigh as well as forbid.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,10 +29,10 @@ Filter = Callable[[torch.Tensor, Sequence[Line]], torch.Tensor]
 
 @dataclass(frozen=True)
 class Allow:
-    """Asks all filters in turn; `names` are the batch's utterances, for messages."""
+    """Asks all filters in turn; `names` are the utterances by their rows, for messages."""
 
     filters: Sequence[Filter]
-    names: Sequence[str]
+    names: Sequence[str] | Mapping[int, str]
 
     def __call__(self, scores: torch.Tensor, lines: Sequence[Line]) -> torch.Tensor:
         """Say what may be said next, (N, V); the scores given stay as they are.

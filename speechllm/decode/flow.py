@@ -1,7 +1,8 @@
 """Continuous refilling: where answers have ended, others begin, so that no long one holds a batch.
 
-    groups = (begun(batch) for batch in batches)     # prompts that are read, when their turn comes
-    for number, answer in flowing(groups, stops, pad, room=200.0):
+    def more(free):                     # asked before each step: prompts that are read, or None
+        return Begun(keys, reading, bounds, cost) if ... else None
+    for news, ended in flowing(more, stops, pad, room=200.0):
         ...
 
 A row's answer is the one that it has in a batch of its own: lines of the LLM know nothing of each
@@ -9,43 +10,53 @@ other. Yu et al. 2022 (Orca) for servers; here the prompts of a group are read a
 and values put behind those of the lines that go on.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from speechllm.decode.answer import Answer, Ending
+from speechllm.decode.answer import Ending
 from speechllm.decode.draws import generator
 from speechllm.decode.filters import Allow, Filter, suppressed
 from speechllm.decode.search import CROWDED, Config, Row, grown
 from speechllm.models.reading import Reading
 
+GONE = "gone"  # why an answer ended for which nobody waits any more
+
 
 @dataclass(frozen=True)
 class Begun:
-    """Prompts that are read, and wait for their answers.
+    """Prompts that are read, and now get their answers.
 
     Attributes:
+        keys: of the rows, by which their answers are known.
         reading: a line each.
         bounds: most tokens of each answer.
-        names: for messages.
         cost: of all together, as `flowing` counts room.
+        names: for messages.
     """
 
+    keys: Sequence[Hashable]
     reading: Reading
-    bounds: list[int]
-    names: Sequence[str]
+    bounds: Sequence[int]
     cost: float
+    names: Sequence[str]
 
 
 @dataclass
 class _Lines:
-    """The lines that go on, with what each costs; `first` is the number of the next row."""
+    """The lines that go on, with what each costs and whose it is; `first` is the next row's number.
+
+    All by numbers of rows is forgotten with them: a server's flow may have no end.
+    """
 
     config: Config
     reading: Reading | None = None
     rows: list[Row] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
+    keys: dict[int, Hashable] = field(default_factory=dict)
+    bounds: dict[int, int] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
     first: int = 0
 
     @property
@@ -56,20 +67,35 @@ class _Lines:
 
     def take(self, group: Begun) -> None:
         """Let a group go on with the others."""
-        n = len(group.bounds)
+        n = len(group.keys)
         if self.reading is None:
             self.reading = group.reading
         else:
             self.reading.take(group.reading)
-        draws = [generator(self.config, self.reading.scores.device) for _ in range(n)]
-        self.rows += [Row(self.first + i, draw) for i, draw in enumerate(draws)]
+        numbers = range(self.first, self.first + n)
+        device = self.reading.scores.device
+        self.rows += [Row(number, generator(self.config, device)) for number in numbers]
         self.costs += [group.cost / n] * n
+        for own, new in ((self.keys, group.keys), (self.bounds, group.bounds),
+                         (self.names, group.names)):  # fmt: skip
+            own.update(zip(numbers, new, strict=True))
         self.first += n
+
+    def ended(self, gone: Callable[[Hashable], bool]) -> list[tuple[Hashable, Row]]:
+        """List whose rows have ended with this step, or for whom nobody waits, and forget whose."""
+        for row in self.rows:
+            if not row.why and gone(self.keys[row.row]):
+                row.why = GONE
+        over = [row for row in self.rows if row.why and row.row in self.keys]
+        return [(self.keys.pop(row.row), row) for row in over]
 
     def step(self, ids: torch.Tensor, crowded: float) -> None:
         """Read an id in each line (N,), in those that go on alone if they are that few."""
         left = [i for i, row in enumerate(self.rows) if not row.why]
         if len(left) <= crowded * len(self.rows):
+            for row in self.rows:
+                if row.why:
+                    del self.bounds[row.row], self.names[row.row]
             self.rows, self.costs = ([of[i] for i in left] for of in (self.rows, self.costs))
             if not left:
                 self.reading = None
@@ -81,41 +107,42 @@ class _Lines:
 
 
 def flowing(
-    groups: Iterator[Begun],
+    more: Callable[[float], Begun | None],
     stops: Collection[int],
     pad: int,
     room: float,
     config: Config = Config(),  # noqa: B008  # frozen
     filters: Sequence[Filter] = (),
-) -> Iterator[tuple[int, Answer]]:
-    """Answer groups of prompts, greedily or by sampling.
+    gone: Callable[[Hashable], bool] = lambda key: False,
+) -> Iterator[tuple[list, list]]:
+    """Answer groups of prompts, greedily or by sampling, until nothing goes on and none comes.
 
     Args:
-        groups: of a model of which `reading.joins` is true.
+        more: called with the room that is free; gives a group of a model of which `reading.joins`
+            is true, or None where none waits or fits. Where all of the room is free it is not asked
+            what the group costs.
         stops, pad, config, filters: as of `search.answers`.
-        room: cost of all rows that may go on together; one group may have more.
+        room: cost of all rows that may go on together.
+        gone: whether nobody waits any more for the answer of this key: it ends there.
 
     Yields:
-        (number of the row, counted over all groups; its answer), in the order of their ends.
+        after each step what was said in it, [(key, id)], and what has ended, [(key, answer)].
 
     Raises:
         FloatingPointError, ValueError: as `search.answers`.
     """
-    ending = Ending([], frozenset(stops), config.max_repeats, config.length_penalty)
-    names: list[str] = []
-    allow = Allow((suppressed([pad]), *filters), names)
-    lines, waiting = _Lines(config), next(groups, None)
-    while lines.rows or waiting:
-        while waiting and (not lines.rows or lines.cost + waiting.cost <= room):
-            ending.bounds.extend(waiting.bounds)
-            names.extend(waiting.names)
-            lines.take(waiting)
-            waiting = next(groups, None)
+    lines = _Lines(config)
+    ending = Ending(lines.bounds, frozenset(stops), config.max_repeats, config.length_penalty)
+    allow = Allow((suppressed([pad]), *filters), lines.names)
+    group = more(room)
+    while group or lines.rows:
+        while group:
+            lines.take(group)
+            group = more(room - lines.cost)
         ids, news = grown(lines.reading, lines.rows, ending, config, allow)
-        rows = {row.row: row for row in lines.rows}
-        for row in (rows[number] for number, _ in news):
-            if row.why:
-                yield row.row, ending.close(row.ids, row.why, row.total)
-        # where the next group has room now, none of those that have ended is read on
-        fits = waiting is not None and lines.cost + waiting.cost <= room
-        lines.step(ids, 1.0 if fits else CROWDED)
+        said = [(lines.keys[number], id) for number, id in news]
+        over = lines.ended(gone)
+        yield said, [(key, ending.close(row.ids, row.why, row.total)) for key, row in over]
+        group = more(room - lines.cost)
+        # where others come now, none of those that have ended is read on
+        lines.step(ids, 1.0 if group else CROWDED)

@@ -1,6 +1,6 @@
 """Which sounds are computed together: of like lengths, the longest first."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 def groups(lengths: Sequence[float], max_batch_s: float) -> list[list[int]]:
@@ -17,3 +17,17 @@ def filled(order: Iterable[int], costs: Sequence[float], most: float) -> list[li
         else:
             batches.append([i])
     return batches
+
+
+def tried(
+    hear: Callable[[list[int]], list], batches: Iterable[list[int]]
+) -> Iterator[tuple[int, object]]:
+    """Yield (number, what is heard of it) batch by batch; the ValueError of what is refused."""
+    for numbers in batches:
+        try:
+            yield from zip(numbers, hear(numbers), strict=True)
+        except ValueError as error:
+            if len(numbers) == 1:
+                yield numbers[0], error
+            else:
+                yield from tried(hear, [[number] for number in numbers])

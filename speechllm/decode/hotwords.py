@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from speechllm.decode import align
-from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.ask import Answerer
+from speechllm.decode.requests import Request, example
 from speechllm.decode.timing import Timer
 
 NEAR = -2.0  # nats a unit below the best path

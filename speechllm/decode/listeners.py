@@ -6,11 +6,11 @@
 
 A listener has `sampling_rate`, `window_s` (the longest window it hears), `cost(seconds)` (what a
 window counts for in a batch) and `identity` (all that a text depends on besides the sound).
-`timed` hears as the call does and gives words with their times, too; `untimed` says why it cannot,
-and is "" where it can.
+`many` hears any number, as room allows; `timed` hears as the call does and gives words with their
+times, too; `untimed` says why it cannot, and is "" where it can.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from speechllm.data import loader
 from speechllm.data.asked import asked
 from speechllm.data.chat import Builder
 from speechllm.decode import hotwords, record, room, search
-from speechllm.decode.ask import Request
 from speechllm.decode.of_recogniser import OfRecogniser
+from speechllm.decode.requests import Request
 from speechllm.decode.timing import Timer
 from speechllm.decode.transcript import Heard
-from speechllm.decode.wanted import MOST_S, Wanted, lengthened, refuse_unwritable
+from speechllm.decode.wanted import MOST_S, Listener, Wanted, lengthened, refuse_unwritable
 from speechllm.models import recognisers
 from speechllm.models.fingerprint import fingerprint
 
@@ -34,7 +34,7 @@ USUAL_PER_S = 6.0  # tokens of ordinary speech, for which the LLM must have room
 WINDOWED = ("asr", "translate")  # tasks whose answers to parts are the answer to the whole
 
 
-class OfSpeech:
+class OfSpeech(Listener):
     """A speech LLM as a listener.
 
     Args:
@@ -135,26 +135,20 @@ class OfSpeech:
     def _timer(self) -> Timer:
         return Timer(self.speech.system, self.speech.model)
 
-    def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
-        """Write what is said in each wave, (N,) at `sampling_rate`.
+    def many(
+        self, waves: Sequence[np.ndarray], max_batch_s: float, words: bool = False
+    ) -> Iterator[tuple[int, Heard | ValueError]]:
+        """See `Listener.many`."""
+        timer = self._timer if words and not self.untimed else None
+        costs = [self.cost(len(wave) / self.sampling_rate) for wave in waves]
 
-        Raises:
-            ValueError: the model refuses one of them.
-            FloatingPointError: the model computes no numbers.
-        """
-        return [self.read(answer.text) for answer in self._answers(waves)]
+        def requests(numbers: list[int]):
+            return self.requests([waves[i] for i in numbers])
 
-    def timed(self, waves: Sequence[np.ndarray]) -> list[Heard]:
-        """Write what is said in each wave, with times of its words from the wave's beginning.
-
-        Raises:
-            ValueError, FloatingPointError: as a call.
-        """
-        answers = self._answers(waves, timer=None if self.untimed else self._timer)
-        return [Heard(self.read(answer.text), answer.words) for answer in answers]
-
-    def _answers(self, waves: Sequence[np.ndarray], timer: Timer | None = None):
-        return self.speech.answers(*self.requests(waves), timer=timer, **self._options)
+        given = {"timer": timer, **self._options}
+        for i, one in self.speech.many(requests, costs, max_batch_s, **given):
+            refused = isinstance(one, ValueError)
+            yield i, one if refused else Heard(self.read(one.text), one.words)
 
     def requests(self, waves: Sequence[np.ndarray]) -> tuple[list[Request], list[int]]:
         """Say what each wave is asked, and how many tokens its answer may have."""

@@ -2,20 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from speechllm.decode import align
+from speechllm.decode.grouping import groups, tried
 from speechllm.decode.transcript import Heard, split
-from speechllm.decode.wanted import MOST_S, Wanted, lengthened, refuse_unwritable
+from speechllm.decode.wanted import MOST_S, Listener, Wanted, lengthened, refuse_unwritable
 from speechllm.models import evidence
 from speechllm.models.evidence import Evidence
 from speechllm.models.recognisers import Recogniser
 from speechllm.tasks import languages
 
 
-class OfRecogniser:
+class OfRecogniser(Listener):
     """A recogniser of transformers as a listener; it searches as its checkpoint says.
 
     Args:
@@ -66,23 +67,20 @@ class OfRecogniser:
             del wanted["hotwords"]
         return self.recogniser.identity | {"wanted": wanted}
 
-    def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
-        """Write what is said in each wave, (N,) at `sampling_rate`.
+    def many(
+        self, waves: Sequence[np.ndarray], max_batch_s: float, words: bool = False
+    ) -> Iterator[tuple[int, Heard | ValueError]]:
+        """See `Listener.many`; what the checkpoint's processor or search refuses is an error."""
+        hear = self._with_words if words and not self.untimed else self._texts
+        costs = [self.cost(len(wave) / self.sampling_rate) for wave in waves]
+        batches = groups(costs, max_batch_s)
+        yield from tried(lambda numbers: hear([waves[i] for i in numbers]), batches)
 
-        Raises:
-            ValueError: the checkpoint's own processor or search refuses something.
-            FloatingPointError: the network computes no numbers.
-        """
-        return self.recogniser(self._long_enough(waves), *self._asked(len(waves)))
+    def _texts(self, waves: Sequence[np.ndarray]) -> list[Heard]:
+        texts = self.recogniser(self._long_enough(waves), *self._asked(len(waves)))
+        return [Heard(text) for text in texts]
 
-    def timed(self, waves: Sequence[np.ndarray]) -> list[Heard]:
-        """Write what is said in each wave, with times of its words from the wave's beginning.
-
-        Raises:
-            ValueError, FloatingPointError: as a call.
-        """
-        if self.untimed:
-            return [Heard(text) for text in self(waves)]
+    def _with_words(self, waves: Sequence[np.ndarray]) -> list[Heard]:
         found = self.recogniser.evidence(self._long_enough(waves), *self._asked(len(waves)))
         return [self._heard(text, one) for text, one in found]
 

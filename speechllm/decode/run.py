@@ -181,13 +181,12 @@ def _fitting(space: room.Room, manifest: Manifest, left: list[int], options, tal
 def _answer(answerer: Answerer, examples: Examples, file, options: Options, tally, progress):
     """Answer row after row, a line an utterance."""
     began = time.perf_counter()
-    way = answering.flowing if answerer.refills else answering.by_batch
-    for indices, answers in way(answerer, examples, options, tally):
+    for told in answering.answers(answerer, examples, options, tally):
         now = time.perf_counter()
-        rows = [examples.manifest[i] for i in indices]
+        rows = [examples.manifest[i] for i, _ in told]
         # what flows has no first batch that could be left out: others are under way in it
         tally.add(sum(seconds(row) for row in rows), now - began, len(rows), answerer.refills)
-        for row, answer in zip(rows, answers, strict=True):
+        for row, (_, answer) in zip(rows, told, strict=True):
             entry = line(examples, row, answer, (now - began) / len(rows))
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         file.flush()

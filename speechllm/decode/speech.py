@@ -7,18 +7,20 @@ speech.transcribe(["a.flac", "hour.mp3"])             # many, in batches, of any
 stream = speech.stream(sampling_rate=48000)           # words while somebody speaks
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from speechllm.data.asked import asked
-from speechllm.decode import search
+from speechllm.decode import many, search
 from speechllm.decode.answer import Answer
-from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.ask import Answerer
 from speechllm.decode.filters import Filter
 from speechllm.decode.grouping import groups
 from speechllm.decode.listeners import TOKENS_PER_S, WINDOWED, OfSpeech
 from speechllm.decode.live import Live
+from speechllm.decode.requests import Request, example
 from speechllm.decode.room import Room, bound
 from speechllm.decode.timing import Timer
 from speechllm.decode.transcribe import Options, said
@@ -110,12 +112,15 @@ class Speech:
             cut = Options(vad=vad, max_batch_s=max_batch_s)
             texts[i] = said(OfSpeech(self, **options), sounds[i], cut)
         short = [i for i in range(len(sounds)) if i not in long]
-        for places in groups([lengths[i] for i in short], max_batch_s):
-            chosen = [short[place] for place in places]
-            requests = [Request([self._wave(sounds[i])], "", _name(sounds[i])) for i in chosen]
+
+        def requests(numbers: list[int]) -> tuple[list[Request], list[int]]:
+            chosen = [short[number] for number in numbers]
             bounds = [bound(lengths[i], TOKENS_PER_S, MAX_TOKENS) for i in chosen]
-            for i, answer in zip(chosen, self.answers(requests, bounds, **options), strict=True):
-                texts[i] = answer.text
+            return [Request([self._wave(sounds[i])]) for i in chosen], bounds
+
+        costs = [lengths[i] for i in short]
+        for number, answer in self.many(requests, costs, max_batch_s, **options):
+            texts[short[number]] = _told(answer, _name(sounds[short[number]])).text
         return texts
 
     def stream(
@@ -134,40 +139,61 @@ class Speech:
         """
         return Live(OfSpeech(self, **options), sampling_rate, every_s, vad)
 
-    def answers(
-        self,
-        requests: list[Request],
-        bounds: list[int],
-        filters: Sequence[Filter] = (),
-        timer: Timer | None = None,
-        **options,
-    ) -> list[Answer]:
+    def answers(self, requests: list[Request], bounds: list[int], **options) -> list[Answer]:
         """Answer several requests in one batch, each with at most so many tokens.
 
         Args:
             requests: at least one.
             bounds: most tokens of each answer.
+            options: as of `many`.
+
+        Raises:
+            ValueError: as of `ask`; names the request.
+            FloatingPointError: the model computes no numbers.
+        """
+
+        def some(numbers: list[int]) -> tuple[list[Request], list[int]]:
+            return [requests[i] for i in numbers], [bounds[i] for i in numbers]
+
+        found = dict(self.many(some, [0.0] * len(requests), math.inf, **options))
+        return [_told(found[i], request.name) for i, request in enumerate(requests)]
+
+    def many(
+        self,
+        requests: Callable[[list[int]], tuple[list[Request], list[int]]],
+        costs: Sequence[float],
+        max_batch_s: float,
+        filters: Sequence[Filter] = (),
+        timer: Timer | None = None,
+        **options,
+    ) -> Iterator[tuple[int, Answer | ValueError]]:
+        """Answer many requests; yield (number, answer, or why there is none) as they end.
+
+        Args:
+            requests: gives those of these numbers and most tokens of each answer, when their turn
+                has come.
+            costs: seconds that each counts for.
+            max_batch_s: how much is computed at once, requests times the dearest.
             filters: what may be said next (`decode/filters.py`).
             timer: puts the words of answers in, with their times (`decode/timing.py`).
             options: fields of `search.Config`.
 
         Raises:
-            ValueError: as of `ask`.
             FloatingPointError: the model computes no numbers.
         """
-        for request in requests:
-            for wave in request.waves:
-                self._check(wave, request.name)
         answerer = Answerer(self.system, self.model, search.Config(**options), filters, timer=timer)
-        batch = answerer.batch([example(self.system, request) for request in requests])
-        try:
-            return answerer(batch, bounds)
-        except ValueError as error:
-            if len(requests) == 1:
-                raise ValueError(f"{requests[0].name}: {error}") from None
-        # one of them is refused: alone it says so by its name
-        pairs = zip(requests, bounds, strict=True)
-        return [self.answers([request], [n], filters, timer, **options)[0] for request, n in pairs]
+
+        def make(numbers: list[int]):
+            chosen, bounds = requests(numbers)
+            for wave in (wave for request in chosen for wave in request.waves):
+                self._room.check(len(wave) / self.sampling_rate)
+            return answerer.batch([example(self.system, request) for request in chosen]), bounds
+
+        batches = groups(costs, many.share(answerer, max_batch_s))
+        found = (many.Group(rows, len(rows) * costs[rows[0]], make) for rows in batches)
+        more = many.waiting(found, max_batch_s)
+        for _, ended in many.answered(answerer, more, max_batch_s):
+            yield from ended
 
     def _is_long(self, sound) -> bool:
         """Say whether a sound is longer than is heard at once, and may be cut into windows."""
@@ -185,15 +211,12 @@ class Speech:
     def _wave(self, sound):
         if not isinstance(sound, str | Path):
             return sound
-        self._check(sound, str(sound))  # before all of it is in memory
-        return audio.open({"audio": sound}, self.sampling_rate)
-
-    def _check(self, sound, name: str) -> None:
-        """Refuse what is too long for this machine."""
+        seconds = self._seconds(sound)
         try:
-            self._room.check(self._seconds(sound))
+            self._room.check(seconds)  # before all of it is in memory
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+            raise ValueError(f"{sound}: {error}") from None
+        return audio.open({"audio": sound}, self.sampling_rate)
 
     def _seconds(self, sound) -> float:
         if isinstance(sound, str | Path):
@@ -203,3 +226,11 @@ class Speech:
 
 def _name(sound) -> str:
     return str(sound) if isinstance(sound, str | Path) else "the wave"
+
+
+def _told(answer: Answer | ValueError, name: str) -> Answer:
+    """Give an answer, or raise what was wrong by the name of whose it is."""
+    if isinstance(answer, ValueError):
+        named = str(answer).startswith(name)  # as what a file cannot be read for
+        raise answer if named else ValueError(f"{name}: {answer}")
+    return answer

@@ -13,7 +13,6 @@ from pathlib import Path
 import features
 from features.sources import Item
 from speechllm.decode import align, long, voice
-from speechllm.decode.grouping import groups
 from speechllm.decode.long import Cutter, Window
 from speechllm.decode.transcript import Heard, Segment, Transcript
 
@@ -177,13 +176,11 @@ def _cutter(listener, options: Options) -> Cutter:
 
 
 def _answer(listener, queue: list[_Piece], options: Options, watch: Watch) -> Iterator[File]:
-    """Hear what is in a queue, windows of like lengths together; then tell of it in order."""
+    """Hear what is in a queue; then tell of it in order."""
     asked = [piece for piece in queue if piece.window and piece.heard is None]
-    for chosen in groups([_cost(listener, piece) for piece in asked], options.max_batch_s):
-        _hear(listener, [asked[i] for i in chosen], options.words)
-        for i in chosen:
-            if asked[i].heard:
-                watch.heard(asked[i].file, _segment(asked[i]))
+    waves = [piece.window.wave for piece in asked]
+    for i, heard in listener.many(waves, options.max_batch_s, options.words):
+        _take(asked[i], heard, watch)
     for piece in queue:
         file = piece.file
         if piece.heard:
@@ -195,25 +192,18 @@ def _answer(listener, queue: list[_Piece], options: Options, watch: Watch) -> It
             yield file
 
 
-def _hear(listener, pieces: list[_Piece], words: bool) -> None:
+def _take(piece: _Piece, heard: Heard | ValueError, watch: Watch) -> None:
     """Put in what was said; what is refused takes its file out, and nothing else."""
-    waves = [piece.window.wave for piece in pieces]
-    try:
-        heard = listener.timed(waves) if words else [Heard(text) for text in listener(waves)]
-    except ValueError as error:
-        if len(pieces) > 1:
-            for piece in pieces:
-                _hear(listener, [piece], words)
-        else:
-            pieces[0].file.error = f"{pieces[0].file.item.path}: {error}"
+    file = piece.file
+    if isinstance(heard, ValueError):
+        file.error = f"{file.item.path}: {heard}"
         return
-    for piece, one in zip(pieces, heard, strict=True):
-        offset = piece.window.begin + piece.file.item.start_s
-        text = " ".join(one.text.split())
-        speech = [(a + piece.file.item.start_s, b + piece.file.item.start_s)
-                  for a, b in piece.window.speech]  # fmt: skip
-        words = [word.later(offset) for word in one.words]
-        piece.heard = Heard(text, align.inside(words, speech))
+    offset = piece.window.begin + file.item.start_s
+    text = " ".join(heard.text.split())
+    speech = [(a + file.item.start_s, b + file.item.start_s) for a, b in piece.window.speech]
+    words = [word.later(offset) for word in heard.words]
+    piece.heard = Heard(text, align.inside(words, speech))
+    watch.heard(file, _segment(piece))
 
 
 def _segment(piece: _Piece) -> Segment:

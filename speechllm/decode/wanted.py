@@ -1,9 +1,13 @@
-"""What a listener is asked for, and what all of them do to a wave."""
+"""What a listener is asked for, and what all of them do."""
 
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from speechllm.decode.transcript import Heard
 from speechllm.tasks import languages
 
 MOST_S = 30.0  # few models heard longer sounds in training, whatever their data allowed
@@ -52,3 +56,46 @@ def refuse_unwritable(hotwords: tuple[str, ...], tokenizer) -> None:
 def lengthened(wave: np.ndarray, rate: int) -> np.ndarray:
     """Let silence follow a wave (N,) that is too short for an encoder."""
     return np.pad(wave, (0, max(round(LEAST_S * rate) - len(wave), 0)))
+
+
+class Listener(ABC):
+    """What writes down what is said in waves; see `decode/listeners.py`."""
+
+    @abstractmethod
+    def many(
+        self, waves: Sequence[np.ndarray], max_batch_s: float, words: bool = False
+    ) -> Iterator[tuple[int, Heard | ValueError]]:
+        """Yield (number of the wave, what is said in it, or why that is not known) as they end.
+
+        Args:
+            waves: (N,) each at `sampling_rate`.
+            max_batch_s: how much is computed at once, waves times the longest, in seconds.
+            words: with times of words from the wave's beginning, where there are any.
+
+        Raises:
+            FloatingPointError: the network computes no numbers.
+        """
+
+    def __call__(self, waves: Sequence[np.ndarray]) -> list[str]:
+        """Write what is said in each wave, in one batch.
+
+        Raises:
+            ValueError: one of them is refused.
+            FloatingPointError: as of `many`.
+        """
+        return [one.text for one in self._all(waves, words=False)]
+
+    def timed(self, waves: Sequence[np.ndarray]) -> list[Heard]:
+        """Write what is said in each wave, with times of its words.
+
+        Raises:
+            ValueError, FloatingPointError: as a call.
+        """
+        return self._all(waves, words=True)
+
+    def _all(self, waves: Sequence[np.ndarray], words: bool) -> list[Heard]:
+        found = dict(self.many(waves, math.inf, words))
+        for one in found.values():
+            if isinstance(one, ValueError):
+                raise one
+        return [found[i] for i in range(len(waves))]

@@ -1,18 +1,20 @@
 """What is served: a model of ours, or a recogniser of transformers as it is.
 
 A backend has `sampling_rate`, `chats` (whether it can be asked anything), `listener(wanted)` (of
-`decode/listeners.py`), `window(...)` (what a window of sound asks) and `steps(pieces)`, which
-answers a batch (`engine.py`).
+`decode/listeners.py`), `window(...)` (what a window of sound asks) and `steps(pieces, more)`, which
+answers these and what comes meanwhile (`engine.py`).
 """
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from speechllm.decode import listeners, search
+from speechllm.decode import listeners, many, search
 from speechllm.decode.answer import Answer
-from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.ask import Answerer
 from speechllm.decode.listeners import OfRecogniser, OfSpeech, Wanted
+from speechllm.decode.requests import Request, example
 from speechllm.decode.room import Room
 from speechllm.decode.speech import Speech
 from speechllm.decode.timing import Timer
@@ -66,33 +68,49 @@ class Ours:
         seconds = sum(len(wave) for wave in request.waves) / self.sampling_rate
         return Piece((request, bound, str.strip), (config, False), max(seconds, 1.0), job, told)
 
-    def steps(self, pieces: list[Piece]) -> Iterator[list[tuple[int, str]]]:
-        """Answer pieces of one search; see `engine.Engine`."""
-        system = self.speech.system
-        requests, bounds, reads = zip(*(piece.ask for piece in pieces), strict=True)
-        for wave in (wave for request in requests for wave in request.waves):
-            self._room.check(len(wave) / self.sampling_rate)
+    def steps(self, pieces: list[Piece], more, room: float) -> Iterator[list[tuple]]:
+        """Answer pieces of one search, and those that come meanwhile; see `engine.Engine`."""
         config, words = pieces[0].kind
         timer = self._timer if words else None
-        answerer = Answerer(system, self.speech.model, config, timer=timer)
-        examples = [example(system, request) for request in requests]
-        batch = answerer.batch(examples)
-        said = answerer.said(batch, list(bounds))
-        ids: list[list[int]] = [[] for _ in pieces]
-        while True:
-            try:
-                news = next(said)
-            except StopIteration as end:
-                every = zip(reads, examples, end.value, strict=True)
-                return [_said(a, read, len(one.encoded.ids)) for read, one, a in every]
-            for row, id in news:
-                ids[row].append(id)
-            yield [(row, answerer.text(ids[row])) for row, _ in news if pieces[row].told]
+        answerer = Answerer(self.speech.system, self.speech.model, config, timer=timer)
+        sizes: dict[Piece, int] = {}
+        waiting = [pieces]
+
+        def make(chosen: Sequence[Piece]):
+            batch, bounds, sizes_ = self._batch(answerer, chosen)
+            sizes.update(sizes_)
+            return batch, bounds
+
+        def group(free: float) -> many.Group | None:
+            chosen = waiting.pop() if waiting else more(free)
+            cost = len(chosen) * max((piece.cost for piece in chosen), default=0.0)
+            return many.Group(chosen, cost, make) if chosen else None
+
+        ids: dict[Piece, list[int]] = defaultdict(list)
+        for news, ended in many.answered(answerer, group, room, lambda one: one.job.cancelled):
+            for piece, id in news:
+                ids[piece].append(id)
+            told = [(piece, answerer.text(ids[piece])) for piece, _ in news if piece.told]
+            for piece, _ in ended:
+                ids.pop(piece, None)
+            yield told + [(one, _said(one, answer, sizes)) for one, answer in ended]
+
+    def _batch(self, answerer: Answerer, pieces: Sequence[Piece]):
+        """Put pieces side by side: the batch, most tokens of each answer, positions of each."""
+        requests = [piece.ask[0] for piece in pieces]
+        for wave in (wave for request in requests for wave in request.waves):
+            self._room.check(len(wave) / self.sampling_rate)
+        examples = [example(self.speech.system, request) for request in requests]
+        sizes = {p: len(one.encoded.ids) for p, one in zip(pieces, examples, strict=True)}
+        return answerer.batch(examples), [piece.ask[1] for piece in pieces], sizes
 
 
-def _said(answer: Answer, read, n_prompt: int) -> Said:
-    text, score = read(answer.text), answer.score
-    return Said(text, answer.ids, answer.stop, score, answer.words, n_prompt)
+def _said(piece: Piece, answer: Answer | ValueError, sizes: dict) -> Said | ValueError:
+    size = sizes.pop(piece, 0)
+    if isinstance(answer, ValueError):
+        return answer
+    text = piece.ask[2](answer.text)
+    return Said(text, answer.ids, answer.stop, answer.score, answer.words, size)
 
 
 class Theirs:
@@ -121,13 +139,12 @@ class Theirs:
         cost = listener.cost(len(wave) / self.sampling_rate)
         return Piece((listener, wave), (listener.wanted, words), cost, job)
 
-    def steps(self, pieces: list[Piece]) -> Iterator[list[tuple[int, str]]]:
+    def steps(self, pieces: list[Piece], more, room: float) -> Iterator[list[tuple]]:
         """Answer pieces of one wish; see `engine.Engine`."""
         yield []
         listener, waves = pieces[0].ask[0], [piece.ask[1] for piece in pieces]
-        words = pieces[0].kind[1]
-        heard = listener.timed(waves) if words else [Heard(text) for text in listener(waves)]
-        return [self._said(one) for one in heard]
+        for i, heard in listener.many(waves, math.inf, pieces[0].kind[1]):
+            yield [(pieces[i], heard if isinstance(heard, ValueError) else self._said(heard))]
 
     def _said(self, heard: Heard) -> Said:
         ids = self.recogniser.parts.tokenizer(heard.text, add_special_tokens=False).input_ids

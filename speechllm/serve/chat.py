@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from speechllm.decode import ask, search
+from speechllm.decode import requests, search
 from speechllm.serve import written
 from speechllm.serve.decoder import FILE
 from speechllm.serve.engine import Said
@@ -93,7 +93,7 @@ async def complete(request: Request) -> Response:
 
     def answer(grown=None) -> Said:
         waves, messages = _messages(asked, service, folder, job)
-        question = ask.Request(waves, messages, "the request")
+        question = requests.Request(waves, messages, "the request")
         piece = service.backend.chat(question, bound, asked.search, job, grown)
         service.engine.submit(piece)
         return piece.answer.result()
@@ -175,7 +175,7 @@ def _read(body: bytes, service) -> Asked:
 
 
 def _messages(asked: Asked, service, folder: Path, job) -> tuple[list[np.ndarray], list[dict]]:
-    """Give the waves of a conversation in order, and its messages as `decode/ask.py` takes them."""
+    """Give the waves of a conversation in order, and its messages as a `Request` has them."""
     waves, messages, left_s = [], [], service.settings.max_chat_s
     for message in asked.messages:
         parts = message.content

@@ -5,9 +5,10 @@
     engine.submit(piece)
     piece.answer.result()            # a `Said`; or what was wrong with this piece alone
 
-Batches are filled in the order in which pieces came, by pieces of one kind. A text does not depend
-on what else is in its batch, so no request sees another's. A piece whose job is cancelled leaves
-the queue; a batch of which every job is cancelled stops at its next step.
+Batches are filled in the order in which pieces came, by pieces of one kind; where answers end one
+by one (`decode/many.py`), pieces that came meanwhile take their places, until one of another kind
+is the oldest. A text does not depend on what else is in its batch, so no request sees another's.
+A piece whose job is cancelled leaves the queue, or its batch at the next step.
 """
 
 import contextlib
@@ -93,10 +94,12 @@ class Engine:
     """See the module docstring.
 
     Args:
-        backend: has `steps(pieces)`: a generator that yields (number of piece, its text so far) of
-            those that are told, and returns a `Said` for each.
+        backend: has `steps(pieces, more, room)`: a generator that yields after each step what is
+            new, as (piece, its text so far) of those that are told, and (piece, `Said` or what was
+            wrong with it). `more(free)` gives it pieces of the same kind that wait and cost no
+            more; `room` is `max_batch_s`.
         max_batch_s: pieces of a batch times the longest of them, in seconds.
-        seen: called with the size of each batch.
+        seen: called with the number of pieces whose prompts are read together.
     """
 
     def __init__(self, backend, max_batch_s: float, seen: Callable[[int], None] = lambda n: None):
@@ -155,9 +158,7 @@ class Engine:
         """Take the oldest piece and what may share its batch; None at the end."""
         with self._ready:
             self._ready.wait_for(lambda: self._waiting or self._over)
-            for piece in [one for one in self._waiting if one.job.cancelled]:
-                piece.answer.set_exception(AbandonedError())
-            self._waiting = [one for one in self._waiting if not one.job.cancelled]
+            self._forget_cancelled()
             if not self._waiting:
                 return None if self._over else []
             batch, longest = [], 0.0
@@ -170,32 +171,59 @@ class Engine:
             self._waiting = [one for one in self._waiting if one not in batch]
             return batch
 
-    def _answer(self, batch: list[Piece]) -> None:
-        """Answer a batch; where it fails each piece alone, so that one spoils no other."""
+    def _more(self, kind: Hashable, free: float) -> list[Piece]:
+        """Take the oldest pieces, as long as they are of a kind and together cost no more."""
+        with self._ready:
+            self._forget_cancelled()
+            n, longest = 0, 0.0
+            for piece in self._waiting:
+                longest = max(longest, piece.cost)
+                if piece.kind != kind or longest * (n + 1) > free:
+                    break
+                n += 1
+            taken, self._waiting = self._waiting[:n], self._waiting[n:]
+        if taken:
+            self._seen(n)
+        return taken
+
+    def _forget_cancelled(self) -> None:
+        for piece in [one for one in self._waiting if one.job.cancelled]:
+            piece.answer.set_exception(AbandonedError())
+            self._waiting.remove(piece)
+
+    def _answer(self, batch: list[Piece], alone: bool = False) -> None:
+        """Answer a batch, and unless it is `alone` what comes meanwhile.
+
+        Where it fails, each piece alone, so that one spoils no other.
+        """
+        on_way = list(batch)
+
+        def more(free: float) -> list[Piece]:
+            taken = [] if alone else self._more(batch[0].kind, free)
+            on_way.extend(taken)
+            return taken
+
         try:
-            answers = self._through(self._backend.steps(batch), batch)
-        except AbandonedError:
-            for piece in batch:
-                piece.answer.set_exception(AbandonedError())
+            self._through(self._backend.steps(batch, more, self._max_batch_s), on_way)
         except Exception as error:  # of any library; the server goes on
-            if len(batch) == 1:
+            if alone:
                 batch[0].answer.set_exception(error)
                 return
-            log.info("a batch of %d is answered one by one: %r", len(batch), error)
-            for piece in batch:
-                self._answer([piece])
-        else:
-            for piece, said in zip(batch, answers, strict=True):
-                piece.answer.set_result(said)
+            log.info("a batch of %d is answered one by one: %r", len(on_way), error)
+            for piece in on_way:
+                self._answer([piece], alone=True)
 
-    def _through(self, steps: Iterator, batch: list[Piece]) -> list[Said]:
+    def _through(self, steps: Iterator, on_way: list[Piece]) -> None:
+        """Let those on their way have what is new, until there is none left."""
         with contextlib.closing(steps):
-            while True:
-                if all(piece.job.cancelled for piece in batch):
-                    raise AbandonedError
-                try:
-                    news = next(steps)
-                except StopIteration as end:
-                    return end.value
-                for number, text in news:
-                    batch[number].told(text)
+            for news in steps:
+                gone = [(piece, AbandonedError()) for piece in on_way if piece.job.cancelled]
+                for piece, new in [*gone, *news]:
+                    if isinstance(new, str):
+                        piece.told(new)
+                    elif piece in on_way:
+                        on_way.remove(piece)
+                        is_said = isinstance(new, Said)
+                        (piece.answer.set_result if is_said else piece.answer.set_exception)(new)
+                if not on_way:
+                    return

@@ -12,7 +12,8 @@ import speechllm
 from speechllm import cli, config
 from speechllm.data.manifest import Manifest
 from speechllm.decode import filters, search
-from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.ask import Answerer
+from speechllm.decode.requests import Request, example
 from speechllm.decode.room import bound
 from speechllm.decode.run import Options, decode
 from speechllm.decode.speech import Speech

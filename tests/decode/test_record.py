@@ -28,16 +28,16 @@ def system_and_model(tiny):
 @pytest.fixture
 def begun(system_and_model, tiny, tmp_path, monkeypatch):
     """A decode that was stopped after its first batch."""
-    answer, batches = Answerer.__call__, []
+    said, batches = Answerer.said, []
 
     def dying(*args):
         batches.append(args)
         if len(batches) == 2:
             raise KeyboardInterrupt
-        return answer(*args)
+        return said(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Answerer, "__call__", dying)
+        patch.setattr(Answerer, "said", dying)
         patch.setattr(Answerer, "refills", False)
         with pytest.raises(KeyboardInterrupt):
             decode(*system_and_model, Manifest(tiny / "valid.jsonl"), tmp_path, OPTIONS)

@@ -10,7 +10,8 @@ from speechllm import config
 from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
 from speechllm.decode import room, search
-from speechllm.decode.ask import Answerer, Request, example
+from speechllm.decode.ask import Answerer
+from speechllm.decode.requests import Request, example
 from speechllm.decode.room import Room
 from speechllm.decode.run import Options, decode
 from speechllm.decode.speech import Speech

@@ -72,22 +72,23 @@ def test_each_row_is_held_against_what_its_task_wants(system_and_model, tiny, tm
 def test_an_interrupted_decode_goes_on(system_and_model, tiny, tmp_path, monkeypatch, flows):
     manifest = Manifest(tiny / "train.jsonl")
     decode(*system_and_model, manifest, tmp_path / "whole", OPTIONS)
-    calls, answer, flow = [], Answerer.__call__, Answerer.flowing
+    calls, said, flow = [], Answerer.said, Answerer.flowing
 
     def dying(*args):
         calls.append(args)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return answer(*args)
+        return said(*args)
 
     def drying_up(*args):
-        for number, found in enumerate(flow(*args)):
-            calls.append(found)
-            if number == 9 and len(calls) == 10:
+        for news, ended in flow(*args):
+            calls.extend(ended)
+            if 9 < len(calls) < 13:
+                calls.extend([None] * 9)
                 raise KeyboardInterrupt
-            yield found
+            yield news, ended
 
-    monkeypatch.setattr(Answerer, "__call__", dying)
+    monkeypatch.setattr(Answerer, "said", dying)
     monkeypatch.setattr(Answerer, "flowing", drying_up)
     if not flows:
         monkeypatch.setattr(Answerer, "refills", False)
@@ -134,6 +135,7 @@ def test_what_is_heard_is_another_s_or_silence(system_and_model, tiny, tmp_path,
 
     def listen(self, batch, bounds):
         heard.update(zip(batch.names, zip(*batch.media["audio"], strict=True), strict=True))
+        yield []
         return [Answer([], "eos") for _ in bounds]
 
     def hear(audio: str, begun: int = 0) -> dict:
@@ -149,7 +151,7 @@ def test_what_is_heard_is_another_s_or_silence(system_and_model, tiny, tmp_path,
         assert refs == {row["id"]: row["text"] for row in list(manifest)[begun:]}
         return {name: x[:n] for name, (x, n) in heard.items()}
 
-    monkeypatch.setattr(Answerer, "__call__", listen)
+    monkeypatch.setattr(Answerer, "said", listen)
     monkeypatch.setattr(Answerer, "refills", False)
     real, shuffled, silent = (hear(audio) for audio in ("real", "shuffled", "silent"))
     system = system_and_model[0]

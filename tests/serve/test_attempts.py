@@ -280,7 +280,7 @@ def test_a_body_that_never_comes_gives_its_place_back(serving, short):
 
 def test_what_breaks_inside_stays_inside(serving, backend, short):
     class Broken(type(backend)):
-        def steps(self, pieces):
+        def steps(self, *given):
             raise RuntimeError("secret of /root/model.py")
             yield
 

@@ -53,12 +53,12 @@ class Held:
     def __getattr__(self, name):
         return getattr(self._backend, name)
 
-    def steps(self, pieces):
+    def steps(self, *given):
         self.began.set()
         while not self.go.wait(0.01):
             self.n_steps += 1
             yield []
-        return (yield from self._backend.steps(pieces))
+        return (yield from self._backend.steps(*given))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from openai.types.chat import ChatCompletion
 
 from features.sources import Item
 from speechllm.decode import written
-from speechllm.decode.ask import Request
 from speechllm.decode.listeners import OfSpeech
+from speechllm.decode.requests import Request
 from speechllm.decode.transcribe import Options, transcripts
 
 
