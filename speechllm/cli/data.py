@@ -9,14 +9,18 @@ import typing
 from pathlib import Path
 
 from speechllm import config
-from speechllm.cli import shard, states
+from speechllm.cli import copies, shard, states
 from speechllm.cli.options import Layout, model_folder, number
 from speechllm.ranges import Positive
 
 ROOM = "data.corpora"
+WORK = {  # what each verb that has its own file does
+    "copies": (copies, "copy a set's sounds faster, slower or in noise"),
+    "shard": (shard, "put a manifest's sounds into tar files, here or elsewhere"),
+    "states": (states, "run a frozen encoder once: store its states for training"),
+}
 EPILOGS = {
-    "states": states.EPILOG,
-    "shard": shard.EPILOG,
+    **{name: module.EPILOG for name, (module, _) in WORK.items()},
     "data": """examples:
   speechllm data prepare librispeech --corpus LibriSpeech --out data
   speechllm data validate data/dev-clean.jsonl --deep
@@ -101,8 +105,8 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     sub.add_argument("--all", action="store_true", help="list every fault, not each kind once")
     sub.set_defaults(run=_validate)
     _add_parts(verb)
-    shard.add(verb("shard", "put a manifest's sounds into tar files, here or elsewhere"))
-    states.add(verb("states", "run a frozen encoder once: store its states for training"))
+    for name, (module, text) in WORK.items():
+        module.add(verb(name, text))
     sub = verb("show", "show an example token by token, with its spectrogram")
     sub.add_argument("id", help="the example's id")
     sub.add_argument("--manifest", type=Path, required=True, help="where it stands")

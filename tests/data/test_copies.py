@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechllm import cli
 from speechllm.data import copies
 from speechllm.data.manifest import Manifest
 from speechllm.media import audio
@@ -50,3 +51,17 @@ def test_noise_of_ones_own_is_drawn_the_same_again_and_a_copy_is_made_once(tiny,
 def test_other_conditions_are_refused(condition):
     with pytest.raises(ValueError, match=r"wanted speed0.9 .* or noise10"):
         copies.check(condition)
+
+
+def test_the_command_makes_sets_that_can_be_joined(tiny, tmp_path, capsys):
+    words = ["data", "copies", tiny / "valid.jsonl", "speed0.9", "speed1.1", "--out", tmp_path]
+    assert cli.main([str(word) for word in words]) == 0
+    made = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines()]
+    joined = tmp_path / "three.jsonl"
+    words = ["data", "join", tiny / "valid.jsonl", *made, "--prefix", "--out", joined]
+    assert cli.main([str(word) for word in words]) == 0
+    rows, before = list(Manifest(joined)), list(Manifest(tiny / "valid.jsonl"))
+    assert len({row["id"] for row in rows}) == 3 * len(before)
+    assert rows[len(before)]["duration"] == pytest.approx(before[0]["duration"] / 0.9, abs=1e-3)
+    assert cli.main(["data", "copies", str(joined), "fast", "--out", str(tmp_path)]) == 2
+    assert "speed0.9" in capsys.readouterr().err
