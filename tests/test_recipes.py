@@ -43,6 +43,8 @@ WORDS = {
 AGAIN = [
     ("librispeech/asr", "--corpus . --preset whisper_llm --encoder a --llm b"),
     ("librispeech/asr", "--corpus . --cmvn yes"),
+    ("esc10/aqa", "--corpus . --preset esc10_whisper --encoder a --llm b --sets test"),
+    ("tatoeba/st", "--corpus table.tsv --preset tatoeba_whisper --encoder a --llm b"),
 ]
 RECORDER = """#!{python}
 import json, sys
@@ -141,4 +143,5 @@ def _files_of_stages():
     for fold in range(1, 6):
         for name in ("test", "questions_test", "spoken_test"):
             for how in ("", "_shuffled", "_silent"):
-                yield f"e/fold{fold}_spoken/decode_{name}{how}/hyp.jsonl"
+                for kind in ("", "_spoken"):
+                    yield f"e/fold{fold}{kind}/decode_{name}{how}/hyp.jsonl"

@@ -8,9 +8,10 @@ from speechllm.ranges import Workers
 
 EPILOG = """A training whose encoder does not learn runs it on the same sounds in each pass. Stored,
 its states are read in place of the sounds wherever a manifest refers to them: --manifest writes one
-that does. They are refused for another encoder, other weights, another front end, a segment that
-was moved; by a phase that trains the encoder; and beside an [augment] that changes waves or frames,
-which lie before the states (state_masks works). Run again, it goes on with what is missing.
+that does, --beside one for each of several. They are refused for another encoder, other weights,
+another front end, a segment that was moved; by a phase that trains the encoder; and beside an
+[augment] that changes waves or frames, which lie before the states (state_masks works). Run again,
+it goes on with what is missing.
 
     float32    as the encoder gives them    2 KB a state of 512 values
     bfloat16   half of that, each value within 0.4 %
@@ -18,16 +19,20 @@ which lie before the states (state_masks works). Run again, it goes on with what
 
 examples:
   speechllm data states whisper_llm data/train.jsonl --out states --manifest data/train.states.jsonl
+  speechllm data states whisper_llm data/train.jsonl data/valid.jsonl --out states --beside states
   speechllm data states exp/mini data/train.jsonl --out states --dtype int8"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument("preset", help="a preset with a pretrained encoder, or a model folder")
-    parser.add_argument("manifest", type=Path, help="JSON Lines")
+    parser.add_argument("manifests", type=Path, nargs="+", metavar="manifest", help="JSON Lines")
     parser.add_argument("--out", type=Path, required=True, help="the set's folder")
-    parser.add_argument("--manifest", dest="new", type=Path, metavar="NEW",
-                        help="also write the manifest, referring to the states")  # fmt: skip
+    also = parser.add_mutually_exclusive_group()
+    also.add_argument("--manifest", dest="new", type=Path, metavar="NEW",
+                      help="also write the manifest, referring to the states")  # fmt: skip
+    also.add_argument("--beside", metavar="WORD",
+                      help="also write each M.jsonl as M.WORD.jsonl, referring so")  # fmt: skip
     parser.add_argument(
         "--set",
         action="append",
@@ -52,30 +57,55 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Store, and say how it went; exit status 1 where some sounds could not be read."""
-    from tqdm import tqdm
-
-    from features import sources
+    """Store, manifest after manifest; exit status 1 where some sounds could not be read."""
     from speechllm.models import kernels, states
 
+    names = [_referring(args, path) for path in args.manifests]
     branch, encoder = states.opened(args.preset, args.set)
     precision = kernels.precision(args.precision, args.dtype != "float32")
     encoder.to(device(args.device))
     job = states.Job(branch, encoder, args.out, args.dtype, precision, args.workers)
+    failed = [_store(args, job, *pair) for pair in zip(args.manifests, names, strict=True)]
+    return 1 if any(failed) else 0
+
+
+def _referring(args: argparse.Namespace, path: Path) -> Path | None:
+    """Name the manifest that is to refer to the states of `path`; None: none is wanted.
+
+    Raises:
+        ValueError: one name for several, a name that is none or that of the manifest itself.
+    """
+    if args.new and len(args.manifests) > 1:
+        raise ValueError(
+            f"--manifest {args.new} is one, but there are {len(args.manifests)} manifests; "
+            "--beside states writes one for each"
+        )
+    if args.beside is not None and (not args.beside or "/" in args.beside):
+        raise ValueError(f"--beside wants a word, such as states; got {args.beside!r}")
+    return path.with_suffix(f".{args.beside}{path.suffix}") if args.beside else args.new
+
+
+def _store(args: argparse.Namespace, job, path: Path, new: Path | None) -> bool:
+    """Store one manifest's states, and say how it went; whether some sounds could not be read."""
+    from tqdm import tqdm
+
+    from features import sources
+    from speechllm.models import states
+
     with tqdm(unit="utt", disable=None) as bar:
 
         def progress(tally) -> None:
             bar.total = tally.total - tally.skipped
             bar.update(tally.done - bar.n)
 
-        tally = states.make(job, args.manifest, progress)
+        tally = states.make(job, path, progress)
     for error in tally.errors:
         print(f"not stored: {error}")
-    print(_summary(args, precision, tally))
-    if args.new:
-        n = sources.refer(args.manifest, args.out, args.new)
-        print(f"{args.new}: {n} of {tally.total} rows refer to states in {args.out}")
-    return 1 if tally.errors else 0
+    print(_summary(args, job.precision, tally))
+    if new:
+        n = sources.refer(path, args.out, new)
+        print(f"{new}: {n} of {tally.total} rows refer to states in {args.out}")
+    return bool(tally.errors)
 
 
 def _summary(args: argparse.Namespace, precision: str, tally) -> str:

@@ -2,8 +2,9 @@
 
 The target is the bag of the answer's tokens (a name is mostly one), so that no list of classes has
 to be given. With `mixup` two media of a batch are added, and so are their targets (arXiv
-1710.09412); features in decibels or logarithms mix well all the same (arXiv 1912.10211). The head
-belongs to the objective, or it is the adapter's own (`name_posterior`).
+1710.09412); features in decibels or logarithms mix well all the same (arXiv 1912.10211). Of an
+encoder that does not learn the states are added (arXiv 1806.05236), which may then be stored. The
+head belongs to the objective, or it is the adapter's own (`name_posterior`).
 """
 
 from dataclasses import dataclass
@@ -100,16 +101,20 @@ class Classification(nn.Module):
         return loss, torch.tensor(len(targets), device=loss.device)
 
     def mixed(self, result: Pass, targets: torch.Tensor):
-        """States of each medium with a share of another one's added, and the mixed targets."""
+        """States of each medium with a share of another one added, and the targets mixed alike."""
         batch, alpha = result.batch, self.config.mixup
         shares = torch.distributions.Beta(alpha, alpha).sample((len(targets),)).to(targets.device)
         other = torch.randperm(len(targets), device=targets.device)
-        x, lengths = batch.media[self.config.medium]
+        encoder = self._branch(result).encoder
+        learns = any(p.requires_grad for p in encoder.parameters())
+        medium = self.config.medium
+        x, lengths = batch.media[medium] if learns else result.states_of(medium)
+        x = x if learns else zero_beyond(x, lengths)
         weights = shares.reshape(-1, *[1] * (x.dim() - 1))
         x = weights * x + (1 - weights) * x[other]
         lengths = torch.maximum(lengths, lengths[other])
         targets = shares[:, None] * targets + (1 - shares[:, None]) * targets[other]
-        return self._branch(result).encoder(x, lengths), targets
+        return encoder(x, lengths) if learns else (x, lengths), targets
 
     def count(self, batch: Batch) -> int:
         """Number of media in a batch, known before any pass."""

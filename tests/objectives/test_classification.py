@@ -103,6 +103,45 @@ def test_mixup_mixes_sounds_and_targets_alike(model, monkeypatch):
         assert torch.allclose(mixed, share * targets + (1 - share) * targets[order])
 
 
+def test_of_an_encoder_that_does_not_learn_states_are_mixed(model, monkeypatch):
+    """Those of the pass, which may be stored ones: the encoder is not asked again."""
+    b, order, share = batch([[5], [6], [7]]), torch.tensor([1, 2, 0]), torch.tensor([0.2, 0.5, 0.9])
+    result = run(model, b)
+    (states, lengths), model.encoder = result.states, model.encoder.requires_grad_(False)
+    monkeypatch.setattr(model.encoder, "forward", None)
+    monkeypatch.setattr(torch, "randperm", lambda n, device: order)
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self, size: share)
+    objective = made(model, mixup=0.5)
+    (x, n), _ = objective.mixed(result, objective.targets(b))
+    own = [one[:k].sum(0) for one, k in zip(states, lengths.tolist(), strict=True)]
+    for row, other in enumerate(order.tolist()):
+        wanted = share[row] * own[row] + (1 - share[row]) * own[other]
+        assert torch.allclose(x[row, : n[row]].sum(0), wanted, atol=1e-5)
+    assert n.tolist() == torch.maximum(lengths, lengths[order]).tolist()
+
+
+def test_a_tied_head_scores_by_the_llms_own_embeddings():
+    """Logits are products with them, soft tokens their mean; the norm's batches are of clips."""
+    torch.manual_seed(0)
+    table = torch.nn.Embedding(V, H)
+    adapter = name_posterior.Config(tied=True, norm="batch", window=4).build(16, table)
+    states, lengths = torch.randn(3, 10, 16), torch.tensor([10, 8, 3])
+    heard = torch.stack([one[:n].mean(0) for one, n in zip(states, lengths.tolist(), strict=True)])
+    logits = adapter.name_logits(states, lengths)  # by this batch's own mean and deviation
+    scaled = (heard - heard.mean(0)) / (heard.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(logits, adapter.head(scaled) @ table.weight.T)
+    logits.sum().backward()
+    assert table.weight.grad is None and adapter.head.weight.shape == (H, 16)
+    before = adapter.norm.running_mean.clone()
+    tokens, counts = adapter(states, lengths)  # by what has been learned, which it leaves alone
+    assert counts.tolist() == [3, 2, 1] and torch.equal(adapter.norm.running_mean, before)
+    adapter.eval()
+    shares = adapter.name_logits(states[:, :4], torch.tensor([4, 4, 3])).softmax(-1)
+    torch.testing.assert_close(tokens[:, 0], shares @ table.weight)
+    with pytest.raises(ValueError, match="norm: wanted 'none' or 'batch'"):
+        name_posterior.Config(norm="layer")
+
+
 def test_nothing_is_mixed_outside_training(model, monkeypatch):
     b = batch([[5], [6], [7]])
     torch.manual_seed(1)

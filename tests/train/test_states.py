@@ -1,6 +1,7 @@
 """Training on an encoder's stored states: what it is on the sound, or a plain refusal."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -250,6 +251,15 @@ def test_the_command_from_a_preset_and_from_a_model(job, tmp_path, capsys):
     assert "different: dtype" in capsys.readouterr().err
     assert cli.main(["data", "states", "mini", path, *given]) == 2
     assert "trained nowhere: give the folder of a trained model" in capsys.readouterr().err
+    several = [*again[:3], path, str(run.manifests["train"].path), *given[:4], "--dtype", "int8"]
+    assert cli.main([*several, "--beside", "states"]) == 0
+    beside = Path(path).with_suffix(".states.jsonl")
+    assert f"{beside}: 5 of 5 rows refer to states" in capsys.readouterr().out
+    assert "features" in json.loads(beside.read_text().splitlines()[0])
+    assert cli.main([*several, *given[4:]]) == 2
+    assert "--beside states writes one for each" in capsys.readouterr().err
+    assert cli.main([*several, "--beside", "a/b"]) == 2
+    assert "--beside wants a word" in capsys.readouterr().err
 
 
 def test_lower_case_is_an_option_of_the_task():

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Speech translation of short sentences from nothing on a CPU, in three ways side by side.
+# Speech translation of short sentences on a CPU, in three ways side by side: from nothing, or with
+# --preset tatoeba_whisper by Whisper's encoder and Qwen.
 #
 #   run.sh --corpus TABLE [--columns "en de"] [--source de] [--out DIR] [--stage N] [--stop-stage M]
 #          [--n-pairs 12000] [--hours 2.5] [--seed 0] [--preset tatoeba] [--train-options "--set ..."]
+#          [--encoder DIR] [--llm DIR]
 #
 # TABLE: two columns of sentences (Tatoeba; .tsv or .tsv.gz). espeak-ng speaks the simplest of the first
 # column, or of the other that --source names, in mini's voices; voices and sentences of the test never
 # occur in training. Compared: direct translation, recognition and then translation in one answer
 # (chain), a cascade of recogniser and text translation, and that from perfect transcripts (oracle).
-# Stages: 0 look for the table, 1 speak, 2 tokenizer, 3 train up to the adapter, 4 adapter and LoRA,
+# --encoder and --llm say where pretrained parts lie, if not on the Hub. Stages: 0 look for the table,
+# 1 speak, 2 tokenizer or states of the frozen encoder, 3 train up to the adapter, 4 adapter and LoRA,
 # 5 decode, 6 score and report.
 
 set -euo pipefail
@@ -18,6 +21,8 @@ columns="en de"
 source=
 out=exp/tatoeba
 preset=tatoeba
+encoder=
+llm=
 n_pairs=12000
 hours=2.5
 seed=0
@@ -25,10 +30,19 @@ vocab_size=300
 num_processes=2
 options "$@"
 data=$out/data
+tokenizer=(--tokenizer "$data/tokenizer")
+stored=
+parts=()
+[ -z "$encoder" ] || parts+=(--set encoder.pretrained="$encoder")
+[ -z "$llm" ] || parts+=(--set llm.pretrained="$llm")
+if [ "$preset" = tatoeba_whisper ]; then
+  tokenizer=()  # the LLM brings its own
+  stored=.states
+fi
 train() {
-  speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out" --set seed="$seed" \
-    --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" --data text="$data/text.jsonl" \
-    --data text_valid="$data/text_dev.jsonl" --device cpu --workers 0 \
+  speechllm train "$preset" "${tokenizer[@]}" "${parts[@]}" --out "$out" --set seed="$seed" \
+    --data train="$data/train$stored.jsonl" --data valid="$data/dev$stored.jsonl" \
+    --data text="$data/text.jsonl" --data text_valid="$data/text_dev.jsonl" --device cpu --workers 0 \
     --num-processes "$num_processes" $train_options "$@"
 }
 decode() {  # decode MODEL MANIFEST WAY NAME
@@ -44,9 +58,14 @@ if begin 1 "speak the sentences"; then
   speechllm data prepare tatoeba --corpus "$corpus" --columns $columns --source "$source" \
     --n-pairs "$n_pairs" --hours "$hours" --seed "$seed" --out "$data"
 fi
-if begin 2 "tokenizer"; then
-  speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer" \
-    --also "English, German: English: German,"
+if begin 2 "tokenizer, or states of a frozen encoder"; then
+  if [ -z "$stored" ]; then
+    speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer" \
+      --also "English, German: English: German,"
+  else
+    speechllm data states "$preset" "$data/train.jsonl" "$data/dev.jsonl" "${parts[@]}" \
+      --out "$data/states" --beside states
+  fi
 fi
 if begin 3 "train encoder, LLM and adapter"; then train --until align; fi
 if begin 4 "tune adapter and LoRA"; then train; fi

@@ -18,26 +18,32 @@ from speechllm.models.adapters import _stack
 from speechllm.ranges import BelowOne, Size
 
 # Settings to try in tests, small enough for them.
-TINY = ({}, {"window": 4, "acoustic": True})
+TINY = ({}, {"window": 4, "acoustic": True}, {"tied": True, "norm": "batch", "window": 4})
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Settings of the naming adapter.
 
-    window: encoder steps a soft token, 0 for the whole utterance. dropout: on the means, before
-    the head. acoustic: add a Linear of the mean state, which starts at zero, so that the LLM can
-    learn to hear what the posteriors do not say.
+    window: encoder steps a soft token, 0 for the whole utterance. norm: "batch" lets each dimension
+    of the means have one scale, as states of a recogniser's lower layers want it; or "none".
+    dropout: on them, before the head. tied: the head is a Linear to the LLM's width, and logits are
+    products with its embeddings, which a large vocabulary wants. acoustic: add a Linear of the mean
+    state, which starts at zero, so that the LLM can learn to hear what the posteriors do not say.
     """
 
     window: Size = 0
+    norm: str = "none"
     dropout: BelowOne = 0.0
+    tied: bool = False
     acoustic: bool = False
 
     def __post_init__(self):
-        """Refuse a window of less than nothing."""
+        """Refuse a window of less than nothing, and a norm that does not exist."""
         if self.window < 0:
             raise ValueError(f"window: wanted 1 or more steps, or 0 for all, got {self.window}")
+        if self.norm not in ("none", "batch"):
+            raise ValueError(f"norm: wanted 'none' or 'batch', got {self.norm!r}")
 
     def count(self, n):
         """Give the number of soft tokens K for n encoder steps; n may be a tensor of lengths."""
@@ -54,8 +60,10 @@ class NamePosterior(nn.Module):
     def __init__(self, config: Config, in_dim: int, embedding: nn.Embedding):
         super().__init__()
         self.config = config
+        self.norm = nn.BatchNorm1d(in_dim) if config.norm == "batch" else None
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(in_dim, embedding.num_embeddings)
+        wide = embedding.embedding_dim if config.tied else embedding.num_embeddings
+        self.head = nn.Linear(in_dim, wide)
         self.acoustic = nn.Linear(in_dim, embedding.embedding_dim) if config.acoustic else None
         if self.acoustic is not None:
             nn.init.zeros_(self.acoustic.weight)
@@ -64,17 +72,36 @@ class NamePosterior(nn.Module):
 
     def name_logits(self, states, lengths):
         """Logits (B, V) of what states (B, L, D) of lengths (B,) are called as a whole."""
-        return self.head(self.dropout(means(states, lengths, 0).squeeze(1)))
+        heard = means(states, lengths, 0).squeeze(1)
+        return self._logits(heard if self.norm is None else self.norm(heard))
+
+    def _logits(self, heard):
+        """Logits (..., V) of means (..., D) after the norm."""
+        scores = self.head(self.dropout(heard))
+        if not self.config.tied:
+            return scores
+        table = self._embedding[0].weight.detach()
+        return scores.to(table.dtype) @ table.T
 
     def forward(self, states, lengths):
         """Map states (B, L, D), lengths (B,) to soft tokens (B, K, H), lengths (B,)."""
         (embedding,) = self._embedding
-        table = embedding.weight * getattr(embedding, "embed_scale", 1.0)  # Gemma scales its own
         heard = means(states, lengths, self.config.window)
-        tokens = self.head(self.dropout(heard)).float().softmax(-1) @ table.float()
+        shares = self._logits(self._settled(heard)).float().softmax(-1)
+        # in the table's own precision: a float32 copy of it would be larger than all else here
+        tokens = (shares.to(embedding.weight.dtype) @ embedding.weight).float()
+        tokens = tokens * getattr(embedding, "embed_scale", 1.0)  # Gemma scales its own
         if self.acoustic is not None:
             tokens = tokens + self.acoustic(heard).float()
         return tokens, self.config.count(lengths)
+
+    def _settled(self, heard):
+        """The norm as it has been learned: padded windows (B, K, D) are no part of its batches."""
+        if self.norm is None:
+            return heard
+        flat, norm = heard.flatten(0, 1), self.norm
+        known = norm.running_mean, norm.running_var, norm.weight, norm.bias
+        return nn.functional.batch_norm(flat, *known, eps=norm.eps).view_as(heard)
 
 
 def means(states, lengths, window: int):

@@ -14,7 +14,8 @@ class Config:
 
     pretrained: Hub id or folder; a whole model or its encoder. config: fields of the checkpoint's
     configuration that differ, or, without `pretrained`, from the family's defaults (random
-    weights). layers: "last" or "weighted" (learned sum of all layers).
+    weights). layers: "last", "weighted" (learned sum of all layers), or a layer's number, as "2":
+    its output, before any last norm.
     """
 
     pretrained: str = ""

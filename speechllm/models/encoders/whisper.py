@@ -50,6 +50,7 @@ TINY = (
     (20, {"config": CONFIG, "window": "masked", "final_norm": False}),
     (20, {"config": CONFIG, "window": "variable"}),
     (20, {"config": CONFIG, "layers": "weighted", "window": "variable"}),
+    (20, {"config": CONFIG, "layers": "1", "window": "masked"}),
     (20, {"config": CONFIG, "window": "masked", "split": 1}),
 )
 
@@ -246,6 +247,8 @@ class Whisper(nn.Module):
         state = functional.dropout(state, model.dropout, self.training)
         if self.config.split:
             return self._run(model.layers[: self.config.split], state, steps)
+        if self.mix.number:  # those above it need not run
+            return self._run(model.layers[: self.mix.number], state, steps)
         hidden: list = []
         state = model.layer_norm(self._run(model.layers, state, steps, hidden))
         return self.mix(state, [*hidden, state])

@@ -65,6 +65,19 @@ def test_variable_window_of_full_length_equals_transformers(checkpoint):
 
 
 @torch.no_grad()
+def test_one_layer_by_its_number(checkpoint):
+    """Its output as transformers gives it, and where nothing above it is run, the same."""
+    folder, reference = checkpoint
+    x, n = torch.randn(2, 100, 20), torch.tensor([100, 100])
+    wanted = reference(x.transpose(1, 2), output_hidden_states=True).hidden_states[1]
+    for window in ("30s", "masked", "variable"):
+        model = Config(pretrained=folder, window=window, layers="1").build(20).eval()
+        torch.testing.assert_close(model(x, n)[0], wanted, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="layers = '3': wanted 1 to 2, as many as there are"):
+        Config(pretrained=folder, layers="3").build(20)
+
+
+@torch.no_grad()
 def test_masked_window_is_the_whole_window_with_a_mask(checkpoint):
     """Convolutions see the silence after an utterance, attention does not; no final norm."""
     folder, reference = checkpoint
@@ -122,6 +135,6 @@ def test_errors(tmp_path):
         Config(pretrained=str(tmp_path / "x")).build(80)
     with pytest.raises(ValueError, match="wants 100 frames, got 250"):
         made.build(20)(torch.randn(1, 250, 20), torch.tensor([250]))
-    for wrong in ({"window": "20s"}, {"layers": "first"}):
+    for wrong in ({"window": "20s"}, {"layers": "first"}, {"layers": "0"}):
         with pytest.raises(ValueError, match="must be"):
             Config(**wrong)
