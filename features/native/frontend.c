@@ -37,6 +37,8 @@
 #define ROUNDED(x) (void)(x)
 #endif
 
+/* `restrict` on a plan: no store changes it, so it is not read again after each. */
+
 typedef float V __attribute__((vector_size(4 * W)));
 typedef float Loose __attribute__((vector_size(4 * W), aligned(4), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * W)));
@@ -193,7 +195,7 @@ INLINE void pass(int radix, V *z, int64_t blocks, int64_t sub, const float *w)
 enum { NOTHING, CENTER, PREEMPHASIS };
 
 /* Samples i and i + 1 of all frames: without DC, preemphasised, windowed. */
-INLINE void samples(const Plan *p, int mode, const float *table, V mean, int64_t i, V *first,
+INLINE void samples(const Plan *restrict p, int mode, const float *table, V mean, int64_t i, V *first,
                     V *second)
 {
     const int32_t *at = p->places + i;
@@ -209,7 +211,7 @@ INLINE void samples(const Plan *p, int mode, const float *table, V mean, int64_t
 }
 
 /* The first pass: reads samples instead of the spectrum; what is padding is not read at all. */
-INLINE void first_pass(int radix, int mode, const Plan *p, const float *table, V mean, V *z)
+INLINE void first_pass(int radix, int mode, const Plan *restrict p, const float *table, V mean, V *z)
 {
     int64_t sub = p->half / radix;
     const float *w = p->twiddle;
@@ -234,7 +236,7 @@ INLINE void first_pass(int radix, int mode, const Plan *p, const float *table, V
     default: f(8, __VA_ARGS__);           \
     }
 
-static void transform(const Plan *p, const float *table, V mean, V *z)
+static void transform(const Plan *restrict p, const float *table, V mean, V *z)
 {
     int64_t first = p->radix[0], part = p->half / first;
     if (p->preemphasis != 0.0f)
@@ -256,7 +258,7 @@ static void transform(const Plan *p, const float *table, V mean, V *z)
 }
 
 /* From the N / 2 points of the complex transform to N / 2 + 1 powers, in place. */
-static void powers(const Plan *p, V *z)
+static void powers(const Plan *restrict p, V *z)
 {
     V r = z[0], i = z[1];
     z[0] = 4.0f * (r + i) * (r + i), z[1] = 4.0f * (r - i) * (r - i);
@@ -286,14 +288,32 @@ static void powers(const Plan *p, V *z)
 #if W == 16
 #define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif W == 8
-#define LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#else
+#elif W == 4
 #define LOW 0, 4, 1, 5
 #define HIGH 2, 6, 3, 7
 #endif
 
+#if W == 8
+/* Transpose 8 vectors: within their halves, as AVX2 shuffles in one step, then the halves. */
+INLINE void transpose(V x[W])
+{
+    V y[W];
+    for (int i = 0; i < W; i += 2) {
+        y[i] = SHUFFLE(x[i], x[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        y[i + 1] = SHUFFLE(x[i], x[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int i = 0; i < W; i += 4)
+        for (int k = 0; k < 2; k++) {
+            x[i + 2 * k] = SHUFFLE(y[i + k], y[i + k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            x[i + 2 * k + 1] = SHUFFLE(y[i + k], y[i + k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int i = 0; i < 4; i++) {
+        V low = SHUFFLE(x[i], x[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        x[i + 4] = SHUFFLE(x[i], x[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        x[i] = low;
+    }
+}
+#else
 /* Transpose W vectors: each round of interleaving rotates the bits of (row, column) by one. */
 INLINE void transpose(V x[W])
 {
@@ -306,33 +326,35 @@ INLINE void transpose(V x[W])
         memcpy(x, y, sizeof y);
     }
 }
+#endif
 
 /* table[r * columns + c] = sample r of hop c, for all that the W frames from `x` on contain. */
-static void fill(const Plan *p, const float *x, float *table)
+static void fill(const Plan *restrict p, const float *x, float *table)
 {
+    const int64_t columns = p->columns;
     int64_t used = p->length < p->shift ? p->length : p->shift, r = 0;
     for (; r + W <= used; r += W) {
         V block[W];
         for (int c = 0; c < W; c++) block[c] = load(x + c * p->shift + r);
         transpose(block);
-        for (int c = 0; c < W; c++) *(Loose *)(table + (r + c) * p->columns) = block[c];
+        for (int c = 0; c < W; c++) *(Loose *)(table + (r + c) * columns) = block[c];
     }
     for (; r < used; r++)
-        for (int c = 0; c < W; c++) table[r * p->columns + c] = x[c * p->shift + r];
+        for (int c = 0; c < W; c++) table[r * columns + c] = x[c * p->shift + r];
     int64_t total = (W - 1) * p->shift + p->length;
     for (int64_t c = W; c * p->shift < total; c++) { /* what overlaps the frames after the last */
         int64_t rows = total - c * p->shift < p->shift ? total - c * p->shift : p->shift;
         float *to = table + c;
         const float *from = x + c * p->shift;
-        for (r = 0; r + 4 <= rows; r += 4, to += 4 * p->columns) {
+        for (r = 0; r + 4 <= rows; r += 4, to += 4 * columns) {
             float a = from[r], b = from[r + 1], c = from[r + 2], d = from[r + 3];
-            to[0] = a, to[p->columns] = b, to[2 * p->columns] = c, to[3 * p->columns] = d;
+            to[0] = a, to[columns] = b, to[2 * columns] = c, to[3 * columns] = d;
         }
-        for (; r < rows; r++, to += p->columns) *to = from[r];
+        for (; r < rows; r++, to += columns) *to = from[r];
     }
 }
 
-static V mean_of(const Plan *p, const float *table)
+static V mean_of(const Plan *restrict p, const float *table)
 {
     V sum[4] = {{0}};
     int64_t i = 0;
@@ -342,7 +364,7 @@ static V mean_of(const Plan *p, const float *table)
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) / (float)p->length;
 }
 
-static V log_energy(const Plan *p, const float *table, V mean)
+static V log_energy(const Plan *restrict p, const float *table, V mean)
 {
     V even = {0}, odd = {0}, x, y;
     for (int64_t i = 0; i < p->length; i += 2) {
@@ -365,7 +387,7 @@ INLINE V product(const V *x, const float *weight, int64_t n)
 
 /* Mel energies, which are lost, to PLP cepstra: loudness, lags, Durbin's recursion, the cepstrum
    of what it found, the lifter. features/prediction.py says more. */
-static void predict(const Plan *p, V *mel, V *y)
+static void predict(const Plan *restrict p, V *mel, V *y)
 {
     V lags[POLES + 1], a[POLES], before[POLES], *c = y + 1;
     for (int64_t b = 0; b < p->rows; b++)
@@ -392,7 +414,7 @@ static void predict(const Plan *p, V *mel, V *y)
 
 /* Spectrum to rows of features: mel, logarithm, cepstra, energy. `y` has room for dim + rows.
    Returns the largest logarithm of each lane. */
-static V features(const Plan *p, const V *z, V energy, V *y)
+static V features(const Plan *restrict p, const V *z, V energy, V *y)
 {
     V *mel = p->ceps ? y + p->dim : y + (p->energy != 0);
     const float units[] = {1.0f, 1.0f, 0.43429448190325183f, 4.3429448190325183f};
@@ -420,7 +442,7 @@ static V features(const Plan *p, const V *z, V energy, V *y)
 }
 
 /* The first `valid` lanes of y (dim) to rows of `out`, `step` floats apart. */
-static void store(const Plan *p, const V *y, int64_t valid, float *out, int64_t step)
+static void store(const Plan *restrict p, const V *y, int64_t valid, float *out, int64_t step)
 {
     for (int64_t b = 0; b < p->dim; b += W) {
         int64_t width = p->dim - b < W ? p->dim - b : W;
@@ -444,7 +466,7 @@ static int64_t fold(int64_t i, int64_t n, int64_t repeat_edge)
 }
 
 /* Samples [first, first + count) of a wave of n, padded with zeros to `padded` and mirrored. */
-static void reach(const Plan *p, const float *wave, int64_t n, int64_t padded, int64_t first,
+static void reach(const Plan *restrict p, const float *wave, int64_t n, int64_t padded, int64_t first,
                   int64_t count, float *to)
 {
     for (int64_t i = first; i < first + count; i++) {
@@ -453,13 +475,13 @@ static void reach(const Plan *p, const float *wave, int64_t n, int64_t padded, i
     }
 }
 
-static int64_t table_size(const Plan *p)
+static int64_t table_size(const Plan *restrict p)
 {
     int64_t used = p->length < p->shift ? p->length : p->shift;
     return (used * p->columns + 2 * W) / W * W;
 }
 
-static int64_t span(const Plan *p, int64_t frames)
+static int64_t span(const Plan *restrict p, int64_t frames)
 {
     return (frames - 1) * p->shift + p->length;
 }
@@ -467,7 +489,7 @@ static int64_t span(const Plan *p, int64_t frames)
 EXPORT int64_t NAME(features_width)(void) { return W; }
 
 /* Floats of scratch that `features_run` wants. */
-EXPORT int64_t NAME(features_scratch)(const Plan *p)
+EXPORT int64_t NAME(features_scratch)(const Plan *restrict p)
 {
     return W + table_size(p) + W * (2 * p->half + 8 * p->gap + p->dim + p->rows) + span(p, W);
 }
@@ -492,7 +514,7 @@ static int all_finite(const float *x, int64_t n, V sum)
 }
 
 /* The last steps, of n values in place: the limit of top_db, offset and divisor. */
-static void finish(const Plan *p, float lowest, float *x, int64_t n)
+static void finish(const Plan *restrict p, float lowest, float *x, int64_t n)
 {
     float offset = p->offset, divisor = p->divisor, factor = p->factor;
     int64_t i = 0;
@@ -516,7 +538,7 @@ INLINE void ahead(const float *wave, int64_t from, int64_t n, int64_t count)
 /* The first `frames` frames of a wave of n samples, padded with zeros to `padded`, to rows of `out`
    that are `step` floats apart. `peak` gets the largest value where `span` wants it. Where `sound`
    is given, it is cleared when the wave holds NaN or infinity, looked for while it is near. */
-static void run(const Plan *p, const float *wave, int64_t n, int64_t padded, int64_t frames,
+static void run(const Plan *restrict p, const float *wave, int64_t n, int64_t padded, int64_t frames,
                 float *out, int64_t step, float *scratch, float *peak, int *sound)
 {
     float *table = (float *)(((uintptr_t)scratch + 4 * W - 1) / (4 * W) * (4 * W));
@@ -556,7 +578,7 @@ static void run(const Plan *p, const float *wave, int64_t n, int64_t padded, int
 }
 
 /* The frames alone, for a caller who has more to do with them. */
-EXPORT void NAME(features_run)(const Plan *p, const float *wave, int64_t n, int64_t padded,
+EXPORT void NAME(features_run)(const Plan *restrict p, const float *wave, int64_t n, int64_t padded,
                                int64_t frames, float *out, int64_t step, float *scratch)
 {
     float peak = -INFINITY;
@@ -566,7 +588,7 @@ EXPORT void NAME(features_run)(const Plan *p, const float *wave, int64_t n, int6
 /* All that the extractor does with a wave, to `total` rows of `out`, dim floats each: `frames` of
    them see the wave, the others are `quiet`, in the unit of the logarithm. Returns 0, or 1 where
    the wave holds NaN or infinity. */
-EXPORT int64_t NAME(features_wave)(const Plan *p, const float *wave, int64_t n, int64_t padded,
+EXPORT int64_t NAME(features_wave)(const Plan *restrict p, const float *wave, int64_t n, int64_t padded,
                                    int64_t frames, int64_t total, float *out, const float *quiet,
                                    float *scratch)
 {
