@@ -8,7 +8,7 @@ on a GPU where there is one. Sound comes from --data (or SPEECHLLM_DATA), else i
 RTFx is seconds of sound a second; `times` is how long a row takes in units of the first, `target`
 how many times as long it should take at least, or MB at most; each row must agree with the first
 before it is timed. With one thread CPU time counts, with more the clock on the wall. Ours starts no
-thread: with --threads 2 torch may use two inside the peers, and one row calls ours from two.
+thread: with --threads N torch may use N inside the peers, and one row calls ours from N.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def tables(args, threads: int) -> None:
     long = peers.long(waves, 120 if args.quick else 3600 if threads == 1 else 600)
     for title, rows in groups(peers, args.only).items():
         many = f"{title}, {len(waves)} utterances"
-        pooled = [("ours, called from two threads", rows[0][1])] if threads > 1 else []
+        pooled = [(f"ours, called from {threads} threads", rows[0][1])] if threads > 1 else []
         race(many, [*rows, *pooled], waves, args.rounds, clock)
         if "kaldi" in title or "hamming" in title or title == "whisper80":
             title = f"{title}, one of {len(long) / peers.RATE:.0f} s"
@@ -152,6 +152,8 @@ def _stream(size: int):
 
 def race(title: str, rows, waves, rounds: int, clock) -> None:
     """Time all rows on all waves in turns, and print the table."""
+    import torch
+
     audio_s = sum(map(len, waves)) / 16000
     seconds: dict = {name: [] for name, _ in rows}
     memory: dict = {}
@@ -160,8 +162,8 @@ def race(title: str, rows, waves, rounds: int, clock) -> None:
         for name, method in rows:
             before = table.memory_mb("VmRSS")
             began = clock()
-            if "two threads" in name:
-                with ThreadPoolExecutor(2) as pool:
+            if "called from" in name:
+                with ThreadPoolExecutor(torch.get_num_threads()) as pool:
                     pool.map(method, waves)
             else:
                 for wave in waves:
