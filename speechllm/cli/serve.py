@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         drain_s=args.drain_s,
         vad=args.vad,
     )
-    running.few_arenas()
+    running.flat_memory()
     service = Service(backends.load(args.model, device(args.device)), settings)
     door = running.listen(service)
     address = f"http://{args.host}:{door.getsockname()[1]}"

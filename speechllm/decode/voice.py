@@ -13,6 +13,7 @@ takes music for speech. "none" hears speech everywhere.
 """
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,7 @@ def detector(kind: str, rate: int):
         raise ValueError(f"vad: wanted one of {', '.join(KINDS)}, got {kind!r}")
     kind = chosen(kind)
     if kind == "silero":
-        from safetensors.torch import load_file
-
-        return _Framed(Silero(load_file(weights())), rate)
+        return _Framed(Silero(*_network(weights())), rate)
     return _Framed(Energy() if kind == "energy" else Everything(), rate)
 
 
@@ -76,6 +75,27 @@ def weights() -> Path | None:
         if path.exists():
             return path
     return None
+
+
+@cache
+def _network(path: Path) -> tuple[dict[str, torch.Tensor], nn.LSTM]:
+    """Read the network once for all who listen: a server has hundreds of files a minute.
+
+    Returns:
+        Its tensors by their names in the package's safetensors, and its LSTM.
+    """
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    return tensors, recurrent(tensors)
+
+
+def recurrent(tensors: dict[str, torch.Tensor]) -> nn.LSTM:
+    """Make the recurrent part of the network from its tensors."""
+    lstm = nn.LSTM(128, 128).eval()
+    parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    lstm.load_state_dict({f"{part}_l0": tensors[f"lstm_cell.{part}"] for part in parts})
+    return lstm
 
 
 class _Framed:
@@ -149,13 +169,12 @@ class Silero:
     """Spectrum, four convolutions, LSTM: (n, FRAME) -> (n,), its state kept between calls.
 
     Args:
-        tensors: the weights, by the names of the package's safetensors.
+        tensors: by their names in the package's safetensors; nothing in them changes.
+        lstm: of `recurrent`.
     """
 
-    def __init__(self, tensors: dict[str, torch.Tensor]):
-        self._tensors, self._lstm = tensors, nn.LSTM(128, 128).eval()
-        parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        self._lstm.load_state_dict({f"{part}_l0": tensors[f"lstm_cell.{part}"] for part in parts})
+    def __init__(self, tensors: dict[str, torch.Tensor], lstm: nn.LSTM):
+        self._tensors, self._lstm = tensors, lstm
         self._context = torch.zeros(1, CONTEXT)
         self._state = None
 

@@ -124,13 +124,24 @@ def test_the_network_is_that_of_the_package():
     for part in ("weight", "bias"):
         ours[f"final_conv.{part}"] = theirs[f"decoder.decoder.2.{part}"]
     wave = bursts((0.5, 1), (1.2, 2), seconds=3)
-    network = voice.Silero(ours)
+    network = voice.Silero(ours, voice.recurrent(ours))
     frames = wave[: len(wave) // 512 * 512].reshape(-1, 512)
     got = np.concatenate([network(frames[:40]), network(frames[40:])])
     script.reset_states()
     with torch.no_grad():
         wanted = [float(script(torch.from_numpy(frame), RATE)) for frame in frames]
     assert np.abs(got - wanted).max() < 1e-4
+
+
+def test_who_listens_has_its_own_state_and_shares_the_network():
+    """A server makes a detector for each file: it reads no weights again."""
+    pytest.importorskip("silero_vad")
+    one, two = voice.detector("silero", RATE), voice.detector("silero", RATE)
+    assert one._heard._lstm is two._heard._lstm
+    wave = bursts((0.5, 1), (1.2, 2), seconds=3)
+    before = one(wave)
+    one(wave[::-1].copy())
+    assert np.array_equal(two(wave), before)
 
 
 def test_importing_leaves_threads_alone():
