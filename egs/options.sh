@@ -3,6 +3,7 @@
 #
 #   options "$@"      --help, --name value for each variable that is set; nothing is evaluated
 #   begin N TEXT      succeeds where stage N is to run, and announces it
+#   parts             give in the array PARTS what --encoder, --llm and --adapter set of a preset
 #   results TITLE EXPERIMENT... [OPTION...]      write OUT/RESULTS.md and OUT/report.html
 
 # Settings that each recipe has; a recipe may set others before it calls `options`.
@@ -45,6 +46,14 @@ find_command() {  # that of `make install` before any other
 begin() {
   [ "$stage" -le "$1" ] && [ "$stop_stage" -ge "$1" ] || return 1
   echo "== stage $1: $2"
+}
+
+# shellcheck disable=SC2034,SC2154  # the recipe has these settings, or some of them, and PARTS
+parts() {
+  PARTS=()
+  [ -z "${encoder:-}" ] || PARTS+=(--set encoder.pretrained="$encoder")
+  [ -z "${llm:-}" ] || PARTS+=(--set llm.pretrained="$llm")
+  [ -z "${adapter:-}" ] || PARTS+=(--set "adapter={name='$adapter'}")
 }
 
 # shellcheck disable=SC2154  # the recipe says where its --out is

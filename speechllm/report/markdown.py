@@ -1,6 +1,6 @@
 """RESULTS.md: a table of all configurations, then each result line with how it was come by."""
 
-from speechllm.report import collect, listening, seeds, tasks
+from speechllm.report import adapters, collect, listening, seeds, tasks
 from speechllm.report.collect import Experiment, Score
 
 NOTE = (
@@ -15,6 +15,10 @@ def write(experiments: list[Experiment], title: str) -> str:
     parts = [f"# {_text(title)}", NOTE, _table(HEADS, rows)]
     if over := seeds.rows(experiments):
         parts += [f"## {seeds.TITLE}", _table(seeds.HEADS, over)]
+    if by_adapter := adapters.rows(experiments):
+        curves = _table(adapters.CURVE_HEADS, list(adapters.curves(experiments)))
+        parts += [f"## {adapters.TITLE}", _table(adapters.HEADS, by_adapter)]
+        parts.append(_folded(adapters.CURVES, curves))
     parts += _heard(experiments)
     if followed := [row for e in experiments for row in tasks.following(e)]:
         parts += ["## Does it do what is asked?", _table(tasks.FOLLOWING, followed)]
@@ -46,6 +50,7 @@ HEADS = ("configuration", "set", "metric", "%", "95 %", "training", "commit")
 MANY = 3  # experiments, from which on each one's details are folded away
 CODE = ("command", "decoded by")
 RIGHT = {"%", "95 %", "training", "mean ± deviation", *listening.HEADS[4:], *tasks.CHANGES[3:]}
+RIGHT |= {*adapters.HEADS[4:], *adapters.CURVE_HEADS[2:]}
 
 
 def summary(experiment: Experiment) -> list[tuple[str, ...]]:

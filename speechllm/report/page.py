@@ -3,7 +3,17 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from speechllm.report import checked, collect, listening, markdown, seeds, svg, tasks, worst
+from speechllm.report import (
+    adapters,
+    checked,
+    collect,
+    listening,
+    markdown,
+    seeds,
+    svg,
+    tasks,
+    worst,
+)
 from speechllm.report.collect import Experiment, Score
 from speechllm.score.pages import alignments, frame
 from speechllm.score.pages.frame import Html, fill, join
@@ -47,6 +57,8 @@ def _tables(experiments: list[Experiment]) -> Iterator[Html]:
     titles = "Does it listen?", "Does it do what is asked?", "What each phase changed"
     if rows := seeds.rows(experiments):
         yield fill("<h2>{}</h2>{}", seeds.TITLE, _table(seeds.HEADS, rows))
+    if rows := adapters.rows(experiments):
+        yield fill("<h2>{}</h2>{}", adapters.TITLE, _table(adapters.HEADS, rows))
     for title, head, rows_of in zip(titles, heads, named, strict=True):
         if rows := [row for experiment in experiments for row in rows_of(experiment)]:
             yield fill("<h2>{}</h2>{}", title, _table(head, rows))

@@ -33,9 +33,7 @@ kind=
 spoken_options=--no-spoken
 tokenizer=(--tokenizer "$data/tokenizer")
 stored=
-parts=()
-[ -z "$encoder" ] || parts+=(--set encoder.pretrained="$encoder")
-[ -z "$llm" ] || parts+=(--set llm.pretrained="$llm")
+parts
 if [ "$preset" = esc10_whisper ]; then
   tokenizer=()  # the LLM brings its own
   stored=.states
@@ -51,7 +49,7 @@ if [ "$spoken" != false ]; then
 fi
 train() {  # train FOLD NAME [OPTION...]
   local learned=$data/fold$1
-  speechllm train "$preset" "${tokenizer[@]}" "${parts[@]}" --out "$out/$2" --set seed="$seed" \
+  speechllm train "$preset" "${tokenizer[@]}" "${PARTS[@]}" --out "$out/$2" --set seed="$seed" \
     --data text="$data/text.jsonl" --data text_valid="$data/text_dev.jsonl" --device cpu --workers 0 \
     --data train="$learned/learn$kind$stored.jsonl" --data valid="$learned/dev$stored.jsonl" \
     --data questions="$learned/learn_questions$kind.jsonl" \
@@ -75,7 +73,7 @@ if begin 2 "tokenizer, or states of a frozen encoder"; then
     speechllm data tokenizer "$data/text.jsonl" --vocab-size 300 --out "$data/tokenizer"
   else
     speechllm data states "$preset" $(printf "$data/fold%s/learn$kind.jsonl " $folds) \
-      $(printf "$data/fold%s/dev.jsonl " $folds) "${parts[@]}" --out "$data/states" --beside states
+      $(printf "$data/fold%s/dev.jsonl " $folds) "${PARTS[@]}" --out "$data/states" --beside states
   fi
 fi
 if begin 3 "the LLM reads questions"; then

@@ -32,15 +32,13 @@ options "$@"
 data=$out/data
 tokenizer=(--tokenizer "$data/tokenizer")
 stored=
-parts=()
-[ -z "$encoder" ] || parts+=(--set encoder.pretrained="$encoder")
-[ -z "$llm" ] || parts+=(--set llm.pretrained="$llm")
+parts
 if [ "$preset" = tatoeba_whisper ]; then
   tokenizer=()  # the LLM brings its own
   stored=.states
 fi
 train() {
-  speechllm train "$preset" "${tokenizer[@]}" "${parts[@]}" --out "$out" --set seed="$seed" \
+  speechllm train "$preset" "${tokenizer[@]}" "${PARTS[@]}" --out "$out" --set seed="$seed" \
     --data train="$data/train$stored.jsonl" --data valid="$data/dev$stored.jsonl" \
     --data text="$data/text.jsonl" --data text_valid="$data/text_dev.jsonl" --device cpu --workers 0 \
     --num-processes "$num_processes" $train_options "$@"
@@ -63,7 +61,7 @@ if begin 2 "tokenizer, or states of a frozen encoder"; then
     speechllm data tokenizer "$data/text.jsonl" --vocab-size "$vocab_size" --out "$data/tokenizer" \
       --also "English, German: English: German,"
   else
-    speechllm data states "$preset" "$data/train.jsonl" "$data/dev.jsonl" "${parts[@]}" \
+    speechllm data states "$preset" "$data/train.jsonl" "$data/dev.jsonl" "${PARTS[@]}" \
       --out "$data/states" --beside states
   fi
 fi
