@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from features import presets
 from features.sources import Item
 
 SLAB_S = 600  # what is longer is read in slabs
@@ -114,7 +113,7 @@ def _features(item: Item, wave) -> tuple[tuple[int, ...], int, Iterable]:
             f"{item.path}: {wave.n_samples} samples are less than one frame; "
             "remove it from the list"
         )
-    whole = presets.options(extractor.name, **extractor.options()).whole
+    whole = extractor._options.whole
     if length_s <= SLAB_S or whole and length_s <= WHOLE_S:
         x, n = extractor(wave.all())
         return tuple(x.shape), n, [x]
