@@ -56,8 +56,10 @@ class Forced:
 class Bench:
     """A model, so many utterances sorted by length, and what each may say at most."""
 
-    def __init__(self, folder: Path, manifest: Path, n: int, forced: bool):
+    def __init__(self, folder: Path, manifest: Path, n: int, forced: bool, float32: bool):
         self.system, self.model = store.load(store.find(folder))
+        if float32:
+            self.model.float()
         origins = states.origins(self.system, self.model)
         examples = Examples.of(self.system, Manifest(manifest), answer=False, encoders=origins)
         chosen = [round(i * len(examples.manifest) / n) for i in range(n)]
@@ -168,9 +170,10 @@ def ways(bench: Bench, size: int) -> dict:
     return found
 
 
-def measured(bench: Bench, size: int, turns: int) -> list[str]:
+def measured(bench: Bench, size: int, turns: int, only: list[str]) -> list[str]:
     """Run each way `turns` times, in turns; give the lines of the table."""
     chosen, batches = ways(bench, size), bench.batches(size)
+    chosen = {k: way for k, way in chosen.items() if not only or k in ("generate", *only)}
     for way in chosen.values():
         way(batches[:1])  # warm-up
     answers, spent = {}, {name: [] for name in chosen}
@@ -208,13 +211,15 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--turns", type=int, default=2, help="of which the best counts")
     parser.add_argument("--forced", action="store_true", help="all say the transcripts")
+    parser.add_argument("--float32", action="store_true", help="whatever the LLM's weights are")
+    parser.add_argument("--ways", nargs="+", default=[], help="only these, and generate")
     args = parser.parse_args()
-    bench = Bench(args.model, args.manifest, args.utterances, args.forced)
+    bench = Bench(args.model, args.manifest, args.utterances, args.forced, args.float32)
     print(f"{args.utterances} utterances, {bench.seconds:.0f} s, {torch.get_num_threads()} threads")
     print("| batch | way | RTFx | to generate | first word, s | MB | same text | score off by |")
     print("|---|---|---|---|---|---|---|---|")
     for size in args.sizes:
-        print("\n".join(measured(bench, size, args.turns)), flush=True)
+        print("\n".join(measured(bench, size, args.turns, args.ways)), flush=True)
 
 
 if __name__ == "__main__":

@@ -169,6 +169,17 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=number(kind), default=default, help=text)
     for name, (choices, default, text) in WORDS.items():
         parser.add_argument(f"--{name}", choices=choices, default=default, help=text)
+    parser.add_argument(
+        "--choices",
+        type=_words,
+        default=(),
+        metavar="a,b,c",
+        help="the answers that there are: the model says the most probable of them (yes,no)",
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(","))
 
 
 def searched(args: argparse.Namespace) -> dict:
@@ -179,5 +190,5 @@ def searched(args: argparse.Namespace) -> dict:
     """
     from speechllm.decode.search import Config
 
-    names = [name.replace("-", "_") for name in (*SEARCH, *WORDS)]
+    names = [name.replace("-", "_") for name in (*SEARCH, *WORDS, "choices")]
     return dataclasses.asdict(Config(**{name: getattr(args, name) for name in names}))

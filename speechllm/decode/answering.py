@@ -46,13 +46,25 @@ def _groups(answerer: Answerer, examples: Examples, options, tally: Tally) -> It
         on_error=options.on_error,
     )
     plan = data.sampler(manifest, seed=0, shuffle=False).epoch(0)
+    plan = [rows for batch in plan for rows in _alike(examples, batch)]
     keys = [(number, 0, indices) for number, indices in enumerate(plan)]
     for number, batch, errors in loader.batches(examples, data, keys):
         tally.errors += errors
         if batch is not None:
-            read, whole = set(batch.names), [int(i) for i in plan[number]]
-            rows = [i for i in whole if manifest[i]["id"] in read]
+            read = set(batch.names)
+            rows = [i for i in plan[number] if manifest[i]["id"] in read]
             yield _group(answerer, examples, options, batch, rows)
+
+
+def _alike(examples: Examples, rows) -> list[list[int]]:
+    """Part rows of which encoder states are stored from others: one batch holds the same of all."""
+    found: dict[frozenset, list[int]] = {}
+    for i in map(int, rows):
+        every = [(examples.controls.get(p["type"]), p) for p in parts(examples.manifest[i])]
+        heard = [control.part(part) if control else part for control, part in every]
+        stored = frozenset(part["type"] for part in heard if media.encoded(part))
+        found.setdefault(stored, []).append(i)
+    return list(found.values())
 
 
 def _group(answerer: Answerer, examples: Examples, options, batch, rows: list[int]) -> many.Group:

@@ -21,7 +21,7 @@ from speechllm.data.collate import collate
 from speechllm.data.examples import Example
 from speechllm.decode import room, search
 from speechllm.decode.answer import Answer
-from speechllm.decode.filters import Filter
+from speechllm.decode.filters import Filter, one_of
 from speechllm.decode.flow import Begun, flowing
 from speechllm.decode.heard import Heard, draft_of, head_of, spelling_of
 from speechllm.decode.timing import Timer
@@ -68,10 +68,27 @@ class Answerer:
         if settings.ctc_weight:
             self.spelling = spelling_of(model, self.builder.tokenizer, settings.by == "fusion")
         self.stops = self.builder.stops | ends(model.llm)
+        if settings.choices:
+            self.filters = (*filters, one_of(self._spelled(settings.choices), self.stops))
         self.positions = room.positions(model)
         self.bf16 = precision == "bf16"
         self.timer = timer
         self._passes: dict = {}  # of keys that flow and whose words are to be timed
+
+    def _spelled(self, choices: Sequence[str]) -> list[list[int]]:
+        """Give the ids of each choice, as the model would have learned to say it.
+
+        Raises:
+            ValueError: one that the tokenizer makes nothing of, or the same of as of another.
+        """
+        spelled: dict[tuple, str] = {}
+        for text in choices:
+            ids = tuple(self.builder.tokenizer(text, add_special_tokens=False)["input_ids"])
+            if not ids or ids in spelled:
+                what = f"the same as {spelled[ids]!r}" if ids else "nothing"
+                raise ValueError(f"choices: {text!r} is {what} in this model's tokens")
+            spelled[ids] = text
+        return [list(ids) for ids in spelled]
 
     def __call__(self, batch: Batch, bounds: list[int]) -> list[Answer]:
         """Answer each row of a batch with at most so many tokens.

@@ -4,7 +4,7 @@ A filter is called with the scores (N, V), log-probabilities of each next id, an
 the N lines has said, and returns scores (N, V); an id that may not be said gets minus infinity. It
 may change the scores it is given, and may weigh as well as forbid.
 
-    filters = [suppressed([5, 7]), no_repeat(3), forced([11, 12])]
+    filters = [suppressed([5, 7]), no_repeat(3), forced([11, 12]), one_of([[8], [9, 4]], [2])]
 """
 
 import math
@@ -99,6 +99,38 @@ def forced(prefix: Sequence[int]) -> Filter:
                 scores[i] = -torch.inf
                 scores[i, id] = kept
         return scores
+
+    return forbid
+
+
+def one_of(answers: Collection[Sequence[int]], stops: Collection[int]) -> Filter:
+    """Say one of these answers and end: no other beginning, no other end.
+
+    With as many beams as answers, and a length penalty of 0, the most probable one is found.
+
+    Args:
+        answers: ids of each, without the close.
+        stops: ids that end an answer.
+
+    Raises:
+        ValueError: no answer.
+    """
+    if not answers:
+        raise ValueError("one_of: wanted at least one answer")
+    after: dict[tuple[int, ...], set[int]] = {}  # what may follow each beginning
+    for ids in answers:
+        for n, id in enumerate(ids):
+            after.setdefault(tuple(ids[:n]), set()).add(id)
+        after.setdefault(tuple(ids), set()).update(stops)
+    columns = {begun: sorted(ids) for begun, ids in after.items()}
+
+    def forbid(scores: torch.Tensor, lines: Sequence[Line]) -> torch.Tensor:
+        kept = torch.full_like(scores, -torch.inf)
+        for i, line in enumerate(lines):
+            # a row that has ended may be read on beside others: whatever it says is thrown away
+            allowed = columns.get(tuple(line.ids), columns[()])
+            kept[i, allowed] = scores[i, allowed]
+        return kept
 
     return forbid
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechllm.decode.transcript import Spoken
 from speechllm.decode.voice import FRAME_S
 
 BEGINS, ENDS = 0.5, 0.35  # probabilities of speech where it begins and where it ends
@@ -31,7 +32,7 @@ PIECE_S = 10.0  # a chunk is looked at in pieces of this length
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Spoken):
     """A stretch of sound that is heard at once.
 
     Attributes:
@@ -43,16 +44,6 @@ class Window:
     wave: np.ndarray
     speech: tuple[tuple[float, float], ...]
     begin: float = 0.0
-
-    @property
-    def start(self) -> float:
-        """Where its speech begins, in seconds."""
-        return self.speech[0][0]
-
-    @property
-    def end(self) -> float:
-        """Where its speech ends."""
-        return self.speech[-1][1]
 
 
 def windows(chunks: Iterable[np.ndarray], cutter: "Cutter") -> Iterator[Window]:

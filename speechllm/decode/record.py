@@ -8,6 +8,7 @@ those of another model, manifest or search.
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 from speechllm import config, files, nested, provenance
@@ -48,7 +49,7 @@ def begin(folder: Path, now: dict, more: dict, again: bool) -> None:
         folder: of the answers; the caller holds its lock.
         now: from `identity`.
         more: facts that may differ, such as paths.
-        again: remove the answers that are there, whatever made them.
+        again: remove the answers that are there, whatever made them, and their scores.
 
     Raises:
         ValueError: answers are there that something else made; names what differs.
@@ -56,6 +57,8 @@ def begin(folder: Path, now: dict, more: dict, again: bool) -> None:
     answers, path = folder / ANSWERS, folder / NAME
     if again:
         answers.unlink(missing_ok=True)
+        for scored in folder.glob("score_*/score.json"):  # of the answers that were there
+            shutil.rmtree(scored.parent)
     if answers.exists() and answers.stat().st_size:
         _compare(folder, files.read_json(path) if path.exists() else {}, now, more)
     else:

@@ -40,7 +40,7 @@ class Config:
         top_p: draw from the most probable ids that make up this share.
         seed: of the draws; every row begins with it.
         length_penalty: power of the length in a score, above 0 for longer answers. None is 1, the
-            mean by token; with CTC 0, the sum: texts that are heard in one sound compare as wholes.
+            mean by token; with CTC or choices 0, the sum: their texts compare as wholes.
         num_best: answers to return of each row, with beams.
         max_repeats: repetitions of one n-gram that end an answer as a loop, 0: no guard.
         by: who decides: "llm"; "ctc", the model's CTC head alone; "fusion", that head and the LLM
@@ -49,6 +49,8 @@ class Config:
         ctc_at: "step", in the search; "end", only where it puts the `num_best` answers in order.
         ctc_candidates: pieces that the LLM proposes in each step, where CTC takes part.
         lm_prompt: what the LLM reads before the answer, by "fusion".
+        choices: the answers that there are, such as ("yes", "no"): the most probable of them is
+            found, by as many beams; () any.
         draft: "ctc", what the head reads is a draft of the answer, of which the LLM checks several
             tokens at once (`decode/draft.py`): of one row, found greedily; "" none. The answer is
             the same.
@@ -67,15 +69,24 @@ class Config:
     ctc_candidates: int = 20
     lm_prompt: str = ""
     draft: str = ""
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
+        object.__setattr__(self, "choices", tuple(self.choices))
         if self.length_penalty is None:
-            object.__setattr__(self, "length_penalty", 0.0 if self.ctc_weight else 1.0)
+            whole = self.ctc_weight or self.choices
+            object.__setattr__(self, "length_penalty", 0.0 if whole else 1.0)
+        if not self.temperature:
+            object.__setattr__(self, "num_beams", max(self.num_beams, len(self.choices)))
         checks = {
             "by": (self.by in BY, f"one of {', '.join(BY)}"),
             "ctc_weight": (0 <= self.ctc_weight < math.inf, "0 or more"),
             "draft": (self.draft in ("", "ctc"), "ctc, or nothing"),
+            "choices": (
+                len({*self.choices}) == len(self.choices) and all(self.choices),
+                "different answers, none of them empty",
+            ),
             "ctc_at": (self.ctc_at in AT, f"one of {', '.join(AT)}"),
             "ctc_candidates": (self.ctc_candidates >= 1, "1 or more"),
             "num_beams": (self.num_beams >= 1, "1 or more"),
@@ -97,6 +108,8 @@ class Config:
 
     def _check_ctc(self) -> None:
         """Refuse settings of CTC that do not go together."""
+        if self.choices and self.by != "llm":
+            raise ValueError(f"choices: are the LLM's to choose from: by llm, got by {self.by}")
         if self.by == "ctc" and (self.num_beams > 1 or self.ctc_weight or self.temperature):
             raise ValueError(
                 "by: 'ctc' takes the head's best path, without beams, weight or temperature; "
@@ -110,7 +123,7 @@ class Config:
             self.by != "llm" or self.num_beams > 1 or self.temperature or self.joint
         ):
             raise ValueError(
-                "draft: is for the LLM's greedy search: by llm, one beam, no ctc_weight"
+                "draft: is for the LLM's greedy search: by llm, one beam, no ctc_weight, no choices"
             )
         if self.lm_prompt and self.by != "fusion":
             raise ValueError(f"lm_prompt: is for by = 'fusion', got by = {self.by!r}")
@@ -126,9 +139,10 @@ class Config:
         return self.by != "llm" or self.ctc_weight > 0 or bool(self.draft)
 
     def facts(self) -> dict:
-        """What an answer depends on; settings of CTC only where they are used, a draft never."""
+        """What an answer depends on: CTC's settings and choices where there are any, no draft."""
         ours = ("by", "ctc_weight", "ctc_at", "ctc_candidates", "lm_prompt")
         left_out = {"draft", *(() if self.ctc_weight or self.by != "llm" else ours)}
+        left_out |= set() if self.choices else {"choices"}
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 

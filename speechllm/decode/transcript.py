@@ -52,8 +52,22 @@ class Heard:
     words: tuple[Word, ...] = ()
 
 
+class Spoken:
+    """What has `speech`: (start, end) of each stretch without a pause, in seconds of the whole."""
+
+    @property
+    def start(self) -> float:
+        """Where it begins, in seconds."""
+        return self.speech[0][0]
+
+    @property
+    def end(self) -> float:
+        """Where it ends."""
+        return self.speech[-1][1]
+
+
 @dataclass(frozen=True)
-class Segment:
+class Segment(Spoken):
     """What was said in one window.
 
     Attributes:
@@ -67,16 +81,6 @@ class Segment:
     text: str
     channel: int | None = None
     words: tuple[Word, ...] = ()
-
-    @property
-    def start(self) -> float:
-        """Where it begins, in seconds."""
-        return self.speech[0][0]
-
-    @property
-    def end(self) -> float:
-        """Where it ends."""
-        return self.speech[-1][1]
 
     def timed(self) -> list[Word]:
         """Give each word with its times, or with those that its letters have a share of."""

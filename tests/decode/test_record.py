@@ -113,6 +113,16 @@ def test_answers_of_which_nothing_is_known_are_refused(system_and_model, tiny, b
         decode(*system_and_model, manifest(tiny), begun, OPTIONS)
 
 
+def test_anew_takes_the_scores_of_what_was_there_away(system_and_model, tiny, begun):
+    for name in ("score_wer", "score_mine"):
+        (begun / name).mkdir()
+    (begun / "score_wer" / "score.json").write_text("{}")
+    decode(*system_and_model, manifest(tiny), begun, OPTIONS)
+    assert (begun / "score_wer").exists()
+    decode(*system_and_model, manifest(tiny), begun, OPTIONS, again=True)
+    assert not (begun / "score_wer").exists() and (begun / "score_mine").exists()
+
+
 def test_one_decode_writes_at_a_time(system_and_model, tiny, tmp_path):
     with lock.hold(tmp_path), pytest.raises(ValueError, match="writes there already"):
         decode(*system_and_model, manifest(tiny), tmp_path, OPTIONS)

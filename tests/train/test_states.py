@@ -217,17 +217,18 @@ def test_decoding_takes_them(job, tmp_path):
     run = job("run", stored="set")
     loop.train(run)
     system, model = store.load(store.find(run.out))
-    heard = job("heard").manifests["valid"]
-    found = []
+    heard, found = job("heard").manifests["valid"], []
+    rows = [pair[i % 2] for i, pair in enumerate(zip(heard, run.manifests["valid"], strict=True))]
+    write(tmp_path / "mixed.jsonl", rows)
     for audio in ("real", "shuffled", "silent"):
-        for manifest in (heard, run.manifests["valid"]):
+        for manifest in (heard, run.manifests["valid"], Manifest(tmp_path / "mixed.jsonl")):
             folder = tmp_path / f"{audio}{len(found)}"
             options = decoding.Options(workers=0, audio=audio, max_tokens_per_s=9.0)
             decoding.decode(system, model, manifest, folder, options)
             lines = (folder / "hyp.jsonl").read_text().splitlines()
             answers = {v["id"]: v["hyp"] for v in map(json.loads, lines)}
             found.append(answers)
-        assert found[-1] == found[-2]
+        assert found[-1] == found[-2] == found[-3]
 
 
 def test_the_command_from_a_preset_and_from_a_model(job, tmp_path, capsys):
