@@ -5,9 +5,9 @@
 
 A row is the pixels of a patch (channel, row, column), then where it stands: tile, row, column. A
 picture that is one tile has tile 0; where it is cut up, 0 is the thumbnail of the whole and tiles
-count from 1, row by row. Rows and columns are those inside the tile; with "anyres" those of all
-tiles together, -1 where a patch holds nothing but the black around the picture. Ways to fit a
-picture (`fit`):
+count from 1, row by row. Rows and columns are those inside the tile; with "anyres" and "canvas"
+those of all tiles together, with "anyres" -1 where a patch holds nothing but the black around the
+picture. Ways to fit a picture (`fit`):
 
     stretch   to size x size, whatever its shape: SigLIP, ViT, MAE
     crop      the shorter side to `short` (or size), then the middle size x size: CLIP, DINOv2
@@ -16,7 +16,11 @@ picture (`fit`):
               thumbnail behind them: InternVL, NVLM
     anyres    kept in shape within the grid that wastes least of it, black around it, and the
               thumbnail before the tiles: LLaVA-NeXT
+    canvas    no smaller than a tile, at the upper left of the grid of tiles, up to `most_tiles`,
+              that lets it grow least; black around it, no thumbnail: Llama 3.2
     patches   as large as `most_patches` allow, in its own shape: SigLIP 2 NaFlex
+    blocks    the same in whole blocks of merge x merge patches, which stand one after another in
+              its rows; `least_patches` or more: Qwen2-VL
     within    made smaller, if need be, to fit size (height, width); whole patches: Fuyu
 
 H, W: height and width; P: side of a patch; C: channels.
@@ -28,10 +32,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from features import tiling
+from features import grids, tiling
 
 PLACE = 3  # columns behind the pixels: tile, row, column
-FITS = ("stretch", "crop", "pad", "tiles", "anyres", "patches", "within")
+FITS = ("stretch", "crop", "pad", "tiles", "anyres", "canvas", "patches", "blocks", "within")
+FREE = ("patches", "blocks", "within")  # pictures of any shape, in one piece
 RESAMPLES = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -54,6 +59,9 @@ PRESETS = {
     "mae": {"size": 224, "fit": "stretch", "mean": IMAGENET_MEAN, "std": IMAGENET_STD},
     "llava15": {**CLIP, "size": 336, "patch": 14, "fit": "pad"},
     "llava_next": {**CLIP, "size": 336, "patch": 14, "fit": "anyres"},
+    "qwen2_vl": {**CLIP, "patch": 14, "fit": "blocks", "least_patches": 16, "most_patches": 5120},
+    "mllama": {**CLIP, "size": 560, "patch": 14, "fit": "canvas", "most_tiles": 4,
+               "resample": "bilinear"},
     "nvlm": {**CLIP, "size": 448, "patch": 14, "fit": "tiles", "most_tiles": 6},
     "fuyu": {"size": 1920, "height": 1080, "patch": 30, "fit": "within",
              "resample": "bilinear", "fill": 1},
@@ -73,8 +81,9 @@ class Patches:
         resample: one of RESAMPLES.
         mean, std: of each channel, of values from 0 to 1.
         channels: 3, or 1 for grey.
-        most_tiles: tiles at most, besides the thumbnail (tiles).
-        most_patches: at most (patches).
+        most_tiles: tiles at most, besides the thumbnail (tiles, canvas).
+        most_patches, least_patches: at most (patches, blocks), at least (blocks).
+        merge: patches along a side of a block (blocks).
         grids: (columns, rows) of tiles that may be chosen (anyres).
         thumbnail: whether the whole stands beside its tiles.
         fill: 0 to 255, what stands right of and below the picture (within).
@@ -97,6 +106,8 @@ class Patches:
     channels: int = 3
     most_tiles: int = 12
     most_patches: int = 256
+    least_patches: int = 1
+    merge: int = 2
     grids: tuple[tuple[int, ...], ...] = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
     thumbnail: bool = True
     fill: int = 255
@@ -112,7 +123,7 @@ class Patches:
         _wanted(self.fit in FITS, self, "fit", f"one of {', '.join(FITS)}")
         _wanted(self.resample in RESAMPLES, self, "resample", f"one of {', '.join(RESAMPLES)}")
         _wanted(self.channels in (1, 3), self, "channels", "3, or 1 for grey")
-        for name in ("size", "patch", "most_tiles", "most_patches"):
+        for name in ("size", "patch", "most_tiles", "most_patches", "least_patches", "merge"):
             _wanted(1 <= getattr(self, name) <= 16_384, self, name, "1 to 16384")
         for name in ("height", "short", "turn_deg"):
             _wanted(0 <= getattr(self, name) <= 16_384, self, name, "0 to 16384")
@@ -126,7 +137,7 @@ class Patches:
         grids = all(len(g) == 2 and min(g) > 0 for g in self.grids) and self.grids
         _wanted(grids, self, "grids", "pairs (columns, rows)")
         _wanted(not self.newline or self.fit == "within", self, "newline", "it with fit = 'within'")
-        whole = self.size % self.patch == 0 or self.fit in ("patches", "within")
+        whole = self.size % self.patch == 0 or self.fit in FREE
         _wanted(whole, self, "size", f"a multiple of patch = {self.patch}")
 
     @property
@@ -163,9 +174,9 @@ class Patches:
             picture = change(picture, self, rng)
         tiles = tiling.FITTED[self.fit](picture, self)
         x = torch.cat([self._rows(tile, number) for number, tile in tiles])
-        if self.fit == "anyres":
+        if self.fit in grids.WHOLE:
             x[:, -PLACE:] = torch.from_numpy(
-                tiling.across(x[:, -PLACE:].long().numpy(), picture.size, self)
+                grids.across(x[:, -PLACE:].long().numpy(), picture.size, self)
             )
         return x, len(x)
 
@@ -185,6 +196,9 @@ class Patches:
         row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         place = torch.stack([torch.full_like(row, tile), row, column], -1).reshape(-1, PLACE)
         rows = torch.cat([pixels, place.float()], 1)
+        if self.fit == "blocks":
+            m = self.merge
+            rows = rows.reshape(height // m, m, width // m, m, -1).transpose(1, 2).flatten(0, 3)
         return _ended(rows, height) if self.newline else rows
 
 

@@ -6,8 +6,9 @@ Each way gives (number, picture) of each tile; 0 is the whole picture, or its th
 import math
 from collections.abc import Callable
 
-import numpy as np
 from PIL import Image
+
+from features import grids
 
 Tiles = list[tuple[int, Image.Image]]
 
@@ -54,7 +55,9 @@ def pad(picture: Image.Image, options) -> Tiles:
     colour = tuple(int(255 * value) for value in options.mean)
     colour = colour if len(colour) == 3 else colour * 3
     if min(width, height) * MOST_STRETCH < side:  # a square of a strip would be mostly nothing
-        picture = _resized(picture, *_within(picture.size, options.size, options.size), options)
+        picture = _resized(
+            picture, *grids.within(picture.size, options.size, options.size), options
+        )
         width, height = picture.size
         side = max(width, height)
     square = Image.new("RGB", (side, side), colour)
@@ -95,9 +98,23 @@ def patches(picture: Image.Image, options) -> Tiles:
     return [(0, _resized(picture, columns * patch, rows * patch, options))]
 
 
+def blocks(picture: Image.Image, options) -> Tiles:
+    """The whole picture in about its own shape, in whole blocks of merge x merge patches."""
+    width, height = picture.size
+    factor, area = options.patch * options.merge, options.patch**2
+    sides = [round(side / factor) * factor for side in (width, height)]
+    if math.prod(sides) > options.most_patches * area:
+        scale = math.sqrt(width * height / (options.most_patches * area))
+        sides = [max(math.floor(s / scale / factor), 1) * factor for s in (width, height)]
+    elif math.prod(sides) < options.least_patches * area:
+        scale = math.sqrt(options.least_patches * area / (width * height))
+        sides = [math.ceil(s * scale / factor) * factor for s in (width, height)]
+    return [(0, _resized(picture, *(max(side, factor) for side in sides), options))]
+
+
 def tiles(picture: Image.Image, options) -> Tiles:
     """Tiles of the grid nearest in shape, then the thumbnail."""
-    columns, rows = nearest(picture.size, options.most_tiles, options.size)
+    columns, rows = grids.nearest(picture.size, options.most_tiles, options.size)
     large = _resized(picture, columns * options.size, rows * options.size, options)
     if columns * rows == 1:
         return [(0, large)]
@@ -106,12 +123,28 @@ def tiles(picture: Image.Image, options) -> Tiles:
 
 def anyres(picture: Image.Image, options) -> Tiles:
     """The thumbnail, then tiles of the grid that wastes least, black around the picture."""
-    columns, rows = least_waste(picture.size, options.grids, options.size)
+    columns, rows = grids.least_waste(picture.size, options.grids, options.size)
     size = columns * options.size, rows * options.size
-    inside = _resized(picture, *_within(picture.size, *size), options)
+    inside = _resized(picture, *grids.within(picture.size, *size), options)
     large = Image.new("RGB", size)
     large.paste(inside, tuple((a - b) // 2 for a, b in zip(size, inside.size, strict=True)))
     return thumbnail(picture, options) + _cut(large, options.size)
+
+
+def canvas(picture: Image.Image, options) -> Tiles:
+    """Tiles of the grid that lets the picture grow least, black right of and below it."""
+    columns, rows = grids.roomiest(picture.size, options)
+    width, height = picture.size
+    sides = (columns * options.size, rows * options.size)
+    # as large as it is, but no smaller than a tile
+    wide, high = (min(max(a, options.size), b) for a, b in zip(picture.size, sides, strict=True))
+    if wide / width < high / height:
+        size = wide, min(math.floor(height * (wide / width)) or 1, high)
+    else:
+        size = min(math.floor(width * (high / height)) or 1, wide), high
+    large = Image.new("RGB", sides)
+    large.paste(_resized(picture, *size, options), (0, 0))
+    return _cut(large, options.size)
 
 
 def thumbnail(picture: Image.Image, options) -> Tiles:
@@ -125,67 +158,11 @@ FITTED: dict[str, Callable[..., Tiles]] = {
     "pad": pad,
     "tiles": tiles,
     "anyres": anyres,
+    "canvas": canvas,
     "patches": patches,
+    "blocks": blocks,
     "within": within,
 }
-
-
-def nearest(size: tuple[int, int], most: int, side: int) -> tuple[int, int]:
-    """Choose (columns, rows), at most `most` tiles, whose shape is nearest to the picture's.
-
-    Of grids of one shape the larger one is taken where the picture has more than half its pixels.
-    """
-    width, height = size
-    grids = [(c, r) for c in range(1, most + 1) for r in range(1, most // c + 1)]
-    best, least = (1, 1), math.inf
-    for columns, rows in sorted(grids, key=lambda grid: grid[0] * grid[1]):
-        apart = abs(width / height - columns / rows)
-        larger = width * height > side * side * columns * rows / 2
-        if apart < least or (apart == least and larger):
-            best, least = (columns, rows), apart
-    return best
-
-
-def least_waste(size: tuple[int, int], grids, side: int) -> tuple[int, int]:
-    """Choose (columns, rows) in which most pixels of the picture are seen, and least are black."""
-    width, height = size
-
-    def worth(grid: tuple[int, int]) -> tuple[int, int]:
-        wide, high = grid[0] * side, grid[1] * side
-        scale = min(wide / width, high / height)
-        seen = min(int(width * scale) * int(height * scale), width * height)
-        return seen, seen - wide * high
-
-    return max(grids, key=worth)  # of equals the first
-
-
-def across(places: np.ndarray, size: tuple[int, int], options) -> np.ndarray:
-    """Count rows and columns of patches (n, 3) over all tiles of a picture of `size` (anyres).
-
-    They are -1 where LLaVA-NeXT cuts a patch off, because it holds nothing but black.
-    """
-    grid, side = least_waste(size, options.grids, options.size), options.size // options.patch
-    tile, inside = places[:, :1], places[:, 1:]
-    first = np.concatenate([(tile - 1) // grid[0], (tile - 1) % grid[0]], 1) * side
-    found = inside + np.where(tile > 0, first, 0)
-    # the side that is shorter within the grid has margins, as many whole patches at both ends
-    wide, high = (n * side for n in grid)
-    if size[0] / size[1] > wide / high:
-        axis, whole, seen = 0, high, int(round(size[1] * (wide / size[0]), 7))
-    else:
-        axis, whole, seen = 1, wide, int(round(size[0] * (high / size[1]), 7))
-    margin = (whole - seen) // 2
-    outside = (found[:, axis] < margin) | (found[:, axis] >= whole - margin)
-    found[outside & (places[:, 0] > 0)] = -1
-    return np.concatenate([tile, found], 1)
-
-
-def _within(size: tuple[int, int], wide: int, high: int) -> tuple[int, int]:
-    """Scale a size, in its shape, to the largest that fits."""
-    width, height = size
-    if wide / width < high / height:
-        return wide, max(min(math.ceil(height * wide / width), high), 1)
-    return max(min(math.ceil(width * high / height), wide), 1), high
 
 
 def _cut(picture: Image.Image, side: int) -> Tiles:

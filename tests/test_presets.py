@@ -99,7 +99,7 @@ def test_published_systems_say_where_they_are_from_and_how_they_differ():
     """Those whose header lists departures from a source."""
     texts = {name: path.read_text() for name, path in config.presets().items()}
     published = {name: text for name, text in texts.items() if "\n# Departures:\n" in text}
-    assert len(published) == 23
+    assert len(published) == 30
     assert all("\n# Source: " in text for text in published.values())
 
 

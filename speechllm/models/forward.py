@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import Batch
-from speechllm.models import apart, held, lora, sliced
+from speechllm.models import apart, held, lora, sliced, standing
 from speechllm.models.grouping import encode
 from speechllm.models.llm import beside, outputs_at
 from speechllm.models.masks import mean_at
@@ -86,11 +86,11 @@ class Pass:
 
     def _adapted(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the adapter of one medium; one that asks for it learns where its states stand."""
-        branch = self._branch(kind)
-        if not getattr(getattr(branch.adapter, "config", None), "placed", False):
-            return branch.adapter(*self.states_of(kind))
-        places = branch.encoder.places(*self.batch.media[kind])
-        return branch.adapter(*self.states_of(kind), places)
+        branch, states = self._branch(kind), self.states_of(kind)
+        asks = getattr(getattr(branch.adapter, "config", None), "placed", False)
+        if not (asks and hasattr(branch.encoder, "places")):
+            return branch.adapter(*states)
+        return branch.adapter(*states, branch.encoder.places(*self.batch.media[kind]))
 
     def _in_order(self, results: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
         """Bring the soft tokens of several media, one after another, into the slots' order.
@@ -122,9 +122,11 @@ class Pass:
         """
         model, layout = self.model, self.layout
         text = model.llm.get_input_embeddings()(layout.ids)
-        tokens, slots = text.new_zeros(0, 0, text.shape[-1]), layout.slots
+        tokens, slots, more = text.new_zeros(0, 0, text.shape[-1]), layout.slots, {}
         if layout.media:
             tokens, lengths = self.tokens
+            if getattr(model.fusion, "placed", False):
+                more["places"] = standing.of(model, self.batch, tokens.shape[1])
             slots = torch.cat([slots[:, :2], lengths[:, None]], 1)
         own = object()
         if model.under_way.setdefault("pass", own) is not own:  # one step, also for threads
@@ -132,7 +134,7 @@ class Pass:
         try:
             with held.given_back(model.llm):
                 lora.choose(model.llm, layout)
-                yield model.fusion.join(text, tokens.to(text.dtype), slots, layout.segments)
+                yield model.fusion.join(text, tokens.to(text.dtype), slots, layout.segments, **more)
         finally:
             model.under_way.clear()
 

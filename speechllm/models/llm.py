@@ -15,7 +15,7 @@ from torch import nn
 
 from speechllm import files
 from speechllm.models.held import contexts
-from speechllm.models.hub import load_weights, one_line, read_config, read_fields
+from speechllm.models.hub import load_weights, newer, one_line, read_config, read_fields
 from speechllm.models.inject import inject
 from speechllm.models.kernels import usable
 from speechllm.models.lora import Lora, read
@@ -26,6 +26,8 @@ QUANTIZE = {  # what bitsandbytes is asked for
     "8bit": {"load_in_8bit": True},
 }
 LEFT_OVER = (r".*rotary_emb\.inv_freq$",)  # old Llama checkpoints carry this constant
+# text models inside bigger ones that have a causal form, and under which name transformers lists it
+INSIDE = {"mllama_text_model": "mllama"}
 # A model from nothing has the tokenizer's special ids or none, never the family's defaults.
 NO_IDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 
@@ -105,12 +107,16 @@ class Config:
         from transformers import AutoModelForCausalLM
 
         fields = {**NO_IDS, "vocab_size": vocab_size, **self.config}
-        kind = _config_class(fields.pop("model_type"))
+        family = fields.pop("model_type")
+        if family in INSIDE and fields["bos_token_id"] is None:
+            del fields["bos_token_id"]  # has to be a number there, and nobody asks for it
         try:
-            config = read_config(kind, "", fields)
+            config = read_config(_config_class(family), "", fields)
         except ValueError as error:
             raise ValueError(f"[llm] {error}") from None
         try:
+            if family in INSIDE:
+                return _inside(family)._from_config(config, **self._options())
             return AutoModelForCausalLM.from_config(config, **self._options())
         except MemoryError:
             raise
@@ -257,8 +263,15 @@ def _config_class(family: str):
 
     files.expect(family, str, "[llm] config model_type")
     known = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    if family not in known:
+    if family not in known and family not in INSIDE:
         near = difflib.get_close_matches(family, known)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"[llm] transformers has no causal LM of model_type {family!r}{hint}")
     return type(AutoConfig.for_model(family))
+
+
+def _inside(family: str):
+    """Give the causal class of a text model that stands inside a bigger one."""
+    from transformers.models.auto import modeling_auto
+
+    return newer(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[INSIDE[family]])

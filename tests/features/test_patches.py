@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from features import patches, picture_augment, tiling
+from features import grids, patches, picture_augment
 from features.patches import PLACE
 
 SIZES = [(640, 480), (333, 500), (57, 41), (900, 120), (1, 1), (97, 98)]  # width, height
@@ -154,11 +154,11 @@ def test_extreme_shapes_stay_small(name, size):
 
 
 def test_nearest_shape():
-    assert tiling.nearest((800, 400), 6, 448) == (2, 1)
-    assert tiling.nearest((400, 1200), 6, 448) == (1, 3)
-    assert tiling.nearest((3000, 3000), 6, 448) == (2, 2)
-    assert tiling.nearest((200, 200), 6, 448) == (1, 1)
-    assert tiling.least_waste((1000, 300), ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3)), 336) == (3, 1)
+    assert grids.nearest((800, 400), 6, 448) == (2, 1)
+    assert grids.nearest((400, 1200), 6, 448) == (1, 3)
+    assert grids.nearest((3000, 3000), 6, 448) == (2, 2)
+    assert grids.nearest((200, 200), 6, 448) == (1, 1)
+    assert grids.least_waste((1000, 300), ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3)), 336) == (3, 1)
 
 
 def test_grey_and_chance():

@@ -71,7 +71,12 @@ ADAPTERS = {
     name: importlib.import_module(f"speechllm.models.adapters.{name}").TINY[-1]
     for name in config.names("models.adapters")
 }
-FUSIONS = {"interleave": {}, "cross_attention": {"every": 1}}
+FUSIONS = {
+    "interleave": {},
+    "cross_attention": {"every": 1},
+    "hybrid": {"every": 1, "thumbnail": 2},
+    "expert": {},
+}
 
 
 def one_line(text):

@@ -15,8 +15,19 @@ PUBLISHED = {
     "blip2": ((480, 640), 32, 107.13, 985.9),  # arXiv 2301.12597, table 2: 107 M learn
     "mblip": ((480, 640), 32, 108.31, 985.9),
     "flamingo": ((480, 640), 1, None, 303.2),
+    "llama32_vision": ((480, 640), 1, 31.46, 863.6),  # arXiv 2407.21783: 850 M
+    "nvlm_d": ((480, 640), 7 * 257, None, 5536.5),  # InternViT-6B's card: 5540 M
+    "nvlm_x": ((480, 640), 1, None, 5536.5),
+    "nvlm_h": ((480, 640), 257, None, 5536.5),
+    "cogvlm": ((480, 640), 576, None, 290.9),
+    "molmo": ((480, 640), 13 * 144, None, 290.9),
+    "qwen_vl": ((480, 640), 391, 44.58, 631.2),  # arXiv 2409.12191: 675 M with the adapter
     "fuyu": ((300, 600), 210, 0.0, 11.06),  # 10 rows of 20 patches and a mark
 }
+
+# billions in all, as their cards say; and of the fusion: arXiv 2311.03079, 6.5 B that learn
+WHOLE = {"llama32_vision": 10.67, "qwen_vl": 8.29}
+FUSION = {"cogvlm": 6.48}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -31,5 +42,9 @@ def test_presets_are_as_published(name):
     }
     assert ours["encoder"] == pytest.approx(encoder, abs=0.06)
     assert adapter is None or ours["adapter"] == pytest.approx(adapter, abs=0.01)
+    if name in WHOLE:
+        assert sum(anatomy.count(model).values()) / 1e9 == pytest.approx(WHOLE[name], abs=0.01)
+    if name in FUSION:
+        assert anatomy.count(model)["fusion"] / 1e9 == pytest.approx(FUSION[name], abs=0.01)
     rows = anatomy.drawing(config.load(name), system, model)
     assert rows[0][0] == "image" and rows[-1][0] == "llm" and anatomy.rate_hz(system) is None

@@ -9,6 +9,8 @@ An adapter is a frozen dataclass `Config`, whose fields are the settings of `[ad
     placed                          optional: True where the module takes (states, lengths, places),
                                     the places (B, L, 3) of states of pictures: tile, row, column
 
+    places(places, lengths)         optional, of the module: where each soft token stands (B, K, 3)
+
 and a module that maps (states, lengths) to (tokens, lengths) so that padding changes nothing. Its
 `match(embeddings)`, if there is one, lets soft tokens start at the scale of text. All of this is
 tested because the file is here (tests/models/test_contracts.py, with its defaults; small settings

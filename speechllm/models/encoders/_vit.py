@@ -68,6 +68,8 @@ FAMILIES = {
     "blip2": Family("Blip2Vision", patch="embeddings.patch_embedding", layers="encoder.layers",
                     place="embeddings.position_embedding", front="embeddings.class_embedding",
                     after="post_layernorm", inside="vision_config", masks=False),
+    "internvl": Family("InternVLVision", **_OWN, layers="encoder.layer", inside="vision_config",
+                       unused=("embeddings.mask_token",), masks=False),
     "vit": Family("ViT", **_OWN, layers="layers", unused=("pooler",)),
     "dinov2": Family("Dinov2", **_OWN, layers="encoder.layer", unused=("embeddings.mask_token",)),
     "mae": Family("ViTMAE", **_OWN, layers="layers"),
@@ -98,6 +100,11 @@ def free_places(table, rows, columns):
         )
         found.append(own[0][:, row, column].T)
     return torch.stack(found).to(table.dtype)
+
+
+def one(size) -> int:
+    """Give the side of a square that a configuration may give as a pair."""
+    return size if isinstance(size, int) else size[0]
 
 
 def decoder(encoder, dim: int, *, layers: int, heads: int, ff: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Vision Transformers over transformers: CLIP, SigLIP, SigLIP 2 (NaFlex), ViT, DINOv2, MAE, BLIP-2.
+"""Vision Transformers over transformers: CLIP, SigLIP (2), ViT, DINOv2, MAE, BLIP-2, InternVL.
 
 Pictures come as rows of patches (features/patches.py). A tile is encoded by itself, its positions
 those it was learned with; SigLIP 2 takes a picture of any shape in one piece. `layers` joins the
@@ -19,6 +19,7 @@ import functools
 import torch
 from torch import nn
 
+from features.patches import FREE
 from speechllm.config import suggest
 from speechllm.models.encoders import _vision, _vit
 from speechllm.models.hub import load_weights, newer, read_config
@@ -42,6 +43,7 @@ TINY = (
     (15, {"family": "dinov2", "config": {**TILE, "mlp_ratio": 2}}),
     (15, {"family": "mae", "config": FIXED}),
     (15, {"family": "blip2", "config": FIXED, "token": "keep"}),
+    (15, {"family": "internvl", "config": FIXED}),
 )
 TOKENS = ("drop", "keep")
 
@@ -51,9 +53,9 @@ class Config:
     """Which checkpoint, and what is taken from it.
 
     pretrained: Hub id or folder, of the encoder or of a model that holds it. family: clip, siglip,
-    siglip2, vit, dinov2, mae or blip2. config: fields of its configuration that differ. layers:
-    whose states are joined, as transformers numbers hidden states (0 the embeddings, -1 the last
-    layer's before the final norm); empty: the last, after the norm where the family has one.
+    siglip2, vit, dinov2, mae, blip2 or internvl. config: fields of its configuration that differ.
+    layers: whose states are joined, as transformers numbers hidden states (0 the embeddings, -1 the
+    last layer's before the final norm); empty: the last, after the norm where the family has one.
     token: whether the class token's state stays in front of its tile's, "drop" or "keep".
     tags: vectors that say which tile follows, 0: none. whole: layers and heads that no state comes
     from are kept, for an import that shall go out as it came.
@@ -98,6 +100,11 @@ class Config:
         return getattr(self.hf, "num_channels", 3)
 
     @property
+    def patch(self) -> int:
+        """Side of a patch in pixels."""
+        return _vit.one(self.hf.patch_size)
+
+    @property
     def dim(self) -> int:
         """Width D of the states."""
         return self.hf.hidden_size * max(len(self.layers), 1)
@@ -107,7 +114,7 @@ class Config:
         """Patches of a whole tile; 0: a picture of any shape is one."""
         if self.family == "siglip2":
             return 0
-        return (self.hf.image_size // self.hf.patch_size) ** 2
+        return (_vit.one(self.hf.image_size) // self.patch) ** 2
 
     @property
     def extra(self) -> int:
@@ -131,9 +138,9 @@ class Config:
             ValueError: its patches or tiles have another size.
         """
         tile = getattr(front, "side", 0) ** 2
-        free = getattr(front, "fit", "") in ("patches", "within")
+        free = getattr(front, "fit", "") in FREE
         if self.per_tile and (free or tile != self.per_tile):
-            size, patch = self.hf.image_size, self.hf.patch_size
+            size, patch = _vit.one(self.hf.image_size), self.patch
             raise ValueError(
                 f"vit: this {self.family} wants tiles of {size} pixels in patches of {patch}: set "
                 f"the front end's size = {size}, patch = {patch} and a fit that gives tiles"
@@ -148,7 +155,7 @@ class Config:
         for number in self.layers:
             if not -self.depth - 1 <= number <= self.depth:
                 raise ValueError(f"layers: wanted -{self.depth + 1} to {self.depth}, got {number}")
-        _vision.pixels(in_dim, self.channels, self.hf.patch_size, f"vit ({self.family})")
+        _vision.pixels(in_dim, self.channels, self.patch, f"vit ({self.family})")
         return ViT(self, copy.deepcopy(self.hf))
 
 
@@ -205,7 +212,7 @@ class ViT(nn.Module):
     def _embedded(self, pixels, places):
         """Vectors of patches with their positions, class token in front; how many those are."""
         patch, config = self.config.parts.get(self.model, "patch"), self.config
-        x = _vit.embed(patch, pixels, config.channels, config.hf.patch_size)
+        x = _vit.embed(patch, pixels, config.channels, config.patch)
         return self._placed(x, places)
 
     def _layers(self, x, mask):

@@ -10,7 +10,7 @@ import torch
 
 from speechllm.models.masks import valid_mask, zero_beyond
 
-BY_ROW = ("states", "valid", "starts", "inside", "segments")
+BY_ROW = ("states", "valid", "starts", "inside", "groups", "segments")
 
 
 @dataclasses.dataclass
@@ -44,19 +44,20 @@ class Media:
     """Soft tokens in their rows, R media a row at most, and who sees them.
 
     states: (B, R, K, H). valid: (B, R, K). starts: (B, R), the column that sees it first.
-    inside: (B, R), the medium's segment, -1 where there is none. segments: (B, S).
+    inside: (B, R), the medium's segment, -1 where there is none. groups: (B, R), media of one
+    number are seen together, until one of the next number begins. segments: (B, S).
     """
 
     states: torch.Tensor
     valid: torch.Tensor
     starts: torch.Tensor
     inside: torch.Tensor
+    groups: torch.Tensor
     segments: torch.Tensor
-    last: bool
     kept: Kept = dataclasses.field(default_factory=Kept)
 
     @classmethod
-    def of(cls, tokens, slots, segments, last: bool) -> "Media":
+    def of(cls, tokens, slots, segments, sees: str) -> "Media":
         """Bring tokens (M, K, H) into their rows, in the order in which they stand there."""
         # Slots (row, start, count) say where each medium stands in the text. The order of a medium
         # in its row is how many of the same row start before it:
@@ -68,14 +69,15 @@ class Media:
         rows, media, size = len(segments), int(order.max()) + 1, tokens.shape[1]
         place = (row, order)
         tokens, valid = zero_beyond(tokens, count), valid_mask(count, size)
+        starts = start.new_zeros(rows, media).index_put(place, start)
         return cls(
             states=tokens.new_zeros(rows, media, *tokens.shape[1:]).index_put(place, tokens),
             valid=valid.new_zeros(rows, media, size).index_put(place, valid),
-            starts=start.new_zeros(rows, media).index_put(place, start),
+            starts=starts,
             # -1 is no segment of the text, so nobody sees what is not there
             inside=start.new_full((rows, media), -1).index_put(place, segments[row, start]),
+            groups=_groups(starts, sees),
             segments=segments,
-            last=last,
         )
 
     def read(self, layer, hidden):
@@ -109,16 +111,16 @@ class Media:
             #
             #     seen, medium 0    0 0 1 1 1 1 1     from its start on, in its own segment
             #     seen, medium 1    0 0 0 0 0 1 1
-            #     with `last`       0 0 1 1 1 0 0     a medium until the next begins: the first that
-            #                       0 0 0 0 0 1 1     is seen, counted from the last one backwards
+            #     groups 0, 1       0 0 1 1 1 0 0     a medium until the next group begins: only the
+            #                       0 0 0 0 0 1 1     greatest number that is seen stays
             size = self.segments.shape[1]
             columns = torch.arange(n, device=self.starts.device) + (0 if n >= size else size)
             segments = self.segments[:, columns.clamp(max=size - 1)]
             seen = (self.starts[:, None] <= columns[:, None]) & (
                 self.inside[:, None] == segments[:, :, None]
             )
-            if self.last:
-                seen &= seen.flip(2).cumsum(2).flip(2) == 1
+            groups = self.groups[:, None].expand_as(seen)
+            seen &= groups == groups.masked_fill(~seen, -1).amax(2, keepdim=True)
             self._masks.clear()  # all layers ask for the same n, one after the other
             self._masks[n] = (seen.unsqueeze(-1) & self.valid[:, None]).flatten(2)
         return self._masks[n]
@@ -150,3 +152,13 @@ class Media:
         """Give the media of these rows (n,), keys and values with them."""
         taken = {k: getattr(self, k)[rows] for k in BY_ROW}
         return dataclasses.replace(self, **taken, kept=self.kept.take(rows))
+
+
+def _groups(starts, sees: str):
+    """Number the media of each row (B, R) by the groups in which they are seen."""
+    if sees == "all":
+        return torch.zeros_like(starts)
+    if sees == "last":
+        return torch.ones_like(starts).cumsum(1)
+    begins = starts.diff(dim=1, prepend=starts[:, :1]) != 1  # "run": not right behind another one
+    return begins.long().cumsum(1)

@@ -5,6 +5,7 @@ position and all after it in its example see the medium; positions that see none
 media, pass through untouched. The gates start at zero: at first the LLM answers as if nothing were
 there. The layers are transformers' own of Llama 3.2 Vision (Mllama); they stand before the LLM's by
 forward pre-hooks, so any causal LM of transformers will do, and belong to the fusion, not to it.
+An LLM that has such layers among its own (Llama 3.2 Vision) keeps them: `inside`.
 Papers: Flamingo, arXiv 2204.14198; Llama 3, arXiv 2407.21783, section 7.2.
 """
 
@@ -20,7 +21,7 @@ from speechllm.models.fusion._media import Media
 from speechllm.models.llm import layers
 from speechllm.ranges import Size, Width
 
-SEES = ("all", "last")
+SEES = ("all", "last", "run")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,9 @@ class Config:
     every: one before each n-th layer of the LLM, the n-th the first. heads, kv_heads: of its
     attention, 0 for the LLM's (kv_heads: for as many as heads). ff: inner width of its gated
     perceptron, 0 for four times the LLM's width.
-    sees: "all" media of the example that have begun, or the "last" of them, as in Flamingo.
+    sees: "all" media of the example that have begun, or the "last" of them, as in Flamingo, or the
+    last "run" of media that stand side by side, as in Llama 3.2.
+    inside: the LLM has the layers already, of the sizes that it has: nothing else counts then.
     """
 
     every: Width = 4
@@ -38,6 +41,7 @@ class Config:
     kv_heads: Size = 0
     ff: Size = 0
     sees: str = "all"
+    inside: bool = False
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
@@ -82,6 +86,9 @@ class CrossAttention(nn.Module):
         """
         if hasattr(self, "layers"):
             raise ValueError("this fusion is attached to an LLM already; build another")
+        if self.config.inside:
+            self._attach_inside(llm)
+            return
         embedding, theirs = llm.get_input_embeddings(), _layers(llm)
         if self.config.every > len(theirs):
             raise ValueError(
@@ -99,6 +106,26 @@ class CrossAttention(nn.Module):
         held.add(llm, self)
         for own, layer in zip(self.layers, chosen, strict=True):
             layer.register_forward_pre_hook(partial(self._before, own), with_kwargs=True)
+
+    def _attach_inside(self, llm) -> None:
+        """Let the LLM's own layers of cross-attention read the media, each before the next layer.
+
+        Raises:
+            ValueError: it has none, or ends in one.
+        """
+        theirs, text = _layers(llm), llm.config.get_text_config()
+        numbers = getattr(text, "cross_attention_layers", None) or ()
+        if not numbers or max(numbers) + 1 >= len(theirs):
+            raise ValueError(
+                "[fusion] cross_attention inside = true wants an LLM with such layers before its "
+                f"last (mllama_text_model), got {text.model_type}: {list(numbers)}"
+            )
+        self.layers = ()
+        held.add(llm, self)
+        for number in numbers:
+            # the LLM leaves them out, as it is given nothing to see
+            before = partial(self._before, theirs[number])
+            theirs[number + 1].register_forward_pre_hook(before, with_kwargs=True)
 
     def _settings(self, text, width: int):
         """Describe a cross-attention layer for an LLM whose configuration is `text`."""
@@ -136,7 +163,8 @@ class CrossAttention(nn.Module):
                 only. None: a row is one example.
 
         Returns:
-            (B, S, H); at each start stands the learned embedding `place`.
+            (B, S, H); at each start stands the learned embedding `place`, but where the layers are
+            the LLM's what stood there.
 
         Raises:
             ValueError: tokens and slots of different number, a count above K.
@@ -147,7 +175,9 @@ class CrossAttention(nn.Module):
             return embeddings
         if segments is None:
             segments = torch.ones(embeddings.shape[:2], dtype=torch.long, device=slots.device)
-        self._media = Media.of(tokens, slots, segments, self.config.sees == "last")
+        self._media = Media.of(tokens, slots, segments, self.config.sees)
+        if self.config.inside:
+            return embeddings
         row, start, _ = slots.unbind(1)
         place = self.place.to(embeddings.dtype).expand(len(slots), -1)
         return embeddings.index_put((row, start), place)

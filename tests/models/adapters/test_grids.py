@@ -64,3 +64,18 @@ def test_cabstractor_sees_neighbours():
     assert not torch.allclose(before[0, 7], after[0, 7], atol=1e-4)
     with pytest.raises(ValueError, match="out: wanted at most side = 6"):
         cabstractor.Config(side=6, out=7)
+
+
+@torch.no_grad()
+def test_tags_say_which_tile_follows():
+    """The thumbnail, which stands last, has the first tag."""
+    made = pixel_shuffle.Config(side=2, tags=3, norm="none")
+    model = made.build(5, nn.Embedding(9, 6))
+    places = torch.tensor([1] * 4 + [2] * 4 + [0] * 4)[:, None].expand(12, 3)[None]
+    states = torch.randn(1, 12, 5)
+    tokens, lengths = model(states, torch.tensor([12]), places)
+    assert lengths.tolist() == [6] == [made.count(12)]
+    assert torch.equal(tokens[0, ::2], model.tags.weight[[1, 2, 0]])
+    plain = pixel_shuffle.Config(side=2, norm="none").build(5, nn.Embedding(9, 6))
+    plain.load_state_dict(model.state_dict(), strict=False)
+    torch.testing.assert_close(tokens[0, 1::2], plain(states, torch.tensor([12]))[0][0])

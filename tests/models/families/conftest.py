@@ -126,12 +126,16 @@ class Pair:
         return filed
 
     @torch.no_grad()
-    def logits(self, batch, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give logits (positions, V) of ours and theirs, at all positions that are no padding."""
+    def logits(self, batch, inputs: dict, positions=True) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give logits (positions, V) of ours and theirs, at all positions that are no padding.
+
+        positions: theirs are those of the text; not so where they count rows and columns.
+        """
         labels = batch.ids.masked_fill(batch.segments == 0, IGNORE)
         result = self.ours(dataclasses.replace(batch, labels=labels))
-        positions = batch.positions  # as their own generate counts them, from the first token on
-        theirs = self.theirs(**inputs, position_ids=positions).logits[:, -batch.ids.shape[1] :]
+        # as their own generate counts them, from the first token on
+        more = {"position_ids": batch.positions} if positions else {}
+        theirs = self.theirs(**inputs, **more).logits[:, -batch.ids.shape[1] :]
         return result.logits, theirs[result.places]
 
     @torch.no_grad()
@@ -199,9 +203,9 @@ def audio_of(talks: list[list[dict]]) -> list[np.ndarray]:
     return [part["audio"] for parts in turns for part in parts if part["type"] == "audio"]
 
 
-def check(pair: Pair, batch, inputs: dict, atol: float = 1e-4) -> None:
+def check(pair: Pair, batch, inputs: dict, atol: float = 1e-4, positions: bool = True) -> None:
     """Hold logits, and 30 greedy tokens, against theirs."""
-    ours, wanted = pair.logits(batch, inputs)
+    ours, wanted = pair.logits(batch, inputs, positions)
     print(f"largest difference of logits {(ours - wanted).abs().max():.1e}")  # seen with -rP
     assert wanted.std() > 0.5
     torch.testing.assert_close(ours, wanted, atol=atol, rtol=0)
