@@ -49,6 +49,8 @@ def find(source) -> list[Item]:
         items = _named(source, [p for p in _files(source) if p.suffix.lower() in _readable()])
     else:
         items = [Item(source.stem, str(source))]
+    if not items and source.is_file():
+        raise ValueError(f"{source}: an empty manifest; wanted a row for each sound")
     if not items:
         raise ValueError(
             f"{source}: no sound in it; wanted {' '.join(SUFFIXES)} or a manifest (.jsonl)"

@@ -69,13 +69,21 @@ def score_file(
         sources=_sources(Path(hyp_path), read),
         counts=_counts(scored, fitted) | read.counts(),
         rows=read.shown(),
-        warnings=read.warnings() + normalisers.warnings,
+        warnings=read.warnings() + normalisers.warnings + _silence(scored),
         **_numbers(scored, fitted, seed),
         utterances=scored,
     )
     if out_dir is not None:
         write(result, fitted, out_dir)
     return result
+
+
+def _silence(scored: list[Scored]) -> tuple[str, ...]:
+    """Say where most answers are empty: a rate of deletions would look like one of mistakes."""
+    silent = sum("empty_hyp" in one.faults for one in scored)
+    if 2 * silent < len(scored) or not silent:
+        return ()
+    return (f"{silent} of {len(scored)} answers are empty: the model said nothing, or not words",)
 
 
 def _numbers(scored: list[Scored], metric: Metric, seed: int) -> dict:

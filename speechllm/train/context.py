@@ -107,9 +107,14 @@ class Run:
             if name not in self.manifests:
                 hint = config.suggest(name, self.manifests)
                 raise ValueError(f"phase {phase.name} wants --data {name}=MANIFEST; {hint}")
-            manifest = self.data(phase).select(self.manifests[name])
-            if not len(manifest):
-                raise ValueError(f"{manifest.path}: no example has a usable length")
+            whole = self.manifests[name]
+            if not len(manifest := self.data(phase).select(whole)):
+                why = (
+                    f"none of its {len(whole)} rows has a usable length" if len(whole) else "empty"
+                )
+                raise ValueError(
+                    f"{whole.path} (--data {name}): {why}; phase {phase.name} wants it"
+                )
             examples[name] = self.examples(phase, manifest, learning, source, number)
         return examples
 

@@ -69,7 +69,7 @@ def test_manifest_in_two_processes(corpus, tmp_path):
         ('{"id": "a"}', "dev.jsonl:1: wanted"),
         ("nothing", "dev.jsonl:1: wanted"),
         ('{"id": "a", "audio": "x.wav"}\n{"id": "a", "audio": "y.wav"}', "would both be 'a'"),
-        ("", "no sound in it"),
+        ("", "an empty manifest"),
         ('{"id": "a", "audio": "x.wav", "duration": "long"}', "dev.jsonl:1: wanted"),
     ],
 )

@@ -127,3 +127,17 @@ def test_an_id_of_several_lines_stays_one_line_for_sclite(tmp_path):
     hyp = write(tmp_path / "h", [{"id": "a\nb (c)", "hyp": "x", "ref": "x"}])
     run.score_file(hyp, out_dir=tmp_path / "s")
     assert (tmp_path / "s/hyp.trn").read_text() == "x (unknown-a_b_[c])\n"
+
+
+@pytest.mark.parametrize(
+    "hyps, said", [(("", ""), True), (("", "a b"), True), (("a", "a b"), False)]
+)
+def test_a_model_that_answers_nothing_is_named(tmp_path, hyps, said, capsys):
+    """100 % of deletions is no rate of mistakes: silence is said beside it."""
+    rows = [{"id": str(k), "ref": "a b", "hyp": hyp} for k, hyp in enumerate(hyps)]
+    path = write(tmp_path / "hyp.jsonl", rows)
+    assert main(["score", str(path)]) == 0
+    told = capsys.readouterr()
+    text = (tmp_path / "score_wer/score.txt").read_text()
+    shown = f"{hyps.count('')} of 2 answers are empty: the model said nothing"
+    assert (shown in text, shown in told.out + told.err) == (said, said)

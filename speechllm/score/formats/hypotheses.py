@@ -120,8 +120,8 @@ def _refuse(path, there: dict, manifest: Path, rows: dict, missing: str) -> None
     absent = [name for name in rows if name not in there]
     if absent and missing == "error":
         raise ValueError(
-            f"{path}: no hypothesis for {some(absent)} of {manifest}; resume the decoding, or ask "
-            "for missing='delete' to count them as deletions, 'leave' to leave them out"
+            f"{path}: no hypothesis for {some(absent)} of {manifest}; resume the decoding, or "
+            "count them as deletions (--missing delete) or leave them out (--missing leave)"
         )
 
 
