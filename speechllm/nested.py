@@ -5,7 +5,9 @@ import tomllib
 
 from speechllm import files, older, ranges
 
-NOUNS = "frontend encoder adapter branch fusion llm chat task data augment parallel tiny".split()
+NOUNS = (
+    "frontend encoder adapter branch fusion llm chat task search data augment parallel tiny".split()
+)
 KINDS = {**dict.fromkeys(NOUNS, dict), "phase": list, "seed": int, "preset": str}
 WORDS = {**files.NAMES, dict: "a table", tuple: "a list"}
 

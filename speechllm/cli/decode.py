@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     """Decode each manifest, heard in each way."""
     from speechllm.data.asked import asked as table_of
     from speechllm.decode.run import Options
-    from speechllm.decode.search import Config
+    from speechllm.decode.search import Config, usual
     from speechllm.models import kernels, store
 
     jobs = [(manifest, audio) for manifest in args.manifest for audio in args.audio]
@@ -110,12 +110,14 @@ def run(args: argparse.Namespace) -> None:
     names = {field.name for field in dataclasses.fields(Options)} - {"search", "task", "audio"}
     values = {name: getattr(args, name) for name in names}
     values["precision"] = kernels.precision(args.precision)
-    options = Options(search=Config(**searched(args)), **values)
+    given, options = searched(args), Options(**values)
     where = device(args.device)
     folder = store.find(args.model)
     system, model = store.load(folder)
     system = asked(system, args.set)
     table = table_of(system.preset, args.task) if args.task else None
+    search = Config(**usual(system.preset, given, args.task))
+    options = dataclasses.replace(options, search=search)
     model.to(where)
     for path, audio in jobs:
         parts = ["decode", path.stem, args.task, "" if audio == "real" else audio]

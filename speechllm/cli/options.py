@@ -1,7 +1,6 @@
 """Options that several verbs share, and how all are shown."""
 
 import argparse
-import dataclasses
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -165,14 +164,17 @@ WORDS = {  # option -> choices, default, help
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """Add how to search for an answer."""
-    for name, (kind, default, text) in SEARCH.items():
-        parser.add_argument(f"--{name}", type=number(kind), default=default, help=text)
-    for name, (choices, default, text) in WORDS.items():
-        parser.add_argument(f"--{name}", choices=choices, default=default, help=text)
-    parser.add_argument(
+    group = parser.add_argument_group(
+        "search", "where none of these is given, the model's preset says how ([search])"
+    )
+    for name, (kind, default, text) in (SEARCH | WORDS).items():
+        read = {"choices": kind} if name in WORDS else {"type": number(kind)}
+        shown = "" if default in (None, "") else f" (default: {default})"
+        group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text + shown, **read)
+    group.add_argument(
         "--choices",
         type=_words,
-        default=(),
+        default=argparse.SUPPRESS,
         metavar="a,b,c",
         help="the answers that there are: the model says the most probable of them (yes,no)",
     )
@@ -183,7 +185,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def searched(args: argparse.Namespace) -> dict:
-    """Return what `search.Config` is to be made of; its ranges are checked before anything loads.
+    """Return the fields of `search.Config` that were given, checked before anything loads.
 
     Raises:
         ValueError: a value that means nothing.
@@ -191,4 +193,6 @@ def searched(args: argparse.Namespace) -> dict:
     from speechllm.decode.search import Config
 
     names = [name.replace("-", "_") for name in (*SEARCH, *WORDS, "choices")]
-    return dataclasses.asdict(Config(**{name: getattr(args, name) for name in names}))
+    given = {name: getattr(args, name) for name in names if hasattr(args, name)}
+    Config(**given)
+    return given

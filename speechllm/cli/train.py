@@ -138,6 +138,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
 
     from speechllm import files, provenance
     from speechllm.data.manifest import Manifest
+    from speechllm.decode.search import usual
     from speechllm.models import kernels
     from speechllm.models.system import System
     from speechllm.train import launch, loop, parallel
@@ -146,6 +147,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     from speechllm.train.stopping import Stop
 
     preset, start = begin.read(args.preset, args.set)
+    usual(preset, {})  # told now, not when the model is trained
     system = System.open(preset, args.tokenizer or (start and str(start / "tokenizer")))
     launch.meet(device(args.device) == "cpu")
     accelerator = accelerate.Accelerator(cpu=device(args.device) == "cpu")

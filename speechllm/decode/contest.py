@@ -155,6 +155,7 @@ def _ours(contestant: Contestant, settings: Settings) -> tuple:
     """A model of ours: it decodes as `speechllm decode` does, and hears single files as `ask`."""
     from speechllm.data import examples
     from speechllm.decode.run import Options, decode
+    from speechllm.decode.search import Config, usual
     from speechllm.decode.speech import Speech
     from speechllm.media import audio
     from speechllm.models import store
@@ -162,6 +163,7 @@ def _ours(contestant: Contestant, settings: Settings) -> tuple:
     system, model = store.load(store.find(Path(contestant.source)))
     model.to(settings.device)
     options = Options(
+        search=Config(**usual(system.preset, {}, "asr")),
         task=examples.asked(system.preset, "asr"),
         max_batch_s=settings.max_batch_s,
         workers=0,

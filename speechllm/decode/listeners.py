@@ -40,19 +40,20 @@ class OfSpeech(Listener):
     Args:
         speech: of `speechllm.load`.
         wanted: what is asked of each window.
-        options: how to search, fields of `search.Config`.
+        options: how to search, fields of `search.Config`; none: as the preset says for its task.
 
     Raises:
         ValueError: a task that cannot be asked of windows, or wants a language that is not given.
     """
 
     def __init__(self, speech, wanted: Wanted = Wanted(), **options):  # noqa: B008  # frozen
-        self.speech, self.wanted, self._options = speech, wanted, options
+        self.speech, self.wanted = speech, wanted
         system = speech.system
         self.sampling_rate = system.extractor.sampling_rate
         name = "asr" if wanted.task == "transcribe" else wanted.task
         own = asked(system.preset)
         self.table = own if name in ("", own.get("name")) else asked(system.preset, name)
+        self._options = search.usual(system.preset, options, name)
         if (name := self.table.get("name")) not in WINDOWED:
             raise ValueError(
                 f"task {name!r}: its answers to parts of a sound are no answer to the whole; "

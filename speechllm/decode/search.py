@@ -146,6 +146,19 @@ class Config:
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 
+def usual(preset, options: dict, task: str = "") -> dict:
+    """Give options with the fields of `Config` that a preset's `[search]` has for its own task.
+
+    Where any field is among the options, they alone are meant; another task by name knows none.
+
+    Raises:
+        ValueError: a setting in the preset that there is not, or that means nothing.
+    """
+    named = asdict(preset.section("search", Config))  # checked, whether or not it is meant
+    is_own = task in ("", preset.table("task").get("name"))
+    return named | options if is_own and not named.keys() & options.keys() else options
+
+
 def answers(
     result: Pass,
     bounds: list[int],

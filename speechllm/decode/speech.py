@@ -77,7 +77,8 @@ class Speech:
             question: said after the sounds, or whole chat messages; "" asks what the task asks.
             max_tokens: most tokens of the answer, not of one put together of windows.
             options: how to search, fields of `search.Config`: num_beams, temperature, seed, ...;
-                and filters, what may be said next (`decode/filters.py`).
+                and filters, what may be said next (`decode/filters.py`). Where no field is given
+                and the task asks, the preset's `[search]` says how.
 
         Raises:
             ValueError: what cannot be read, or is too long for the model or the machine.
@@ -86,6 +87,7 @@ class Speech:
         if not question and len(every) == 1 and self._is_long(every[0]):
             return self.transcribe(every[0], **options)
         request = Request([self._wave(sound) for sound in every], question, _name(every[0]))
+        options = options if question else search.usual(self.system.preset, options)
         return self.answers([request], [max_tokens], **options)[0].text
 
     def transcribe(self, sounds, max_batch_s: float = 200.0, vad: str = "auto", **options):
@@ -105,6 +107,7 @@ class Speech:
         """
         if not isinstance(sounds, list | tuple):
             return self.transcribe([sounds], max_batch_s, vad, **options)[0]
+        options = search.usual(self.system.preset, options)
         lengths = [self._seconds(sound) for sound in sounds]
         texts = [""] * len(sounds)
         long = [i for i in range(len(sounds)) if self._is_long(sounds[i])]

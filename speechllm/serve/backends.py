@@ -50,7 +50,8 @@ class Ours:
         Raises:
             ValueError: a task that it cannot be asked, a language or temperature that is none.
         """
-        return OfSpeech(self.speech, wanted, temperature=temperature)
+        drawn = {"temperature": temperature} if temperature else {}
+        return OfSpeech(self.speech, wanted, **drawn)
 
     def window(self, listener: OfSpeech, wave, job: Job, told=None, words=False) -> Piece:
         """Ask what is said in a window, a wave (N,), perhaps with the times of its words.

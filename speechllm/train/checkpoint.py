@@ -235,7 +235,7 @@ def same_preset(folder: Path, preset: config.Preset, phase: str) -> None:
     Phases after `phase` may differ: they have not begun.
     """
     presets = config.load(folder / "preset.toml"), preset
-    apart = {"preset": "", "parallel": {}}  # neither says what is learned
+    apart = {"preset": "", "parallel": {}, "search": {}}  # none says what is learned
     before, now = (nested.flat({**_up_to(p, phase), **apart}) for p in presets)
     differing = [
         f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}"
