@@ -26,8 +26,13 @@ def model(tiny, tmp_path_factory):
     )
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("usual") / "model"
-    store.save(folder, system, {"model": system.build().state_dict()}, {})
+    tensors = store.state(system, system.build(), [["*"]])
+    store.save(folder, system, {"model": tensors}, {"trained": [["*"]]})
     return folder
+
+
+def searched(folder) -> dict:
+    return json.loads((folder / "decode.json").read_text())["options"]["search"]
 
 
 def decoded(model, tiny, out, *words) -> tuple[dict, list[str]]:
@@ -35,7 +40,7 @@ def decoded(model, tiny, out, *words) -> tuple[dict, list[str]]:
     assert cli.main(list(map(str, line))) == 0
     rows = [json.loads(line) for line in (out / "hyp.jsonl").read_text().splitlines()]
     rows.sort(key=lambda row: row["id"])
-    return json.loads((out / "decode.json").read_text())["search"], [row["hyp"] for row in rows]
+    return searched(out), [row["hyp"] for row in rows]
 
 
 def test_every_road_to_its_own_task_searches_as_the_preset_says(model, tiny, tmp_path):
@@ -50,7 +55,7 @@ def test_every_road_to_its_own_task_searches_as_the_preset_says(model, tiny, tmp
     assert OfSpeech(speech).search == search.Config(num_beams=3, length_penalty=0.5)
     job = tiny / "valid.jsonl", tmp_path / "contest"
     contest.here(contest.Contestant("x", contest.OURS, str(model)), [job], contest.Settings())
-    assert json.loads((job[1] / "decode.json").read_text())["search"] == found
+    assert searched(job[1]) == found
 
 
 def test_one_option_replaces_them_all(model, tiny, tmp_path):
