@@ -11,7 +11,7 @@ from speechllm.models import attention
 from speechllm.models.branch import Branch, branches
 from speechllm.models.llm import Config as LLMConfig
 from speechllm.models.model import SpeechLLM
-from speechllm.models.tokens import load_tokenizer
+from speechllm.models.tokens import load_tokenizer, refuse_other
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class System:
         """Open a preset with the tokenizer in a folder, or with that of its pretrained LLM.
 
         Raises:
-            ValueError: neither is given; the tokenizer cannot be loaded; as `check`.
+            ValueError: neither is given; the tokenizer cannot be loaded, or is of another model
+                than the pretrained LLM; as `check`.
         """
         check(preset)
         llm = preset.table("llm")
@@ -35,7 +36,10 @@ class System:
             raise ValueError(
                 f"{preset.source}: its LLM is trained from nothing; give --tokenizer DIR"
             )
-        return cls(preset, load_tokenizer(source, llm.get("pad_token", "")))
+        loaded = load_tokenizer(source, llm.get("pad_token", ""))
+        if tokenizer and llm.get("pretrained"):
+            refuse_other(loaded, tokenizer, llm["pretrained"])
+        return cls(preset, loaded)
 
     @cached_property
     def branches(self) -> dict[str, Branch]:

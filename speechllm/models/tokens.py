@@ -29,6 +29,27 @@ def load_tokenizer(place, pad_token: str = ""):
     return tokenizer
 
 
+def refuse_other(tokenizer, given: str, llm: str) -> None:
+    """Refuse a tokenizer that numbers the tokens of a pretrained LLM otherwise; it may have more.
+
+    Raises:
+        ValueError: it is of another model; nothing where the LLM brings none to compare with.
+    """
+    try:
+        own = load_tokenizer(llm).get_vocab()
+    except ValueError:
+        return
+    there = tokenizer.get_vocab()
+    other = min((i for token, i in own.items() if there.get(token) != i), default=None)
+    if other is not None:
+        token = next(token for token, i in own.items() if i == other)
+        now = f"is number {there[token]}" if token in there else "is not there"
+        raise ValueError(
+            f"--tokenizer {given} is of another model than the LLM {llm}: token {token!r}, number "
+            f"{other} to the LLM, {now}; leave --tokenizer out, the LLM brings its own"
+        )
+
+
 def _name_ends(tokenizer) -> None:
     """Say which tokens begin and end a text, where only a tekken.json was there, which does not."""
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
