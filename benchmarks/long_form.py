@@ -24,6 +24,7 @@ from speechllm.data.manifest import Manifest
 from speechllm.data.rows import seconds
 from speechllm.decode import listeners
 from speechllm.decode.grouping import groups
+from speechllm.decode.heap import flat_memory
 from speechllm.decode.transcribe import Options, transcripts
 from speechllm.decode.wanted import Wanted
 from speechllm.media import audio
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--words", action="store_true", help="with times of words")
     parser.add_argument("--noise", type=Path, nargs="*", default=[])
     args = parser.parse_args()
+    flat_memory()  # as the command does
     listener = listeners.load(args.model, "cpu", Wanted(), {})
     if args.manifest:
         hour(listener, args.manifest, args.seconds, args.words)

@@ -2,9 +2,12 @@
 
     python benchmarks/word_times.py exp/mini                       # speech of espeak-ng
     python benchmarks/word_times.py MODEL --manifest dev-clean.jsonl --against openai/whisper-base
+    python benchmarks/word_times.py MODEL --by ctc --manifest dev-clean.jsonl --against pocketsphinx
 
 espeak-ng reports when it begins each word. Of real speech there are no true times; there a second
-aligner says how far two are apart. Only words that both have, in order, are compared.
+aligner says how far two are apart: another model, or pocketsphinx (pip install pocketsphinx), whose
+hidden Markov model of English aligns the reference in frames of 10 ms; rows with words that its
+dictionary lacks are left out. Only words that both have, in order, are compared.
 """
 
 import argparse
@@ -36,11 +39,46 @@ def spoken(n: int, rate: int):
         yield np.pad(wave, round(SILENCE_S * rate)), words
 
 
-def read(manifest: Path, n: int, rate: int):
-    """Yield waves of a manifest's rows, evenly chosen."""
+class Sphinx:
+    """Forced alignment of a row's text by pocketsphinx."""
+
+    RATE, FRAME_S = 16000, 0.01
+
+    def __init__(self):
+        import pocketsphinx
+
+        self._decoder = pocketsphinx.Decoder(loglevel="FATAL", lm=None)
+
+    def knows(self, text: str) -> bool:
+        """Whether its dictionary has all words."""
+        return all(self._decoder.lookup_word(word) for word in text.lower().split())
+
+    def words(self, text: str, wave: np.ndarray) -> list[Word]:
+        """Time the words of a text; none where it finds no path."""
+        self._decoder.set_align_text(text.lower())
+        self._decoder.start_utt()
+        samples = np.clip(np.round(wave * 32768), -32768, 32767).astype("<i2")
+        self._decoder.process_raw(samples.tobytes(), no_search=False, full_utt=True)
+        self._decoder.end_utt()
+        return [
+            Word(s.start_frame * self.FRAME_S, (s.end_frame + 1) * self.FRAME_S, s.word)
+            for s in self._decoder.seg() or []
+            if s.word[0] not in "<["
+        ]
+
+
+def read(manifest: Path, n: int, rate: int, against: str):
+    """Yield (wave, words by the second aligner) of a manifest's rows, evenly chosen."""
     rows = Manifest(manifest)
-    for i in range(0, len(rows), max(len(rows) // n, 1)):
-        yield audio.open(rows[i], rate)
+    chosen = [rows[i] for i in range(0, len(rows), max(len(rows) // n, 1))]
+    sphinx = Sphinx() if against == "pocketsphinx" else None
+    other = None if sphinx else listeners.load(against, "cpu", Wanted(), {})
+    for row in chosen:
+        if sphinx is None:
+            wave = audio.open(row, rate)
+            yield wave, words_of(other, wave)
+        elif sphinx.knows(row["text"]):
+            yield audio.open(row, rate), sphinx.words(row["text"], audio.open(row, sphinx.RATE))
 
 
 def words_of(listener, wave: np.ndarray) -> tuple[Word, ...]:
@@ -68,14 +106,13 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path)
     parser.add_argument("--against", help="the second aligner")
     parser.add_argument("--number", type=int, default=40, help="utterances")
+    parser.add_argument("--by", default="llm", help="who reads, of a model of ours: llm, ctc")
     args = parser.parse_args()
-    listener = listeners.load(args.model, "cpu", Wanted(), {})
+    options = {} if args.by == "llm" else {"by": args.by}
+    listener = listeners.load(args.model, "cpu", Wanted(), options)
     if args.manifest:
-        other = listeners.load(args.against, "cpu", Wanted(), {})
-        sounds = [
-            (wave, words_of(other, wave))
-            for wave in read(args.manifest, args.number, listener.sampling_rate)
-        ]
+        rate = listener.sampling_rate
+        sounds = list(read(args.manifest, args.number, rate, args.against))
     else:
         sounds = list(spoken(args.number, listener.sampling_rate))
     found = [pair for wave, words in sounds for pair in pairs(words_of(listener, wave), words)]

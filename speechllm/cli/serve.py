@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
         from speechllm.serve import run as running
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is not installed: pip install 'speechllm[serve]'") from None
+    from speechllm.decode.heap import flat_memory
     from speechllm.serve import backends
     from speechllm.serve.service import Service
     from speechllm.serve.settings import Settings, read_token
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         drain_s=args.drain_s,
         vad=args.vad,
     )
-    running.flat_memory()
+    flat_memory(large_mb=1)
     service = Service(backends.load(args.model, device(args.device)), settings)
     door = running.listen(service)
     address = f"http://{args.host}:{door.getsockname()[1]}"

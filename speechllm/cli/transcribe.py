@@ -102,8 +102,10 @@ def _formats(word: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe; 2 where a file cannot be heard, the others are done."""
+    from speechllm.decode.heap import flat_memory
     from speechllm.decode.transcribe import Options
 
+    flat_memory()
     formats = list(dict.fromkeys(name for names in args.format if names for name in
                                  ([names] if isinstance(names, str) else names)))  # fmt: skip
     if args.live:

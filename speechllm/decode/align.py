@@ -54,7 +54,7 @@ def best_path(scores: np.ndarray, skips: np.ndarray) -> np.ndarray | None:
     path = np.empty(n_steps, np.int64)
     for step in range(n_steps - 1, -1, -1):
         path[step] = state
-        state -= back[step, state]
+        state -= int(back[step, state])
     return path
 
 

@@ -66,7 +66,7 @@ class Answerer:
         if settings.uses_ctc:
             head_of(model)
         if settings.ctc_weight:
-            self.spelling = spelling_of(model, self.builder.tokenizer, settings.by == "fusion")
+            self.spelling = spelling_of(model, self.builder.tokenizer, settings)
         self.stops = self.builder.stops | ends(model.llm)
         if settings.choices:
             self.filters = (*filters, one_of(self._spelled(settings.choices), self.stops))

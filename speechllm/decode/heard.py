@@ -40,16 +40,24 @@ def head_of(model: SpeechLLM):
     )
 
 
-def spelling_of(model: SpeechLLM, tokenizer, alone: bool = False) -> Pieces:
-    """Say what the LLM's pieces are in the units of a model's CTC head; `alone`: see `Letters`.
+def spelling_of(model: SpeechLLM, tokenizer, settings) -> Pieces:
+    """Say what the LLM's pieces are in the units of a model's CTC head.
 
     Raises:
-        ValueError: as of `head_of`.
+        ValueError: as of `head_of`; CTC is to take part in each step, and cannot.
     """
     head = head_of(model)
     if head.letters:
-        return Letters(tokenizer, head.letters, alone)
-    return Subwords(tokenizer, head.alphabet) if head.alphabet else Pieces(tokenizer)
+        return Letters(tokenizer, head.letters, alone=settings.by == "fusion")
+    if not head.alphabet:
+        return Pieces(tokenizer)
+    if settings.joint:
+        raise ValueError(
+            f"the CTC head spells with {len(head.alphabet.units)} pieces, and which of them a "
+            "beginning is depends on the letters to come: it takes part at the end alone "
+            "(--ctc-at end --num-beams 8 --num-best 8), in each step a head of letters does"
+        )
+    return Subwords(tokenizer, head.alphabet)
 
 
 def text_of(head, units: list[int], tokenizer) -> str:
@@ -143,19 +151,13 @@ class Heard:
     def ranked(self, row: int, answer: Answer, settings) -> Answer:
         """Put an answer and its alternatives in the order of LLM and CTC together."""
         every = [replace(answer, alternatives=()), *answer.alternatives]
-        by_ctc = self.scores([row] * len(every), [self._units(one.ids) for one in every])
+        by_ctc = self.scores([row] * len(every), [self.spelling.whole(one.ids) for one in every])
         scored = [
             replace(one, score=one.score + settings.ctc_weight * gain / _length(one, settings))
             for one, gain in zip(every, by_ctc, strict=True)
         ]
         first, *others = sorted(scored, key=lambda one: -one.score)
         return replace(first, alternatives=tuple(others))
-
-    def _units(self, ids: list[int]) -> tuple[int, ...]:
-        units: list[int] = []
-        for id in ids:
-            units += self.spelling.units(id, units[-1] if units else -1)
-        return tuple(units)
 
 
 def _length(answer: Answer, settings) -> float:

@@ -38,6 +38,13 @@ class Pieces:
         """The units of a piece after a text that ends in unit `last`, -1 for none."""
         return (id,)
 
+    def whole(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """The units of a whole text, by its pieces."""
+        units: list[int] = []
+        for id in ids:
+            units += self.units(id, units[-1] if units else -1)
+        return tuple(units)
+
     def writable(self, id: int, last: int) -> bool:
         """Say whether a piece may follow a text that ends in unit `last`, -1 for none."""
         return True
@@ -48,23 +55,19 @@ class Pieces:
 
 
 class Subwords(Pieces):
-    """A head of some of the LLM's pieces: no text of the LLM's is scored by it.
+    """A head of some of the LLM's pieces, by the longest match (`models/alphabet.py`).
 
-    What a piece of the LLM is in such units depends on the pieces around it.
+    It scores whole texts alone: what a beginning is in its units depends on the letters to come.
     """
 
     def __init__(self, tokenizer, alphabet: Alphabet):
         super().__init__(tokenizer)
-        self.alphabet = alphabet
+        self.tokenizer, self.alphabet = tokenizer, alphabet
 
-    def units(self, id: int, last: int) -> tuple[int, ...]:
-        """Refuse: see the class."""
-        raise ValueError(
-            f"the CTC head spells with {len(self.alphabet.units)} pieces and scores no text of "
-            "the LLM's (--ctc-weight 0); by itself it reads (--by ctc)"
-        )
-
-    starts = units
+    def whole(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """See `Pieces.whole`."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return tuple(self.alphabet.spell(text)) if text else ()
 
 
 class Letters(Pieces):

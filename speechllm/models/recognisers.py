@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 
 from speechllm import files
 from speechllm.models import attention, hub
@@ -157,7 +158,7 @@ class Recogniser:
             frames = self._frames(waves, **how)
             return self._read(self._generated(frames, waves, return_timestamps=True, **said))
         # Once, not once more for the language; `generate` takes them as its own.
-        states = self.model.get_encoder()(self._frames(waves)["input_features"])
+        states = self._states(self._frames(waves)["input_features"])
         self._refuse_no_numbers(states[0])
         ids = self._generated({}, waves, encoder_outputs=states, **said)
         places = (
@@ -166,6 +167,12 @@ class Recogniser:
             else [None] * len(waves)
         )
         return [(text, place) for (text, _), place in zip(self._read(ids), places, strict=True)]
+
+    def _states(self, frames: torch.Tensor) -> BaseModelOutput:
+        """Encode windows; on a CPU one by one, which is as fast and takes the memory of one."""
+        encoder = self.model.get_encoder()
+        each = frames.split(1) if frames.device.type == "cpu" else [frames]
+        return BaseModelOutput(torch.cat([encoder(one)[0] for one in each]))
 
     def _read(self, ids) -> list[tuple]:
         texts = self.parts.tokenizer.batch_decode(ids, skip_special_tokens=True)

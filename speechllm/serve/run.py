@@ -5,9 +5,7 @@ at once.
 """
 
 import contextlib
-import ctypes
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -17,9 +15,6 @@ from speechllm.serve.app import build
 from speechllm.serve.service import Service
 
 HEAD_BYTES = 1 << 16  # of a request's line and headers
-# of malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD
-ARENA_MAX, ARENAS = -8, 2
-MMAP_THRESHOLD, LARGE = -3, 1 << 20
 MESSAGE_BYTES = 1 << 20  # of a WebSocket: ten seconds at 48 kHz
 
 
@@ -74,18 +69,6 @@ def listen(service: Service) -> socket.socket:
             "take another --port, 0 for a free one"
         ) from None
     return door
-
-
-def flat_memory() -> None:
-    """Let glibc give back what batches took, before any thread is started; elsewhere do nothing.
-
-    By itself it keeps an arena for each thread, and puts tensors of up to 32 MB among small things
-    that stay, where batches of ever other sizes leave holes.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        mallopt(ARENA_MAX, ARENAS)
-        mallopt(MMAP_THRESHOLD, LARGE)  # a tensor beyond it has pages of its own
 
 
 def serve(service: Service, door: socket.socket) -> None:

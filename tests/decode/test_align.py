@@ -54,6 +54,15 @@ def test_ctc_finds_what_was_said_in_noise():
         assert align.ctc(log_probs, targets, 20)[:, 0].tolist() == at.tolist()
 
 
+def test_a_long_text_is_aligned():
+    """More states than a byte counts."""
+    targets = [i % 25 for i in range(300)]
+    log_probs = np.full((900, 26), -9.0)
+    log_probs[np.arange(300) * 3 + 1, targets] = -0.1
+    log_probs[:, 25] = -1.0
+    assert align.ctc(log_probs, targets, 25)[:, 0].tolist() == [3 * i + 1 for i in range(300)]
+
+
 def test_in_order_is_the_best_of_all_cuts():
     scores = np.random.default_rng(2).standard_normal((8, 3))
     cuts = itertools.combinations(range(1, 8), 2)

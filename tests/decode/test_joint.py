@@ -17,6 +17,7 @@ from speechllm.decode.heard import Heard, head_of
 from speechllm.decode.joint import Joint
 from speechllm.decode.run import Options, decode
 from speechllm.decode.spelling import Letters
+from speechllm.models.alphabet import Alphabet
 from speechllm.models.system import System
 from tests.decode.searched import HEADS, batch_of, hearing, made
 
@@ -53,7 +54,7 @@ def test_scores_are_sums_of_both(speller, tiny):
         for one in (answer, *answer.alternatives):
             if one.stop != "eos":
                 continue
-            whole = heard.scores([0], [heard._units(one.ids)])[0]
+            whole = heard.scores([0], [answerer.spelling.whole(one.ids)])[0]
             wanted = llm_score(model, batch, [*one.ids, stop]) + 0.7 * whole
             assert one.score == pytest.approx(wanted, abs=1e-3)
 
@@ -105,7 +106,7 @@ def test_candidates_that_share_a_beginning_score_as_each_alone(speller, tiny):
         gains = joint(nothing, lines)
         for line, scores in zip(lines, gains, strict=True):
             before = heard.prefixes.begin(torch.tensor([line.row]))
-            before = heard.prefixes.spell(before, [heard._units(line.ids)])
+            before = heard.prefixes.spell(before, [spelling.whole(line.ids)])
             for id in range(model.vocab_size):
                 units = spelling.units(id, int(before.last))
                 after = heard.prefixes.spell(before, [units])
@@ -138,7 +139,7 @@ def test_fusion_hears_by_ctc_alone(speller, tiny):
     scores = logits.log_softmax(-1)
     read = sum(scores[len(ids) - 1 + i, id].item() for i, id in enumerate(answer.ids))
     heard = Heard.of(model(batch), system.tokenizer, answerer.spelling)
-    whole = heard.scores([0], [heard._units(answer.ids)])[0]
+    whole = heard.scores([0], [answerer.spelling.whole(answer.ids)])[0]
     assert answer.stop == "eos" and answer.score == pytest.approx(read + 0.5 * whole, abs=1e-3)
 
 
@@ -159,9 +160,37 @@ def test_at_the_end_the_n_best_change_their_order(speller, tiny):
         of = {tuple(a.ids): a.score for a in old}
         for a in new:
             length = len(a.ids) + (a.stop == "eos")
-            gain = heard.scores([row], [heard._units(a.ids)])[0] / length
+            gain = heard.scores([row], [answerer.spelling.whole(a.ids)])[0] / length
             assert a.score == pytest.approx(of[tuple(a.ids)] + 3 * gain, abs=1e-4)
     assert [a.ids for a in before] != [a.ids for a in after]
+
+
+@torch.no_grad()
+def test_a_head_of_pieces_scores_whole_texts_alone(tiny):
+    """Longer pieces where they fit; in each step it is refused before anything is heard."""
+    system, model = made(tiny, "pieces")
+    head = head_of(model)
+    units = (" ", *"abcdefghijklmnopqrstuvwxyz", " lo", "id", " mi")
+    head.alphabet = Alphabet((*units, *(f"-{i}" for i in range(head.blank - len(units)))), ())
+    settings = search.Config(num_beams=4, num_best=4, ctc_weight=2.0, ctc_at="end")
+    answerer = Answerer(system, model, settings)
+    ids = system.tokenizer("low mid", add_special_tokens=False)["input_ids"]
+    spelled = [head.alphabet.units[unit] for unit in answerer.spelling.whole(ids)]
+    assert spelled == [" lo", "w", " mi", "d"]
+    batch = batch_of(system, tiny)
+    plain = Answerer(system, model, search.Config(num_beams=4, num_best=4, length_penalty=0.0))
+    before, after = plain(batch, [9] * 4), answerer(batch, [9] * 4)
+    heard = Heard.of(model(batch), system.tokenizer, answerer.spelling)
+    for row, (one, other) in enumerate(zip(before, after, strict=True)):
+        of = {tuple(a.ids): a.score for a in (one, *one.alternatives)}
+        for a in (other, *other.alternatives):
+            text = tuple(head.alphabet.spell(a.text)) if a.text else ()
+            gain = heard.scores([row], [text])[0]
+            assert a.score == pytest.approx(of[tuple(a.ids)] + 2 * gain, abs=1e-3)
+    assert [a.ids for a in before] != [a.ids for a in after]
+    for options in ({}, {"by": "fusion"}):
+        with pytest.raises(ValueError, match="depends on the letters to come: .*--ctc-at end"):
+            Answerer(system, model, search.Config(ctc_weight=1.0, **options))
 
 
 @torch.no_grad()
