@@ -57,10 +57,14 @@ def _rows(experiment: Experiment) -> Iterator[tuple[str, ...]]:
 
 
 def _adapter(score: Score) -> str:
-    """Name the adapter that was decoded with: "" where nobody says."""
+    """Name the adapter that was decoded with, and what it spells with: "" where nobody says."""
     system = score.decode.get("system")
     table = system.get("adapter") if isinstance(system, dict) else None
-    return str(table.get("name", "")) if isinstance(table, dict) else ""
+    if not isinstance(table, dict):
+        return ""
+    letters, pieces = str(table.get("letters", "")), table.get("pieces", 0)
+    units = f" ({len(letters)} letters)" if letters else f" ({pieces} pieces)" if pieces else ""
+    return str(table.get("name", "")) + units
 
 
 def _way(score: Score) -> str:

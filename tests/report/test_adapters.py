@@ -15,7 +15,8 @@ def decoded(folder, adapter, name="test", manifest="data/test.states.jsonl", **s
     hyp = " ".join("abc"[: 3 - len(search)])
     (out / "hyp.jsonl").write_text(json.dumps({"id": "1", "ref": "a b c", "hyp": hyp}) + "\n")
     run.score_file(out / "hyp.jsonl", "wer", "none", out / "score")
-    facts = {"system": {"adapter": {"name": adapter}}, "options": {"search": search}}
+    table = {"name": adapter} | ({"letters": " ab"} if adapter == "ctc_posterior" else {})
+    facts = {"system": {"adapter": table}, "options": {"search": search}}
     (out / "decode.json").write_text(json.dumps(facts | {"manifest": manifest}))
 
 
@@ -34,13 +35,16 @@ def trained(folder, adapter):
 
 
 def test_each_way_to_decode_one_set_has_its_column(tmp_path):
-    conv, linear = trained(tmp_path / "a", "conv"), trained(tmp_path / "b", "linear")
+    conv, letters = trained(tmp_path / "a", "conv"), trained(tmp_path / "b", "ctc_posterior")
     decoded(conv, "conv", "test_both", ctc_weight=0.5)
     decoded(conv, "conv", "test_alone", by="ctc", num_beams=1)
-    text = report.results([conv, linear], page=tmp_path / "report.html")
+    text = report.results([conv, letters], page=tmp_path / "report.html")
     shown = "1.00 | 3.00 | 2.50 | 1 min 01 s |"
     assert f"| a | conv | test | WER | 0.00 | 33.33 | 66.67 | {shown}" in text
-    assert f"| b | linear | test | WER | 0.00 |  | 31.00 (validation) | {shown}" in text
+    assert (
+        f"| b | ctc_posterior (3 letters) | test | WER | 0.00 |  | 31.00 (validation) | {shown}"
+        in text
+    )
     assert "| a | lora | 9 | 1.00 | 3.00 | 2.50 | 31.00 |" in text
     assert "By adapter" in (tmp_path / "report.html").read_text()
 
