@@ -65,11 +65,42 @@ def both(corpus, pictures, tmp_path_factory):
     return folder / "all.jsonl"
 
 
+@pytest.fixture(scope="session")
+def signed(tmp_path_factory):
+    """Manifest of two clips of a signer, the second with the frames of its video beside it."""
+    folder, rows = tmp_path_factory.mktemp("signed"), []
+    for number in range(2):
+        joints = np.random.default_rng(number).uniform(1, 99, (67, 3))
+        joints[:, 2] = 1
+        clip, video = folder / f"pose{number}", folder / f"video{number}"
+        clip.mkdir()
+        video.mkdir()
+        keys = {"pose": joints[:25], "hand_left": joints[25:46], "hand_right": joints[46:]}
+        person = {f"{key}_keypoints_2d": x.ravel().tolist() for key, x in keys.items()}
+        for frame in range(8):
+            (clip / f"c_{frame:012d}_keypoints.json").write_text(json.dumps({"people": [person]}))
+        Image.new("RGB", (30, 20), (9, 99, 9)).save(video / "images0001.png")
+        parts = [{"type": "pose", "pose": str(clip)}, {"type": "video", "video": str(video)}]
+        content = [*parts[: 1 + number], {"type": "text", "text": "what is signed"}]
+        turns = [{"role": "user", "content": content}, {"role": "assistant", "content": "low mid"}]
+        rows.append({"id": str(number), "messages": turns, "text": "low mid"})
+    manifest.write(folder / "all.jsonl", rows)
+    manifest.write(folder / "poses.jsonl", [{**rows[0], "id": str(i)} for i in range(2)])
+    return folder
+
+
 @pytest.mark.parametrize("name", config.presets())
-def test_tiny_form_trains_and_decodes(name, corpus, pictures, both, tmp_path):
+def test_tiny_form_trains_and_decodes(name, corpus, pictures, both, signed, tmp_path):
     system = tiny.system(config.load(name))
-    media = {("image",): pictures, ("audio", "image"): both}
+    media = {
+        ("image",): pictures,
+        ("audio", "image"): both,
+        ("pose",): signed,
+        ("pose", "video"): signed,
+    }
     corpus = media.get(tuple(sorted(system.branches)), corpus)
+    if corpus == signed:
+        corpus = signed / ("all.jsonl" if "video" in system.branches else "poses.jsonl")
     plan = phases(system.preset)
     tables = [mixing.sources(t, phase.name) for phase in plan for t in (phase.data, phase.valid)]
     wanted = {which for table in tables for which in table}
@@ -99,7 +130,7 @@ def test_published_systems_say_where_they_are_from_and_how_they_differ():
     """Those whose header lists departures from a source."""
     texts = {name: path.read_text() for name, path in config.presets().items()}
     published = {name: text for name, text in texts.items() if "\n# Departures:\n" in text}
-    assert len(published) == 30
+    assert len(published) == 31
     assert all("\n# Source: " in text for text in published.values())
 
 

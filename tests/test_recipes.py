@@ -23,6 +23,7 @@ FILES = (
     "table.tsv",
     "t10k-images-idx3-ubyte.gz",
     "9/x",
+    *("index.csv", "sentence_level/x", "annotations/x"),
 )
 WORDS = {
     "audiocaps/caption": "--corpus .",
@@ -31,18 +32,23 @@ WORDS = {
     "esc10/aqa": "--corpus . --spoken true",
     "fsdd_mnist": "--spoken . --written .",
     "fsdd/asr": "--corpus . --splits official",
+    "how2sign/slt": "--corpus .",
     "librispeech/asr": "--corpus . --download yes",
+    "llava/vqa": "--corpus table.tsv --captions table.tsv --images .",
     "mini/asr": "",
     "mnist/vqa": "--corpus .",
     "multi": "--corpus table.tsv --sounds . --size tiny --speech-alone a --sounds-alone b",
     "must_c/st": "--corpus . --target de",
+    "phoenix2014t/slt": "--corpus . --poses .",
     "sign_digits": "--corpus .",
+    "sign_pose": "--corpus .",
     "tatoeba/st": "--corpus table.tsv",
 }
 # Recipes that take another way with other words.
 AGAIN = [
     ("librispeech/asr", "--corpus . --preset whisper_llm --encoder a --llm b"),
     ("librispeech/asr", "--corpus . --cmvn yes"),
+    ("sign_pose", "--corpus . --pretrain no"),
     ("esc10/aqa", "--corpus . --preset esc10_whisper --encoder a --llm b --sets test"),
     ("tatoeba/st", "--corpus table.tsv --preset tatoeba_whisper --encoder a --llm b"),
 ]

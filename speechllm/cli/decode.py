@@ -65,10 +65,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--media",
         dest="audio",
         nargs="+",
-        choices=("real", "shuffled", "silent"),
+        type=_way,
+        metavar="WAY",
         default=["real"],
-        help="each sound (or picture, pose) as it is, another's of the manifest, or silence (or "
-        "blank): does the model listen, or look?",
+        help="real, shuffled or silent: each sound (or picture, pose) as it is, another's of the "
+        "manifest, or silence (or blank): does the model listen, or look? shuffled:image and "
+        "silent:image change that medium alone",
     )
     parser.add_argument(
         "--set",
@@ -82,6 +84,19 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--precision", choices=("fp32", "bf16"), default="fp32", help="of the computation"
     )
     parser.set_defaults(run=run)
+
+
+def _way(text: str) -> str:
+    """Check the first word of --media; which media there are says the model."""
+    kind, colon, medium = text.partition(":")
+    if kind not in ("real", "shuffled", "silent") or bool(colon) != bool(medium):
+        raise argparse.ArgumentTypeError(
+            f"wanted real, shuffled, silent, or one of the last two and a medium, "
+            f"shuffled:image, got {text!r}"
+        )
+    if kind == "real" and medium:
+        raise argparse.ArgumentTypeError("real: all media are as they are")
+    return text
 
 
 def asked(system, changes: list[str]):
@@ -120,7 +135,7 @@ def run(args: argparse.Namespace) -> None:
     options = dataclasses.replace(options, search=search)
     model.to(where)
     for path, audio in jobs:
-        parts = ["decode", path.stem, args.task, "" if audio == "real" else audio]
+        parts = ["decode", path.stem, args.task, "" if audio == "real" else audio.replace(":", "_")]
         out = args.out or args.model / "_".join(filter(None, parts))
         chosen = dataclasses.replace(options, audio=audio, task=table)
         _decode(system, model, path, out, chosen, args.again, {"checkpoint": str(folder)})

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from speechllm import media
+from speechllm.config import suggest
 from speechllm.data.manifest import Manifest
 from speechllm.data.rows import parts
 
@@ -64,11 +65,18 @@ class Silent:
 def of_all(kind: str, manifest: Manifest, branches: dict, seed: int = 0) -> dict:
     """Make what replaces each medium of a manifest that has two of it, by medium; see `make`.
 
+    kind: one of KINDS; with a medium behind it, "shuffled:image", only that one is replaced.
     branches: by medium, what has its front end, `front`.
 
     Raises:
-        ValueError: another word; a manifest that has two of no medium.
+        ValueError: another word, a medium that the model has not; a manifest that has two of none.
     """
+    kind, _, medium = kind.partition(":")
+    if medium and medium not in branches:
+        hint = suggest(medium, branches)
+        raise ValueError(f"{kind}:{medium}: the model reads no medium {medium!r}; {hint}")
+    if medium:
+        return {medium: make(kind, manifest, branches[medium].front, seed, medium)}
     if kind != "shuffled" or len(branches) == 1:
         made = {m: make(kind, manifest, one.front, seed, m) for m, one in branches.items()}
     else:
@@ -96,7 +104,7 @@ def make(
         ValueError: another word; a manifest with less than two sounds cannot be shuffled.
     """
     if kind not in KINDS:
-        raise ValueError(f"audio: wanted {', '.join(KINDS[:-1])} or {KINDS[-1]}, got {kind!r}")
+        raise ValueError(f"media: wanted {', '.join(KINDS[:-1])} or {KINDS[-1]}, got {kind!r}")
     if kind == "real":
         return None
     key = media.of(medium).key

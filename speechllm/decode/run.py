@@ -33,7 +33,8 @@ class Options:
         max_tokens: bounds an answer to text alone, or to what has no length (a picture).
         task: table of a task that all rows are asked under; None: their own, or the preset's.
         audio: "real"; or "shuffled" (each sound, or other medium, is another's of the manifest,
-            drawn by the preset's seed) or "silent" (or blank), to see how much the model listens.
+            drawn by the preset's seed) or "silent" (or blank), to see how much the model listens;
+            "shuffled:image" changes that medium alone.
         workers, on_error: as in training.
         precision: "fp32" or "bf16".
         words: with times and confidence of words, by the model's CTC head.

@@ -2,7 +2,8 @@
 
 Where a set was decoded with `--audio shuffled` or `silent` too, as `decode.json` says and not the
 name of a folder, the scores stand side by side, all together and by kind of question, with what the
-best constant answer would score.
+best constant answer would score. Where one medium alone was changed (`shuffled:image`) the set has
+a further row.
 """
 
 from collections.abc import Iterator
@@ -35,9 +36,19 @@ def _compared(experiment: Experiment) -> list[tuple[tuple[str, str], dict[str, S
     by_set: dict[tuple[str, str], dict[str, Score]] = {}
     for score in experiment.scores:
         name, way = collect.set_name(score), score.heard
-        name = name if way == "real" else name.removesuffix(f"_{way}")
+        name = name if way == "real" else name.removesuffix(f"_{way.replace(':', '_')}")
         by_set.setdefault((name, collect.metric_name(score.values)), {})[way] = score
-    return [(what, ways) for what, ways in by_set.items() if "real" in ways and len(ways) > 1]
+    whole = [(what, ways) for what, ways in by_set.items() if "real" in ways and len(ways) > 1]
+    return [one for what, ways in whole for one in _by_medium(what, ways)]
+
+
+def _by_medium(what: tuple[str, str], ways: dict[str, Score]) -> Iterator[tuple]:
+    """Tell ways that change one medium from those that change all."""
+    for medium in sorted({way.partition(":")[2] for way in ways if way != "real"}):
+        name = f"{what[0]} ({medium} alone)" if medium else what[0]
+        parts = {way: way.partition(":") for way in ways}
+        own = {kind: ways[way] for way, (kind, _, which) in parts.items() if which == medium}
+        yield (name, what[1]), {**own, "real": ways["real"]}
 
 
 def _kinds(name: str, set_name: str, metric: str, ways: dict) -> Iterator[tuple[str, ...]]:

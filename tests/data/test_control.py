@@ -61,7 +61,28 @@ def test_silence_keeps_the_length(tmp_path):
 def test_bad_words(tmp_path):
     m = manifest(tmp_path)
     assert control.make("real", m, None) is None
-    with pytest.raises(ValueError, match="wanted real, shuffled or silent, got 'mute'"):
+    with pytest.raises(ValueError, match="media: wanted real, shuffled or silent, got 'mute'"):
         control.make("mute", m, None)
     with pytest.raises(ValueError, match="1 sounds; shuffling wants two"):
         control.make("shuffled", m.subset([0]), None)
+
+
+def test_one_medium_alone(tmp_path):
+    """Of rows with a sound and a picture only the one that is named changes."""
+    from types import SimpleNamespace
+
+    def content(i):
+        return [
+            {"type": "audio", "audio": f"s{i}.wav", "duration": 1.0},
+            {"type": "image", "image": f"p{i}.png"},
+        ]
+
+    turns = [[{"role": "user", "content": content(i)}] for i in range(3)]
+    write(tmp_path / "m.jsonl", [{"id": str(i), "messages": t} for i, t in enumerate(turns)])
+    m = Manifest(tmp_path / "m.jsonl")
+    branches = {kind: SimpleNamespace(front=None) for kind in ("audio", "image")}
+    assert sorted(control.of_all("shuffled", m, branches)) == ["audio", "image"]
+    (one,) = control.of_all("shuffled:image", m, branches).values()
+    assert one.medium == "image" and one.part(content(0)[1]) != content(0)[1]
+    with pytest.raises(ValueError, match="no medium 'imgae'; did you mean 'image'"):
+        control.of_all("shuffled:imgae", m, branches)

@@ -8,9 +8,9 @@ perceptron and shared keys and values stand in place of Flamingo's LayerNorm and
 
 import dataclasses
 
-import torch
 from torch import nn
 
+from speechllm.models import resampler
 from speechllm.models.adapters import _norm
 from speechllm.models.masks import valid_mask, zero_beyond
 from speechllm.ranges import Layers, Size, Width
@@ -64,23 +64,12 @@ class Perceiver(_norm.Adapter):
     """See the module docstring."""
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
-        from transformers.models.idefics2 import modeling_idefics2 as idefics2
-
         super().__init__(config)
         hidden = config.hidden or in_dim
         self.linear1 = nn.Linear(in_dim, hidden)
-        self.resampler = idefics2.Idefics2PerceiverResampler(
-            idefics2.Idefics2PerceiverConfig(
-                hidden_size=hidden,
-                resampler_n_latents=config.latents,
-                resampler_depth=config.layers,
-                resampler_n_heads=config.heads,
-                resampler_head_dim=config.head_dim,
-                num_key_value_heads=config.kv_heads,
-            )
+        self.resampler = resampler.make(
+            hidden, config.latents, config.layers, config.heads, config.kv_heads, config.head_dim
         )
-        with torch.no_grad():  # they start as ones there: latents that are alike stay alike
-            self.resampler.latents.normal_()
         self.linear2 = nn.Linear(hidden, out_dim)
         self.norm = config.last(out_dim)
 

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from speechllm import config as settings
+from speechllm.models import resampler
 from speechllm.models.encoders import _vision
 from speechllm.models.masks import valid_mask, zero_beyond
 from speechllm.ranges import Layers, Width
@@ -97,24 +98,13 @@ class Video(nn.Module):
     """See the module docstring."""
 
     def __init__(self, config: Config, frame: nn.Module):
-        from transformers.models.idefics2 import modeling_idefics2 as idefics2
-
         super().__init__()
         self.config, dim = config, config.dim
         self.frame = frame
         self.place = nn.Parameter(torch.randn(config.merge, 1, dim) * 0.02)
-        self.resampler = idefics2.Idefics2PerceiverResampler(
-            idefics2.Idefics2PerceiverConfig(
-                hidden_size=dim,
-                resampler_n_latents=config.latents,
-                resampler_depth=config.layers,
-                resampler_n_heads=config.heads,
-                resampler_head_dim=dim // config.heads,
-                num_key_value_heads=config.heads,
-            )
+        self.resampler = resampler.make(
+            dim, config.latents, config.layers, config.heads, config.heads, dim // config.heads
         )
-        with torch.no_grad():  # they start as ones there: latents that are alike stay alike
-            self.resampler.latents.normal_()
 
     def forward(self, x, lengths):
         """Map patches x (B, T, F), lengths (B,) to states (B, L, D), lengths (B,)."""
