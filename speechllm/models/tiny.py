@@ -57,9 +57,13 @@ def bare(preset: config.Preset) -> config.Preset:
 
 
 def _encoders(tables: dict) -> list[dict]:
-    """List the tables that name an encoder: of each medium the one, or those side by side."""
+    """List the tables that name an encoder: of each medium the one, or those side by side.
+
+    Before an encoder of videos stands that of its frames.
+    """
     named = [way["encoder"] for way in _ways(tables)]
-    return [one for table in named for one in table.get("branch", [table])]
+    named = [one for table in named for one in table.get("branch", [table])]
+    return [one for table in named for one in (table.get("frame"), table) if one]
 
 
 def _ways(tables: dict) -> list[dict]:

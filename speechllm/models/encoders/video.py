@@ -47,11 +47,6 @@ class Config:
     layers: Layers = 2
     heads: Width = 8
 
-    def __post_init__(self):
-        """Refuse an encoder of frames that there is not."""
-        if self.encoder.dim % self.heads:
-            raise ValueError(f"heads: wanted a divisor of {self.encoder.dim}, got {self.heads}")
-
     @functools.cached_property
     def encoder(self):
         """The Config of the encoder of frames."""
@@ -89,8 +84,10 @@ class Config:
         """Make the encoder for rows of `in_dim` values.
 
         Raises:
-            ValueError: the encoder of frames wants another front end.
+            ValueError: the encoder of frames wants another front end; heads that do not fit it.
         """
+        if self.encoder.dim % self.heads:
+            raise ValueError(f"heads: wanted a divisor of {self.encoder.dim}, got {self.heads}")
         return Video(self, self.encoder.build(in_dim))
 
 
