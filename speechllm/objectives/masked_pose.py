@@ -15,7 +15,7 @@ from torch import nn
 
 from speechllm.data.batch import Batch
 from speechllm.models.encoders.pose import Pose
-from speechllm.models.masks import valid_mask
+from speechllm.models.masks import valid_mask, zero_beyond
 from speechllm.models.model import Pass, SpeechLLM
 from speechllm.ranges import BelowOne, NotNegative, Width
 
@@ -71,13 +71,13 @@ class MaskedPose(nn.Module):
 
         hidden: (M, T) bool, whole blocks; drawn unless it is given, in evaluation always the same.
         """
+        x = zero_beyond(x, lengths)
         hidden = self.drawn(lengths, x.shape[1]) if hidden is None else hidden
         states, _ = encoder(self.without(x, hidden), lengths)
         places = self.head(states).unflatten(-1, (self.stride, self.joints, 2)).flatten(1, 2)
         places = places[:, : x.shape[1]].float()
-        seen = x[..., -self.joints :] * (hidden & valid_mask(lengths, x.shape[1]))[..., None]
+        seen = x[..., -self.joints :] * hidden[..., None]
         wanted = x[..., : 2 * self.joints].unflatten(-1, (-1, 2))
-        wanted = wanted.masked_fill(seen[..., None] == 0, 0.0)  # NaN beyond the end, perhaps
         errors = nn.functional.smooth_l1_loss(places, wanted, reduction="none").mean(-1)
         errors, weights = (self._blocks(each) for each in (errors * (seen > 0), (seen > 0).float()))
         return (errors / weights.clamp(min=1)).sum()

@@ -83,6 +83,7 @@ def test_one_medium_alone(tmp_path):
     branches = {kind: SimpleNamespace(front=None) for kind in ("audio", "image")}
     assert sorted(control.of_all("shuffled", m, branches)) == ["audio", "image"]
     (one,) = control.of_all("shuffled:image", m, branches).values()
-    assert one.medium == "image" and one.part(content(0)[1]) != content(0)[1]
+    picture = m[0]["messages"][0]["content"][1]
+    assert one.medium == "image" and one.part(picture)["image"] != picture["image"]
     with pytest.raises(ValueError, match="no medium 'imgae'; did you mean 'image'"):
         control.of_all("shuffled:imgae", m, branches)

@@ -1,6 +1,7 @@
 """DINO's self-distillation against a loop with two whole models; the teacher follows; it learns."""
 
 import copy
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -82,7 +83,10 @@ def test_the_teacher_follows_in_training_alone(encoder):
 
 
 def test_it_learns_and_does_not_collapse(encoder):
-    """The loss falls, and pictures still differ in what the teacher says of them."""
+    """Views of one picture agree far better than by chance, and pictures are told apart.
+
+    The loss itself begins low: at first all pictures are alike, until the centre drives them apart.
+    """
     objective = self_distillation.Config(**HEAD, momentum=0.9).build(model_of(encoder))
     torch.manual_seed(1)
     pixels = torch.randn(12, 3, 1, 1) * 2 + 0.1 * torch.randn(12, 3, 24, 24)
@@ -96,7 +100,7 @@ def test_it_learns_and_does_not_collapse(encoder):
         (loss / count).backward()
         optimizer.step()
         losses.append(float(loss) / 12)
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert sum(losses[-5:]) / 5 < 0.7 * math.log(12)
     student = Student(encoder, objective.head)
     with torch.no_grad():
         said = student(tiles_of(pixels), torch.arange(36).expand(12, -1))
