@@ -40,7 +40,7 @@ def results(
     from speechllm.report import seeds as spread
 
     declared = dict(declared or {})
-    experiments = [collect.read(folder) for folder in exp_dirs]
+    experiments = collect.read_all(exp_dirs)
     names = {e.name for e in experiments}
     for k, experiment in enumerate(experiments):
         if experiment.state == "not run":

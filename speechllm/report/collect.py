@@ -10,7 +10,8 @@ Nothing is made up for what is missing: an experiment without a score says so.
 """
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from speechllm.report import checked
@@ -80,6 +81,22 @@ class Experiment:
             name = line.get("phase", line.get("stage", ""))  # "stage" in logs of before
             by_phase.setdefault(str(name), []).append(line)
         return by_phase
+
+
+def read_all(folders: Sequence[str | Path]) -> list[Experiment]:
+    """Read experiments; folders of one name have as many parents as it takes to tell them apart.
+
+    Raises:
+        ValueError: as of `read`.
+    """
+    named = {Path(folder).resolve(): Path(folder).name for folder in folders}
+    parents = 1
+    while len(set(named.values())) < len(named):
+        parents += 1
+        for path, name in named.items():
+            if list(named.values()).count(name) > 1:
+                named[path] = "/".join(path.parts[-parents:])
+    return [replace(read(one), name=named[Path(one).resolve()]) for one in folders]
 
 
 def read(folder: str | Path) -> Experiment:
@@ -163,3 +180,16 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def curve(log: list[dict], *keys: str) -> tuple[list[float], list[float]]:
+    """Collect (steps, values) of a number in the log; what is absent or no measure is left out."""
+    x, y = [], []
+    for row in log:
+        value = row
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, int | float) and abs(value) < checked.MOST:
+            x.append(row.get("step", 0))
+            y.append(value)
+    return x, y

@@ -1,6 +1,6 @@
 """RESULTS.md: a table of all configurations, then each result line with how it was come by."""
 
-from speechllm.report import adapters, collect, listening, seeds, tasks
+from speechllm.report import adapters, collect, listening, pairs, seeds, tasks, together
 from speechllm.report.collect import Experiment, Score
 
 NOTE = (
@@ -49,7 +49,8 @@ def _folded(name: str, text: str) -> str:
 HEADS = ("configuration", "set", "metric", "%", "95 %", "training", "commit")
 MANY = 3  # experiments, from which on each one's details are folded away
 CODE = ("command", "decoded by")
-RIGHT = {"%", "95 %", "training", "mean ± deviation", *listening.HEADS[4:], *tasks.CHANGES[3:]}
+RIGHT = {"%", "95 %", "training", "mean ± deviation", "times", *listening.HEADS[4:]}
+RIGHT |= {*tasks.CHANGES[3:], *pairs.HEADS[4:], *together.COST[1:-1]}
 RIGHT |= {*adapters.HEADS[4:], *adapters.CURVE_HEADS[2:]}
 
 
@@ -74,7 +75,7 @@ def numbers(score: Score) -> tuple[str, str, str, str]:
     """Set name, metric, value and interval of a score."""
     value, (low, high) = score.values.get("value"), score.values.get("ci95") or (None, None)
     span = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-    shown = _number(value)
+    shown = pairs.number(value)
     if score.incomplete:
         shown += f" (INCOMPLETE: {score.rows})"
     return collect.set_name(score), collect.metric_name(score.values), shown, span
@@ -115,16 +116,9 @@ def _paired(tests: tuple[dict, ...]) -> str:
     rows = []
     for test in tests:
         names = [test[key].removeprefix("decode_") for key in ("of", "against")]
-        low, high = (_number(test[key], "+.2f") for key in ("low", "high"))
-        numbers = [_number(test["a"]), _number(test["b"]), _number(test["difference"], "+.2f")]
-        ps = [_number(test[key], ".4f") for key in ("p", "p_ar")]
-        rows.append((collect.metric_name(test), *names, *numbers, f"{low} to {high}", *ps))
-    heads = ("metric", "a", "b", "of a", "of b", "a - b", "95 %", "p, bootstrap", "p, randomised")
-    return _table(heads, rows)
-
-
-def _number(value: float | None, how: str = ".2f") -> str:
-    return "undefined" if value is None else format(value, how)
+        numbers = pairs.cells(*(test[key] for key in pairs.NUMBERS))
+        rows.append((collect.metric_name(test), *names, *numbers))
+    return _table(("metric", *pairs.HEADS[2:]), rows)
 
 
 def _facts(details: dict[str, str]) -> str:

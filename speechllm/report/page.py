@@ -5,13 +5,15 @@ from pathlib import Path
 
 from speechllm.report import (
     adapters,
-    checked,
     collect,
+    confusions,
     listening,
     markdown,
+    pairs,
     seeds,
     svg,
     tasks,
+    together,
     worst,
 )
 from speechllm.report.collect import Experiment, Score
@@ -52,13 +54,17 @@ def _summary(experiments: list[Experiment]) -> Html:
 
 def _tables(experiments: list[Experiment]) -> Iterator[Html]:
     """Write what sets experiments side by side; nothing of what there is none of."""
-    named = listening.rows, tasks.following, tasks.changes
-    heads = listening.HEADS, tasks.FOLLOWING, tasks.CHANGES
-    titles = "Does it listen?", "Does it do what is asked?", "What each phase changed"
     if rows := seeds.rows(experiments):
         yield fill("<h2>{}</h2>{}", seeds.TITLE, _table(seeds.HEADS, rows))
     if rows := adapters.rows(experiments):
         yield fill("<h2>{}</h2>{}", adapters.TITLE, _table(adapters.HEADS, rows))
+    if rows := pairs.rows(experiments):
+        yield fill("<h2>Paired tests</h2>{}", _table(pairs.HEADS, rows))
+    if charts := [*together.lengths(experiments), *together.curves(experiments)]:
+        yield fill("<h2>Side by side</h2>{}", _charts(charts))
+    named = listening.rows, tasks.following, tasks.changes, together.cost
+    heads = listening.HEADS, tasks.FOLLOWING, tasks.CHANGES, together.COST
+    titles = "Does it listen?", "Does it do what is asked?", "What each phase changed", "Cost"
     for title, head, rows_of in zip(titles, heads, named, strict=True):
         if rows := [row for experiment in experiments for row in rows_of(experiment)]:
             yield fill("<h2>{}</h2>{}", title, _table(head, rows))
@@ -106,7 +112,10 @@ def _score(score: Score, out: Path | None) -> Html:
     if facts := collect.decode_facts(score):
         parts.append(_facts(facts))
     parts.append(_charts(_groups(values.get("tables") or {}, name)))
-    parts.append(worst.section(score))
+    utterances = worst.read(score.folder / "alignments.txt")
+    if rows := confusions.rows(utterances):
+        parts += [Html("<h3>Most frequent errors</h3>"), _table(confusions.HEADS, rows)]
+    parts.append(worst.section(score, utterances))
     return join(parts, "\n")
 
 
@@ -167,8 +176,8 @@ def _training(experiment: Experiment) -> list[tuple[Html, Html]]:
     """Draw training and validation loss, a chart a phase."""
     figures = []
     for phase, log in experiment.phases().items():
-        trained = _curve(log, "loss")
-        valid = _curve(log, "valid", "loss")
+        trained = collect.curve(log, "loss")
+        valid = collect.curve(log, "valid", "loss")
         chart = svg.lines(
             [svg.Line("training", *trained, 0), svg.Line("validation", *valid, 1, dots=True)],
             "step",
@@ -184,27 +193,14 @@ def _health(experiment: Experiment) -> list[tuple[Html, Html]]:
     for phase, log in experiment.phases().items():
         log = [row if "health" in row else {**row, **row.get("valid", {})} for row in log]
         losses = [
-            svg.Line(key, *_curve(log, "health", key), kind, dots=True)
+            svg.Line(key, *collect.curve(log, "health", key), kind, dots=True)
             for kind, key in enumerate(("real", "shuffled", "silent"))
         ]
         norms = [
-            svg.Line(text, *_curve(log, "health", key), kind, dots=True)
+            svg.Line(text, *collect.curve(log, "health", key), kind, dots=True)
             for kind, (key, text) in enumerate((("soft_norm", "speech"), ("text_norm", "text")))
         ]
         captions = "loss on real, shuffled and silent audio", "norm of soft tokens and of text"
         for caption, curves in zip(captions, (losses, norms), strict=True):
             figures.append((fill("<b>{}</b>, {}", phase, caption), svg.lines(curves, "step")))
     return [figure for figure in figures if figure[1]]
-
-
-def _curve(log: list[dict], *keys: str) -> tuple[list[float], list[float]]:
-    """Collect (steps, values) of a number in the log; what is absent or no measure is left out."""
-    x, y = [], []
-    for row in log:
-        value = row
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, int | float) and abs(value) < checked.MOST:
-            x.append(row.get("step", 0))
-            y.append(value)
-    return x, y

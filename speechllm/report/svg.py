@@ -13,6 +13,7 @@ from speechllm.score.pages.frame import Html
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 74, 12, 34
 MOST_POINTS = 300
+KINDS = 6  # colours and dashes, after which they come again
 
 
 @dataclass(frozen=True)
@@ -57,26 +58,43 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = MOST_POINTS):
     )
 
 
-def lines(curves: Sequence[Line], x_label: str, width: int = 440, height: int = 230) -> Html:
-    """Draw curves over a common x >= 0, the y axis from zero."""
+def lines(
+    curves: Sequence[Line],
+    x_label: str,
+    width: int = 440,
+    height: int = 230,
+    right: int = RIGHT,
+    x_names: Sequence[str] = (),
+) -> Html:
+    """Draw curves over a common x >= 0, the y axis from zero.
+
+    Args:
+        curves: those without a point are left out.
+        x_label: stands below the x axis.
+        width, height: of the picture.
+        right: of the width, for the names of the curves.
+        x_names: of the places 0, 1, ... of the x axis, where it has names and no numbers.
+    """
     curves = [c for c in curves if len(c.x)]
     if not curves:
         return Html("")
     x_most = max(max(c.x) for c in curves)
-    x_ticks = [v for v in ticks(0, x_most) if v <= x_most]
+    x_ticks = dict(enumerate(x_names))
+    x_ticks = x_ticks or {v: label(v) for v in ticks(0, x_most) if v <= x_most}
     y_ticks = ticks(min(0.0, min(min(c.y) for c in curves)), max(max(c.y) for c in curves))
-    to_x = _scale(0, x_most, LEFT, width - RIGHT)
+    to_x = _scale(0, x_most, LEFT, width - right)
     to_y = _scale(y_ticks[0], y_ticks[-1], height - BOTTOM, TOP)
-    parts = _grid(x_ticks, y_ticks, to_x, to_y, width, height, x_label)
+    parts = _grid(x_ticks, y_ticks, to_x, to_y, (LEFT, width - right, height), x_label)
     ends = []
     for curve in curves:
         x, y = thin(curve.x, curve.y)
         points = [(to_x(a), to_y(b)) for a, b in zip(x, y, strict=True)]
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
-        parts.append(f'<polyline class="line k{curve.kind}" points="{path}"/>')
+        kind = curve.kind % KINDS
+        parts.append(f'<polyline class="line k{kind}" points="{path}"/>')
         if curve.dots or len(points) == 1:
             dots = (f'<circle cx="{a:.1f}" cy="{b:.1f}" r="2.5"/>' for a, b in points)
-            parts.append(f'<g class="dots k{curve.kind}">{"".join(dots)}</g>')
+            parts.append(f'<g class="dots k{kind}">{"".join(dots)}</g>')
         ends.append((points[-1][1], curve, points[-1][0]))
     parts += _names(ends, height - BOTTOM)
     return _svg(parts, width, height, " and ".join(c.name for c in curves))
@@ -113,19 +131,19 @@ def _scale(low: float, high: float, start: float, end: float):
     return lambda value: start + (value - low) * factor
 
 
-def _grid(x_ticks, y_ticks, to_x, to_y, width, height, x_label) -> list[str]:
-    parts = []
+def _grid(x_ticks: dict, y_ticks, to_x, to_y, edges: tuple, x_label) -> list[str]:
+    parts, (left, right, height) = [], edges
     for value in y_ticks:
         y = to_y(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" '
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" '
                      f'y1="{y:.1f}" y2="{y:.1f}"/>')  # fmt: skip
         parts.append(
-            f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{label(value)}</text>'
+            f'<text x="{left - 7}" y="{y + 4:.1f}" text-anchor="end">{label(value)}</text>'
         )
-    for value in x_ticks:
+    for value, name in x_ticks.items():
         parts.append(f'<text x="{to_x(value):.1f}" y="{height - BOTTOM + 15}" '
-                     f'text-anchor="middle">{label(value)}</text>')  # fmt: skip
-    middle = (LEFT + width - RIGHT) / 2
+                     f'text-anchor="middle">{escape(name)}</text>')  # fmt: skip
+    middle = (left + right) / 2
     parts.append(
         f'<text x="{middle}" y="{height - 3}" text-anchor="middle">{escape(x_label)}</text>'
     )
@@ -139,7 +157,7 @@ def _names(ends: list[tuple[float, Line, float]], bottom: float) -> list[str]:
     for y, curve, x in sorted(ends, key=lambda end: -end[0]):
         last = min(y, last - 13)
         parts.append(
-            f'<text class="name k{curve.kind}" x="{x + 7:.1f}" y="{last + 4:.1f}">'
+            f'<text class="name k{curve.kind % KINDS}" x="{x + 7:.1f}" y="{last + 4:.1f}">'
             f"{escape(curve.name)}</text>"
         )
     return parts

@@ -32,9 +32,9 @@ class Utterance:
     words: tuple[tuple[str, str], ...]
 
 
-def section(score: Score) -> Html:
+def section(score: Score, utterances: list[Utterance]) -> Html:
     """Write the worst utterances of a score; nothing where nothing is wrong."""
-    chosen = worst(score.folder / "alignments.txt")
+    chosen = worst(utterances)
     if not chosen:
         return Html("")
     items, why = _items(score)
@@ -43,12 +43,17 @@ def section(score: Score) -> Html:
     return fill("<h3>Worst utterances</h3>{}{}", note, join(articles, "\n"))
 
 
-def worst(path: Path) -> list[Utterance]:
-    """Read the utterances with the most errors, the highest share first among equals."""
+def read(path: Path) -> list[Utterance]:
+    """Read all utterances of an alignments.txt; none where there is none."""
     if not path.is_file():
         return []
-    found = [_parsed(block) for block in path.read_text("utf-8", errors="replace").split("\n\n")]
-    wrong = [one for one in found if one and one.errors]
+    blocks = path.read_text("utf-8", errors="replace").split("\n\n")
+    return [one for block in blocks if (one := _parsed(block))]
+
+
+def worst(utterances: list[Utterance]) -> list[Utterance]:
+    """Choose those with the most errors, the highest share first among equals."""
+    wrong = [one for one in utterances if one.errors]
     return sorted(wrong, key=lambda one: (-one.errors, len(one.words)))[:MOST]
 
 

@@ -9,8 +9,11 @@ that a long file neither fills the memory nor keeps others from the batches.
 import zlib
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from speechllm.decode import long, voice
 from speechllm.decode.listeners import Wanted
@@ -62,6 +65,24 @@ class Heard:
         return Transcript("sound", "sound", round(self.duration_s, 3), segments)
 
 
+class Elsewhere:
+    """A detector of speech that computes in the few threads of `pool`.
+
+    A thread keeps what a library once took for it, which of one a request would be a lot of memory.
+    """
+
+    def __init__(self, detector, pool: Executor):
+        self._detector, self._pool = detector, pool
+
+    def __call__(self, chunk: np.ndarray) -> np.ndarray:
+        """Give what the detector says of a chunk (N,)."""
+        return self._pool.submit(self._detector, chunk).result()
+
+    def flush(self) -> np.ndarray:
+        """Give what it says of what is left."""
+        return self._pool.submit(self._detector.flush).result()
+
+
 class Listening:
     """Hears one file.
 
@@ -98,7 +119,7 @@ class Listening:
         """
         service, listener = self._service, self._listener
         rate = listener.sampling_rate
-        detector = voice.detector(service.settings.vad, rate)
+        detector = Elsewhere(voice.detector(service.settings.vad, rate), service.ears)
         cutter = Cutter(rate, detector, listener.window_s)
         with service.decoders.open(folder, rate) as sound:
             for window in long.windows(sound, cutter):

@@ -16,6 +16,7 @@ from speechllm.serve.settings import Settings
 from speechllm.serve.sounds import Decoders
 
 AT_WORK = 32  # files that are decoded at one time; others of those let in wait on the disk
+EARS = 2  # threads in which speech is looked for: what each once computed with stays with it
 RECENT = 0.2  # share of the newest request in the mean of their seconds
 
 
@@ -52,6 +53,7 @@ class Service:
             stack.enter_context(self.decoders)
             self.pool = ThreadPoolExecutor(AT_WORK, "request")
             stack.callback(self.pool.shutdown, cancel_futures=True)
+            self.ears = stack.enter_context(ThreadPoolExecutor(EARS, "ears"))
             stack.callback(self._cancel)
             stack.enter_context(self.engine)
             self._stack = stack.pop_all()

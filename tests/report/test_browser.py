@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -13,32 +11,15 @@ from speechllm import report
 from speechllm.data import manifest
 from speechllm.report import worst
 from speechllm.score import run
+from tests import browser
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 SCRIPT = "<script>document.title='in'</script>"
-# what the page is asked once it is there; the answer becomes its title
-ASK = """<script>
-const heads = [...document.querySelector("table").rows[0].cells];
-const column = heads.findIndex(head => head.textContent.trim() === "%");
-const read = () => [...document.querySelector("table").rows].slice(1).map(
-  row => row.cells[column].textContent);
-const told = {before: read()};
-heads[column].click(); told.up = read();
-heads[column].click(); told.down = read();
-told.wide = document.documentElement.scrollWidth > document.documentElement.clientWidth;
-told.players = document.querySelectorAll("audio[src^='data:audio/mpeg']").length;
-told.pictures = [...document.images].filter(one => one.naturalWidth > 0).length;
-const players = [...document.querySelectorAll("audio")].map(one => new Promise(done => {
-  one.preload = "metadata";
-  one.onloadedmetadata = () => done(Math.round(one.duration * 10) / 10);
+READ = """[...document.querySelector("table").rows].slice(1).map(
+  row => row.cells[3].textContent)"""
+PLAYERS = """Promise.all([...document.querySelectorAll("audio")].map(one => new Promise(done => {
+  one.preload = "metadata"; one.onloadedmetadata = () => done(one.duration);
   one.onerror = () => done(-1); one.load();
-}));
-Promise.all(players).then(seconds => {
-  told.seconds = seconds;
-  document.body.innerHTML = "<pre id=told></pre>";
-  document.getElementById("told").textContent = JSON.stringify(told);
-});
-</script>"""
+})))"""
 
 
 @pytest.fixture(scope="module")
@@ -79,24 +60,29 @@ def test_without_its_manifest_the_text_stands_alone(tmp_path):
         "id: (s-a-1)\nScores: (#C #S #D #I) 1 1 1 1\nREF:  it WAS *** HERE\nHYP:  it IS now ****\n"
         "Eval:    S   I   D\n\nid: (b)\nScores: (#C #S #D #I) 1 0 0 0\nREF:  x\nHYP:  x\nEval:\n"
     )
-    (one,) = worst.worst(tmp_path / "alignments.txt")
+    (one,) = worst.worst(worst.read(tmp_path / "alignments.txt"))
     assert one.errors == 3 and one.label == "s-a-1"
     assert one.words == (("it", "it"), ("WAS", "IS"), ("", "now"), ("HERE", ""))
-    assert worst.worst(tmp_path / "none.txt") == []
+    assert worst.read(tmp_path / "none.txt") == []
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="needs chromium")
+@browser.needed
 def test_in_a_browser(page, tmp_path):
-    (tmp_path / "page.html").write_text(page.replace("</body>", ASK + "</body>"))
-    words = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900",
-             "--virtual-time-budget=5000", f"--user-data-dir={tmp_path / 'profile'}",
-             "--dump-dom", (tmp_path / "page.html").as_uri()]  # fmt: skip
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=60)
-    dom = done.stdout.decode()
-    assert "<title>Results</title>" in dom  # no script of a hypothesis ran
-    told = json.loads(re.search(r'id="told">(.*?)</pre>', dom)[1])
-    assert told["up"] == sorted(told["before"], key=float) != told["before"]
-    assert told["down"] == told["up"][::-1]
-    assert not told["wide"]
-    assert told["players"] == told["pictures"] == 6
-    assert all(0.4 < seconds < 1 for seconds in told["seconds"])
+    """At the width of a telephone: it sorts, plays, scrolls inside its tables, asks nobody."""
+    (tmp_path / "page.html").write_text(page)
+    with browser.page((tmp_path / "page.html").as_uri(), width=420) as one:
+        assert one.ask("document.title") == "Results"  # no script of a hypothesis ran
+        before, click = one.ask(READ), "document.querySelector('table').rows[0].cells[3].click()"
+        one.ask(click)
+        up = one.ask(READ)
+        one.ask(click)
+        assert up == sorted(before, key=float) != before and one.ask(READ) == up[::-1]
+        widths = "[document.documentElement, document.querySelector('.scroll')].map(e => {}Width)"
+        (whole, table), (seen, box) = (
+            one.ask(widths.format(f"e.{k}")) for k in ("scroll", "client")
+        )
+        assert whole == seen == 420 and table > box  # the table scrolls, the page does not
+        assert one.ask("[...document.images].filter(one => one.naturalWidth > 0).length") == 6
+        seconds = one.ask(PLAYERS)
+        assert len(seconds) == 6 and all(0.4 < one < 1 for one in seconds)
+        assert not [url for url in one.asked[1:] if not url.startswith("data:")] and not one.faults
