@@ -151,16 +151,21 @@ def _grid(x_ticks: dict, y_ticks, to_x, to_y, edges: tuple, x_label) -> list[str
 
 
 def _names(ends: list[tuple[float, Line, float]], bottom: float) -> list[str]:
-    """Name each curve at its end, from the lowest up, pushed apart where names would meet."""
-    parts, last = [], bottom + 7.0
-    # y grows downwards: the largest is the lowest name, and each next one at least 13 above it
-    for y, curve, x in sorted(ends, key=lambda end: -end[0]):
+    """Name each curve at its end, at least 13 from each other, all within the picture."""
+    # y grows downwards: the largest is the lowest name, and each next one stands above it
+    ends, places, last = sorted(ends, key=lambda end: -end[0]), [], bottom + 7.0
+    for y, _, _ in ends:
         last = min(y, last - 13)
-        parts.append(
-            f'<text class="name k{curve.kind % KINDS}" x="{x + 7:.1f}" y="{last + 4:.1f}">'
-            f"{escape(curve.name)}</text>"
-        )
-    return parts
+        places.append(last)
+    least = float(TOP)
+    for k in reversed(range(len(ends))):  # what was pushed out at the top comes down again
+        places[k] = max(places[k], least)
+        least = places[k] + 13
+    return [
+        f'<text class="name k{curve.kind % KINDS}" x="{x + 7:.1f}" y="{place + 4:.1f}">'
+        f"{escape(curve.name)}</text>"
+        for (_, curve, x), place in zip(ends, places, strict=True)
+    ]
 
 
 def _svg(parts: list[str], width: int, height: int, what: str) -> Html:
