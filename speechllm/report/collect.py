@@ -10,6 +10,7 @@ Nothing is made up for what is missing: an experiment without a score says so.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -93,8 +94,9 @@ def read_all(folders: Sequence[str | Path]) -> list[Experiment]:
     parents = 1
     while len(set(named.values())) < len(named):
         parents += 1
+        names = Counter(named.values())
         for path, name in named.items():
-            if list(named.values()).count(name) > 1:
+            if names[name] > 1:
                 named[path] = "/".join(path.parts[-parents:])
     return [replace(read(one), name=named[Path(one).resolve()]) for one in folders]
 
