@@ -1,6 +1,7 @@
 """What is served: a model of ours, or a recogniser of transformers as it is.
 
-A backend has `sampling_rate`, `chats` (whether it can be asked anything), `listener(wanted)` (of
+A backend has `media` (what it takes), `sampling_rate` (0: it does not hear), `chats` (whether it
+can be asked anything), `listener(wanted)` (of
 `decode/listeners.py`), `window(...)` (what a window of sound asks) and `steps(pieces, more)`, which
 answers these and what comes meanwhile (`engine.py`).
 """
@@ -40,16 +41,21 @@ class Ours:
 
     def __init__(self, speech: Speech):
         self.speech = speech
-        self.sampling_rate = speech.sampling_rate
+        self.media = frozenset(speech.system.branches)
+        hears = "audio" in self.media
+        self.sampling_rate = speech.sampling_rate if hears else 0
         self._room = Room(speech.system, speech.model)
-        self._timer = Timer(speech.system, speech.model)
+        self._timer = Timer(speech.system, speech.model) if hears else None
 
     def listener(self, wanted: Wanted, temperature: float = 0.0) -> OfSpeech:
         """Make what listens.
 
         Raises:
-            ValueError: a task that it cannot be asked, a language or temperature that is none.
+            ValueError: a task that it cannot be asked, a language or temperature that is none; a
+                model that does not hear.
         """
+        if "audio" not in self.media:
+            raise ValueError("this model hears nothing; take /v1/chat/completions")
         drawn = {"temperature": temperature} if temperature else {}
         return OfSpeech(self.speech, wanted, **drawn)
 
@@ -66,7 +72,8 @@ class Ours:
 
     def chat(self, request: Request, bound: int, config: search.Config, job: Job, told) -> Piece:
         """Ask a question."""
-        seconds = sum(len(wave) for wave in request.waves) / self.sampling_rate
+        seconds = float(len(request.pictures))  # a picture counts as a second
+        seconds += sum(len(wave) for wave in request.waves) / (self.sampling_rate or 1)
         return Piece((request, bound, str.strip), (config, False), max(seconds, 1.0), job, told)
 
     def steps(self, pieces: list[Piece], more, room: float) -> Iterator[list[tuple]]:
@@ -118,6 +125,7 @@ class Theirs:
     """A recogniser of transformers: it transcribes, and translates where it can."""
 
     chats = False
+    media = frozenset(["audio"])
 
     def __init__(self, recogniser):
         self.recogniser = recogniser

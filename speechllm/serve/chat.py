@@ -1,52 +1,28 @@
-"""`POST /v1/chat/completions`: questions about sounds, as OpenAI's clients write them."""
+"""`POST /v1/chat/completions`: questions about sounds and pictures, as OpenAI's clients write them.
+
+A picture is a `data:` URL; no other is ever opened.
+"""
 
 import asyncio
-import base64
-import binascii
 import secrets
 import time
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Literal
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from speechllm.decode import requests, search
 from speechllm.serve import written
-from speechllm.serve.decoder import FILE
 from speechllm.serve.engine import Said
+from speechllm.serve.messages import Message, Taken
 from speechllm.serve.refusals import UnfitError, known_model, told
 from speechllm.serve.waiting import events, whole
 
 router = APIRouter()
-MOST_MESSAGES, MOST_PARTS = 64, 64
+MOST_MESSAGES = 64
 NOT_DONE = ("tools", "functions", "response_format", "stop", "logprobs", "logit_bias")
 ENDS = {"eos": "stop", "length": "length", "loop": "stop"}
-
-
-class Sound(BaseModel):
-    """A sound file in a message, base64."""
-
-    data: str
-    format: str = ""
-
-
-class Part(BaseModel):
-    """A piece of a message."""
-
-    type: Literal["text", "input_audio", "image_url"]
-    text: str = ""
-    input_audio: Sound | None = None
-
-
-class Message(BaseModel):
-    """A turn."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] = Field(max_length=1 << 20)
 
 
 class StreamOptions(BaseModel):
@@ -92,8 +68,9 @@ async def complete(request: Request) -> Response:
     bound = min(asked.max_completion_tokens or asked.max_tokens or most, most)
 
     def answer(grown=None) -> Said:
-        waves, messages = _messages(asked, service, folder, job)
-        question = requests.Request(waves, messages, "the request")
+        taken = Taken(service, folder, job)
+        messages = [taken.message(one) for one in asked.messages]
+        question = requests.Request(taken.waves, messages, "the request", taken.pictures)
         piece = service.backend.chat(question, bound, asked.search, job, grown)
         service.engine.submit(piece)
         return piece.answer.result()
@@ -172,44 +149,3 @@ def _read(body: bytes, service) -> Asked:
         if more.get(name) not in (None, False, [], {}, {"type": "text"}):
             raise UnfitError(f"{name}: is not done here; leave it out", name)
     return asked
-
-
-def _messages(asked: Asked, service, folder: Path, job) -> tuple[list[np.ndarray], list[dict]]:
-    """Give the waves of a conversation in order, and its messages as a `Request` has them."""
-    waves, messages, left_s = [], [], service.settings.max_chat_s
-    for message in asked.messages:
-        parts = message.content
-        if isinstance(parts, str):
-            parts = [Part(type="text", text=parts)]
-        if len(parts) > MOST_PARTS:
-            raise UnfitError(f"wanted at most {MOST_PARTS} parts in a message", "messages")
-        content = []
-        for part in parts:
-            if part.type == "text":
-                content.append({"type": "text", "text": part.text})
-                continue
-            if part.input_audio is None:
-                raise UnfitError(f"{part.type}: this model takes input_audio and text", "messages")
-            job.check()
-            waves.append(_wave(part.input_audio, service, folder, left_s))
-            left_s -= len(waves[-1]) / service.backend.sampling_rate
-            content.append({"type": "audio"})
-        role = "system" if message.role == "developer" else message.role
-        messages.append({"role": role, "content": content})
-    return waves, messages
-
-
-def _wave(sound: Sound, service, folder: Path, most_s: float) -> np.ndarray:
-    """Decode a sound of a message, (N,) at the model's rate."""
-    try:
-        data = base64.b64decode(sound.data, validate=True)
-    except (binascii.Error, ValueError):
-        raise UnfitError("input_audio.data: wanted base64", "messages") from None
-    (folder / FILE).write_bytes(data)
-    with service.decoders.open(folder, service.backend.sampling_rate) as decoded:
-        if decoded.duration_s > most_s:
-            raise UnfitError(
-                f"the sounds last more than {service.settings.max_chat_s:g} s together; "
-                "longer ones: /v1/audio/transcriptions", "messages",
-            )  # fmt: skip
-        return np.concatenate([np.zeros(0, np.float32), *decoded])

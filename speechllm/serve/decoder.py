@@ -9,6 +9,9 @@ takes limits on itself before it reads the first byte, and writes to the pipe
     w<float32 samples>         (N,), mono, at the wanted rate; many
     .                          the end; or e<message>
 
+of a sound, and of a picture (where "max_pixels" is asked for instead of a rate) i{"shape": ...} and
+its bytes, (height, width, 3) uint8.
+
 The pipe holds little, so that the reader's pace is the decoder's, and a reader that goes away ends
 it. The file is `sound` in the folder; messages call it so. Nothing here imports torch.
 """
@@ -22,9 +25,9 @@ import sys
 from multiprocessing.connection import Connection
 
 import features
-from features import audio  # noqa: F401  (loaded once, before the forks)
+from features import audio, image  # noqa: F401  (loaded once, before the forks)
 
-FILE = "sound"
+SOUND, PICTURE = "sound", "picture"  # files in a request's folder
 CPU_S = 20.0, 0.2  # seconds of computing that a file may take: a start, and a share of its length
 WRITTEN = 1 << 20  # bytes of files: what ffmpeg says stands in one
 CHUNK = 1 << 16  # samples
@@ -52,10 +55,13 @@ def _child(pipe: Connection, request: dict) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.chdir(request["folder"])
         limit(request["memory_mb"], request["max_duration_s"])
-        _decode(pipe, request["rate"], request["max_duration_s"])
+        if "max_pixels" in request:
+            _see(pipe, request["max_pixels"])
+        else:
+            _decode(pipe, request["rate"], request["max_duration_s"])
         pipe.send_bytes(b".")
     except MemoryError:
-        pipe.send_bytes(b"e" + f"{FILE}: wants more memory than a file may take".encode())
+        pipe.send_bytes(b"efile: wants more memory than a file may take")
     except ValueError as error:
         told = str(error).replace(f"file:{os.getcwd()}/", "").replace(f"{os.getcwd()}/", "")
         pipe.send_bytes(b"e" + told.encode("utf-8", "replace"))
@@ -77,16 +83,29 @@ def limit(memory_mb: int, max_duration_s: float) -> None:
 
 
 def _decode(pipe: Connection, rate: int, max_duration_s: float) -> None:
-    duration_s = features.info(FILE).duration_s
+    duration_s = features.info(SOUND).duration_s
     if duration_s > max_duration_s:
         raise ValueError(
-            f"{FILE}: lasts {duration_s:.0f} s, at most {max_duration_s:g} s are taken"
+            f"{SOUND}: lasts {duration_s:.0f} s, at most {max_duration_s:g} s are taken"
         )
     pipe.send_bytes(b"i" + json.dumps({"duration_s": duration_s}).encode())
-    with features.blocks(FILE, rate) as wave:
+    with features.blocks(SOUND, rate) as wave:
         for block in wave:
             for at in range(0, len(block), CHUNK):
                 pipe.send_bytes(b"w" + block[at : at + CHUNK].tobytes())
+
+
+def _see(pipe: Connection, max_pixels: int) -> None:
+    said = image.info(PICTURE)
+    if said.width * said.height > max_pixels:
+        raise ValueError(
+            f"{PICTURE}: {said.width} x {said.height} pixels, at most {max_pixels:,} are taken"
+        )
+    pixels = image.load(PICTURE)
+    pipe.send_bytes(b"i" + json.dumps({"shape": pixels.shape}).encode())
+    data = pixels.tobytes()
+    for at in range(0, len(data), CHUNK):
+        pipe.send_bytes(b"w" + data[at : at + CHUNK])
 
 
 if __name__ == "__main__":

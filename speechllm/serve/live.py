@@ -89,14 +89,14 @@ def _live(socket: WebSocket, service, job: Job) -> tuple[Live, int]:
     asked = dict(socket.query_params)
     known_model(service, asked.pop("model", ""))
     backend = service.backend
+    wanted = Wanted("transcribe", asked.pop("language", ""))
+    listener = Shared(service, backend.listener(wanted), job)
     text = asked.pop("sampling_rate", str(backend.sampling_rate))
     rate = int(text) if text.isdecimal() and len(text) < 7 else 0
     if not RATES[0] <= rate <= RATES[1]:
         raise UnfitError(f"sampling_rate: wanted {RATES[0]} to {RATES[1]}, got {text[:20]!r}")
-    wanted = Wanted("transcribe", asked.pop("language", ""))
     if asked:
         raise UnfitError(f"there is no setting {min(asked)[:40]!r}")
-    listener = Shared(service, backend.listener(wanted), job)
     return Live(listener, rate, vad=service.settings.vad), rate
 
 

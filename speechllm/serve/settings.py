@@ -23,6 +23,7 @@ class Settings:
         max_bytes: of one request's body.
         max_duration_s: of one file.
         max_chat_s: of all sounds of one conversation.
+        max_pixels: of all pictures of one conversation.
         max_requests: that are worked on or wait, together; one more is answered 429.
         max_batch_s: how much is computed at once, windows times the longest, in seconds.
         max_tokens: of one chat answer.
@@ -40,6 +41,7 @@ class Settings:
     max_bytes: int = 25_000_000
     max_duration_s: float = 3600.0
     max_chat_s: float = 300.0
+    max_pixels: int = 50_000_000
     max_requests: int = 64
     max_batch_s: float = 200.0
     max_tokens: int = 1000

@@ -1,9 +1,10 @@
-"""A client's file: known by its first bytes, decoded elsewhere, heard in chunks.
+"""A client's file: known by its first bytes, decoded elsewhere, heard in chunks, or seen.
 
     with Decoders(memory_mb=512, max_duration_s=3600) as decoders:
         with decoders.open(folder, 16000) as sound:       # folder/sound is the file
             sound.duration_s
             for chunk in sound: ...                       # (n,) float32
+        decoders.picture(folder, 10_000_000)              # (height, width, 3) uint8
 
 The name that a client gives its file is never looked at, and neither is what the file names.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechllm.serve.decoder import CHUNK, FILE
+from speechllm.serve.decoder import CHUNK, PICTURE, SOUND
 
 HEAD = 4096  # bytes in which a kind is known
 PATIENCE_S = 90.0  # without a byte: it hangs
@@ -40,22 +41,29 @@ KINDS = {  # what a file begins with
     "amr": rb"#!AMR",
     "sph": rb"NIST_1A\n",
 }
+PICTURES = {
+    "png": rb"\x89PNG\r\n\x1a\n",
+    "jpeg": rb"\xff\xd8\xff",
+    "webp": rb"RIFF....WEBP",
+    "gif": rb"GIF8[79]a",
+    "bmp": rb"BM",
+}
 
 
 class RefusedError(ValueError):
     """A file that is not taken; the message is for the client."""
 
 
-def kind(head: bytes) -> str:
+def kind(head: bytes, kinds: dict[str, bytes], file: str) -> str:
     """Name what a file is, by its first bytes.
 
     Raises:
         RefusedError: nothing that is taken.
     """
-    for name, pattern in KINDS.items():
+    for name, pattern in kinds.items():
         if re.match(pattern, head, re.DOTALL):
             return name
-    raise RefusedError(f"{FILE}: is none of {', '.join(KINDS)} by its first bytes")
+    raise RefusedError(f"{file}: is none of {', '.join(kinds)} by its first bytes")
 
 
 class Decoders:
@@ -108,15 +116,34 @@ class Decoders:
         Raises:
             RefusedError: it is no sound, too long, damaged; also while its samples are read.
         """
-        with open(Path(folder) / FILE, "rb") as file:
-            kind(file.read(HEAD))
+        with self._decoded(folder / SOUND, KINDS, rate=rate) as messages:
+            yield Sound(messages)
+
+    def picture(self, folder: Path, max_pixels: int) -> np.ndarray:
+        """Read `folder/picture`, (height, width, 3) uint8.
+
+        Raises:
+            RefusedError: it is no picture, too large, damaged.
+        """
+        with self._decoded(folder / PICTURE, PICTURES, max_pixels=max_pixels) as messages:
+            shape = json.loads(messages.next(b"i"))["shape"]
+            data = b"".join(iter(lambda: messages.next(b"w"), b""))
+        return np.frombuffer(data, np.uint8).reshape(shape)
+
+    @contextlib.contextmanager
+    def _decoded(self, path: Path, kinds: dict, **wanted) -> Iterator["Messages"]:
+        """Let a file be decoded, if it is of one of these kinds."""
+        with open(path, "rb") as file:
+            kind(file.read(HEAD), kinds, path.name)
         ours, theirs = os.pipe()
         with Connection(ours, writable=False) as pipe:
             try:
-                self._ask(json.dumps({"folder": str(folder), "rate": rate, **self._limits}), theirs)
+                self._ask(
+                    json.dumps({"folder": str(path.parent), **wanted, **self._limits}), theirs
+                )
             finally:
                 os.close(theirs)
-            yield Sound(pipe)
+            yield Messages(pipe, path.name)
 
     def _ask(self, request: str, end: int) -> None:
         """Send a request; a process that has died is started anew."""
@@ -139,25 +166,34 @@ class Sound:
         duration_s: of all of it.
     """
 
-    def __init__(self, pipe: Connection):
-        self._pipe = pipe
-        self.duration_s = float(json.loads(self._next(b"i"))["duration_s"])
+    def __init__(self, messages: "Messages"):
+        self._messages = messages
+        self.duration_s = float(json.loads(messages.next(b"i"))["duration_s"])
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        while data := self._next(b"w"):
+        while data := self._messages.next(b"w"):
             yield np.frombuffer(data, np.float32)
 
-    def _next(self, wanted: bytes) -> bytes:
+
+class Messages:
+    """What the process that decodes a file says; `name` is that of the file."""
+
+    def __init__(self, pipe: Connection, name: str):
+        self._pipe, self._name = pipe, name
+
+    def next(self, wanted: bytes) -> bytes:
         """Give the next message of this kind, b"" at the end."""
         try:
             if not self._pipe.poll(PATIENCE_S):
-                raise RefusedError(f"{FILE}: takes too long to decode")
+                raise RefusedError(f"{self._name}: takes too long to decode")
             data = self._pipe.recv_bytes(MOST)
         except (EOFError, OSError):
             # its process was ended: by a limit, or by what is in the file
-            raise RefusedError(f"{FILE}: cannot be decoded within the limits of a file") from None
+            raise RefusedError(
+                f"{self._name}: cannot be decoded within the limits of a file"
+            ) from None
         if data[:1] == b"e":
             raise RefusedError(data[1:].decode("utf-8", "replace"))
         if data[:1] not in (wanted, b"."):
-            raise RefusedError(f"{FILE}: cannot be decoded")
+            raise RefusedError(f"{self._name}: cannot be decoded")
         return data[1:]

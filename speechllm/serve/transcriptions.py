@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from speechllm.decode.listeners import Wanted
 from speechllm.serve import written
-from speechllm.serve.decoder import FILE
+from speechllm.serve.decoder import SOUND
 from speechllm.serve.listening import Heard, Listening
 from speechllm.serve.refusals import UnfitError, known_model, told
 from speechllm.serve.waiting import events, whole
@@ -167,5 +167,5 @@ def _temperature(form: FormData) -> float:
 
 def _save(file: UploadFile, folder: Path) -> None:
     """Write what was sent under a name of ours."""
-    with open(folder / FILE, "wb") as out:
+    with open(folder / SOUND, "wb") as out:
         shutil.copyfileobj(file.file, out)
