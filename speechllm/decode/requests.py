@@ -57,8 +57,9 @@ def _frames(system: System, request: Request, kinds: list[str]) -> list[tuple]:
     given = {"audio": request.waves, "image": request.pictures}
     for kind, some in given.items():
         if kinds.count(kind) != len(some):
-            wanted = f"{kinds.count(kind)} parts of type {kind!r} in the messages"
-            raise ValueError(f"{wanted} for {len(some)} that are given")
+            raise ValueError(
+                f"{kinds.count(kind)} media in the messages, but {len(some)} given, of {kind}"
+            )
     if unread := [kind for kind in kinds if kind not in system.branches]:
         raise ValueError(f"{system.preset.source} has no branch for {unread[0]}")
     media = {kind: iter(some) for kind, some in given.items()}
