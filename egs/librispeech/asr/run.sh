@@ -4,7 +4,7 @@
 #   run.sh --corpus DIR [--size mini|100h|960h] [--preset librispeech_small] [--test "dev-clean ..."]
 #          [--download yes] [--tokenizer DIR] [--train-options "--set ..."] [--num-beams 4] [--cmvn yes]
 #   run.sh --corpus DIR --preset whisper_llm [--encoder DIR] [--llm DIR] [--adapter linear --out EXP]
-#          [--data DIR] [--decode-options "--ctc-weight 0.5 --precision bf16" --way _ctc] [--also "EXP ..."]
+#          [--data DIR] [--decode-options "--num-beams 1 --precision bf16" --way _greedy] [--also "EXP ..."]
 #
 # DIR holds dev-clean/ and so on (.flac, .opus, .ogg, .wav). Presets of pretrained parts: --tokenizer
 # pretrained --until adapter. whisper_llm and whisper_speller set both, and store the states of their
@@ -17,7 +17,7 @@
 set -euo pipefail
 . "$(dirname "$0")/../../options.sh"
 corpus='' size=mini preset=librispeech_small out='' data='' download=no test=dev-clean cmvn=no until=''
-tokenizer='' encoder='' llm='' adapter='' states=no num_beams=1 decode_options='' way='' also=''
+tokenizer='' encoder='' llm='' adapter='' states=no num_beams='' decode_options='' way='' also=''
 options "$@"
 [ -n "$corpus" ] || die "--corpus DIR is needed"
 declare -A sizes=([mini]=train-clean-5 [100h]=train-clean-100)
@@ -55,7 +55,7 @@ fi
 if begin 3 "train up to the adapter"; then train --until "${until:-align}"; fi
 if begin 4 "train the later phases"; then train; fi
 if begin 5 "decode"; then
-  search="--num-beams $num_beams $decode_options"
+  search="${num_beams:+--num-beams $num_beams} $decode_options"
   for t in $test; do speechllm decode "$out" "$data/$t.jsonl" --out "$out/decode_$t$way" $search; done
 fi
 if begin 6 "score and report"; then
