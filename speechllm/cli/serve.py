@@ -11,7 +11,7 @@ EPILOG = """Routes, as OpenAI's clients call them:
   POST /v1/audio/transcriptions  /v1/audio/translations     json, text, srt, vtt,
                                                             verbose_json, stream
   POST /v1/chat/completions      input_audio and text, stream; for models of ours
-  GET  /v1/models  /health  /metrics
+  GET  /v1/models  /health  /metrics                        and / with --page
 
 Requests share batches; what is asked beyond --max-requests is answered 429. Only this machine may
 ask, unless --host says otherwise, which wants a token: every request then brings the header
@@ -30,6 +30,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
     add_listener(parser)
     parser.add_argument("--host", default="127.0.0.1", help="where to listen")
     parser.add_argument("--port", type=number(Count), default=8000, help="0: a free one")
+    parser.add_argument("--page", action="store_true", help="a page for browsers at /")
     parser.add_argument("--name", default="", help="of the model, for clients; else its folder's")
     parser.add_argument(
         "--token-file", type=Path, help="file of the token that requests must bring"
@@ -81,11 +82,13 @@ def run(args: argparse.Namespace) -> int:
         max_tokens=args.max_tokens,
         drain_s=args.drain_s,
         vad=args.vad,
+        page=args.page,
     )
     flat_memory(large_mb=1)
     service = Service(backends.load(args.model, device(args.device)), settings)
     door = running.listen(service)
     address = f"http://{args.host}:{door.getsockname()[1]}"
-    print(f"{settings.name} at {address}/v1 (Ctrl-C ends it)", file=sys.stderr)
+    page = f", a page at {address}/" if settings.page else ""
+    print(f"{settings.name} at {address}/v1{page} (Ctrl-C ends it)", file=sys.stderr)
     running.serve(service, door)
     return 0

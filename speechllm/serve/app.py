@@ -7,7 +7,7 @@ with Service(backends.load("exp/mini", "cpu"), settings) as service:
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from speechllm.serve import chat, live, refusals, transcriptions
+from speechllm.serve import chat, live, page, refusals, transcriptions
 from speechllm.serve.guard import Guard
 from speechllm.serve.service import Service
 
@@ -50,6 +50,8 @@ def _model(request: Request) -> dict:
         "object": "model",
         "created": service.created,
         "owned_by": OURS,
+        "media": sorted(service.backend.media),
+        "chats": service.backend.chats,
     }
 
 
@@ -78,7 +80,8 @@ def build(service: Service):
     """Make the application of a service."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    routers = router, transcriptions.router, chat.router, live.router
+    routers = [router, transcriptions.router, chat.router, live.router]
+    routers += [page.router] if service.settings.page else []
     for one in routers:
         app.include_router(one)
     refusals.attach(app)

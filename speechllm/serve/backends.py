@@ -47,8 +47,8 @@ class Ours:
         self._room = Room(speech.system, speech.model)
         self._timer = Timer(speech.system, speech.model) if hears else None
 
-    def listener(self, wanted: Wanted, temperature: float = 0.0) -> OfSpeech:
-        """Make what listens.
+    def listener(self, wanted: Wanted, temperature: float = 0.0, n_best: int = 1) -> OfSpeech:
+        """Make what listens; where several answers are wanted, with as many beams.
 
         Raises:
             ValueError: a task that it cannot be asked, a language or temperature that is none; a
@@ -56,8 +56,10 @@ class Ours:
         """
         if "audio" not in self.media:
             raise ValueError("this model hears nothing; take /v1/chat/completions")
-        drawn = {"temperature": temperature} if temperature else {}
-        return OfSpeech(self.speech, wanted, **drawn)
+        how = {"temperature": temperature} if temperature else {}
+        if n_best > 1:
+            how |= {"num_beams": n_best, "num_best": n_best}
+        return OfSpeech(self.speech, wanted, **how)
 
     def window(self, listener: OfSpeech, wave, job: Job, told=None, words=False) -> Piece:
         """Ask what is said in a window, a wave (N,), perhaps with the times of its words.
@@ -117,8 +119,10 @@ def _said(piece: Piece, answer: Answer | ValueError, sizes: dict) -> Said | Valu
     size = sizes.pop(piece, 0)
     if isinstance(answer, ValueError):
         return answer
-    text = piece.ask[2](answer.text)
-    return Said(text, answer.ids, answer.stop, answer.score, answer.words, size)
+    read = piece.ask[2]
+    others = tuple((read(other.text), other.score) for other in answer.alternatives)
+    text = read(answer.text)
+    return Said(text, answer.ids, answer.stop, answer.score, answer.words, size, others)
 
 
 class Theirs:
@@ -131,12 +135,14 @@ class Theirs:
         self.recogniser = recogniser
         self.sampling_rate = recogniser.sampling_rate
 
-    def listener(self, wanted: Wanted, temperature: float = 0.0) -> OfRecogniser:
+    def listener(self, wanted: Wanted, temperature: float = 0.0, n_best: int = 1) -> OfRecogniser:
         """Make what listens.
 
         Raises:
-            ValueError: a translation that it cannot give; a temperature.
+            ValueError: a translation that it cannot give; a temperature; several answers.
         """
+        if n_best > 1:
+            raise ValueError("n_best: this model gives one answer; wanted 1")
         if temperature:
             raise ValueError("temperature: this model searches as its checkpoint says; wanted 0")
         if not self.recogniser.multilingual:

@@ -59,6 +59,7 @@ class Said:
         logprob: mean log-probability of its tokens in nats; None: the model does not tell.
         words: with times from the wave's beginning, where they were wanted and can be told.
         n_prompt: positions of what was asked, soft tokens among them.
+        others: what else might have been said, with the mean log-probability of each, best first.
     """
 
     text: str
@@ -67,6 +68,7 @@ class Said:
     logprob: float | None = None
     words: tuple[Word, ...] = ()
     n_prompt: int = 0
+    others: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

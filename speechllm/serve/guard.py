@@ -14,6 +14,13 @@ from urllib.parse import urlsplit
 from speechllm.serve.settings import Settings
 
 OPEN = ("/health",)  # says nothing of anybody
+PAGE = {  # path -> file; with --page they are open, too: what the page asks for is not
+    "/": "page.html",
+    "/page.css": "page.css",
+    "/page.js": "page.js",
+    "/worklet.js": "worklet.js",
+}
+LINE, BEARER = "speechllm", "openai-insecure-api-key."  # of a WebSocket's protocols
 
 
 class TooLargeError(Exception):
@@ -31,6 +38,7 @@ class Guard:
     def __init__(self, app, settings: Settings):
         self._app, self._settings = app, settings
         self._token = settings.token.encode()
+        self._open = {*OPEN, *(PAGE if settings.page else ())}
 
     async def __call__(self, scope, receive, send) -> None:
         """Let a request through, or answer it."""
@@ -55,7 +63,7 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None and not self._is_own(origin):
             return 403, "a page of another site may not ask"
-        if self._token and path not in OPEN and not self._knows(headers):
+        if self._token and path not in self._open and not self._knows(headers):
             return 401, "wanted the header: Authorization: Bearer TOKEN"
         return None
 
@@ -65,9 +73,18 @@ class Guard:
 
     def _knows(self, headers: dict) -> bool:
         kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if not kind and (named := _named(headers)):  # a browser's WebSocket has no such header
+            kind, token = b"bearer", named
         # compared in any case, and in a time that says nothing of where they differ
         same = hmac.compare_digest(token.strip(), self._token)
         return same and kind.lower() == b"bearer"
+
+
+def _named(headers: dict) -> bytes:
+    """Give the token that stands among a WebSocket's protocols, as OpenAI's clients write it."""
+    words = headers.get(b"sec-websocket-protocol", b"").split(b",")
+    tokens = [w.strip()[len(BEARER) :] for w in words if w.strip().startswith(BEARER.encode())]
+    return tokens[0] if tokens else b""
 
 
 def _host(value: bytes | str) -> str:

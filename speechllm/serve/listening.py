@@ -94,6 +94,7 @@ class Listening:
         told: called from several threads with the beginning of the transcript that is known, again
             and again; None where nobody looks.
         words: whether words are to have times of their own.
+        n_best: how many answers of each window are looked for.
     """
 
     def __init__(
@@ -104,9 +105,10 @@ class Listening:
         temperature: float = 0.0,
         told: Callable[[str], None] | None = None,
         words: bool = False,
+        n_best: int = 1,
     ):
         self._service, self._job, self._told, self._words = service, job, told, words
-        self._listener = service.backend.listener(wanted, temperature)
+        self._listener = service.backend.listener(wanted, temperature, n_best)
         self._parts: list[Part] = []
         self._on_way: deque[tuple[Window, Piece]] = deque()
 

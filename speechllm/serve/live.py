@@ -19,6 +19,7 @@ from speechllm.decode.live import Live, Update
 from speechllm.decode.transcript import Heard
 from speechllm.decode.wanted import Wanted
 from speechllm.serve.engine import Job
+from speechllm.serve.guard import LINE
 from speechllm.serve.refusals import UnfitError, known_model, told
 from speechllm.serve.written import word_of
 
@@ -50,7 +51,7 @@ class Shared:
 async def listen(socket: WebSocket) -> None:
     """Hear one client until it ends, hangs up, or is silent on the line for too long."""
     service = socket.app.state.service
-    await socket.accept()
+    await socket.accept(LINE if LINE in socket.scope.get("subprotocols", ()) else None)
     try:
         with service.place(ROUTE) as job:
             await _talk(socket, service, job)

@@ -31,6 +31,7 @@ class Settings:
         body_s: seconds in which a request's body must be there.
         drain_s: seconds that running requests have after SIGTERM.
         vad: who finds speech (`decode/voice.py`).
+        page: whether there is a page for browsers.
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +50,7 @@ class Settings:
     body_s: float = 60.0
     drain_s: float = 30.0
     vad: str = "auto"
+    page: bool = False
 
     def __post_init__(self):
         """Refuse what would let anybody in."""

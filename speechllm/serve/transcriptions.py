@@ -22,6 +22,7 @@ FIELDS, FIELD_BYTES = 32, 1 << 14  # of a form
 KNOWN = {
     "file", "model", "language", "prompt", "response_format", "temperature", "stream",
     "timestamp_granularities[]", "timestamp_granularities", "chunking_strategy", "include[]", "to",
+    "n_best",
 }  # fmt: skip
 
 
@@ -34,6 +35,7 @@ class Asked:
     temperature: float
     stream: bool
     grains: frozenset[str]
+    n_best: int = 1
 
 
 @router.post("/v1/audio/transcriptions")
@@ -67,7 +69,9 @@ async def _heard(request: Request, service, held: ExitStack, job, folder: Path, 
 
     def hear(grown=None) -> Heard:
         words = asked.format in ("verbose_json", "srt", "vtt") and not asked.stream
-        listening = Listening(service, job, asked.wanted, asked.temperature, grown, words)
+        listening = Listening(
+            service, job, asked.wanted, asked.temperature, grown, words, asked.n_best
+        )
         heard = listening.hear(folder)
         service.metrics.audio.inc(heard.duration_s)
         return heard
@@ -129,10 +133,15 @@ def _read(form: FormData, task: str, service) -> Asked:
         temperature=_temperature(form),
         stream=_one_of(form, "stream", ("true", "false"), "false").lower() == "true",
         grains=grains or frozenset(["segment"]),
+        n_best=int(_one_of(form, "n_best", tuple("12345678"), "1")),
     )
     if not all(grain in written.GRAINS for grain in grains):
         raise UnfitError(f"wanted some of {', '.join(written.GRAINS)}", "timestamp_granularities[]")
-    service.backend.listener(asked.wanted, asked.temperature)  # refuses what it cannot do
+    if asked.n_best > 1 and (asked.format != "verbose_json" or asked.stream):
+        raise UnfitError("n_best: wants response_format verbose_json, and no stream", "n_best")
+    service.backend.listener(
+        asked.wanted, asked.temperature, asked.n_best
+    )  # refuses what it cannot do
     return asked
 
 

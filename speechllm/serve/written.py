@@ -62,8 +62,14 @@ def _segment(number: int, part: Part, temperature: float) -> dict:
         "avg_logprob": part.said.logprob,
         "compression_ratio": round(part.compression, 4),
         "no_speech_prob": round(part.silence, 4),
+        "alternatives": [_other(*one) for one in part.said.others] or None,
     }
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _other(text: str, logprob: float) -> dict:
+    """Write what else might have been said; ours, as OpenAI's segments have none."""
+    return {"text": text, "avg_logprob": logprob}
 
 
 def word_of(word: Word) -> dict:
