@@ -146,13 +146,25 @@ class Contrastive(nn.Module):
         return len(self.rows(batch))
 
     def metrics(self, result: Pass) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Share of those that find their own, or one with the same answer, both ways."""
+        """Share of those that find their own, or one with the same answer, both ways.
+
+        Against words also `zero_shot`: how many media are nearest to their own of the different
+        answers in the batch, as CLIP classifies by names that it was never given as classes.
+        """
         if not (rows := self.rows(result.batch)):
             return {}
         logits, texts = self.logits(result).cpu(), [result.batch.texts[row] for row in rows]
         ways = (each.argmax(1).tolist() for each in (logits, logits.T))
         right = sum(texts[i] == texts[j] for best in ways for i, j in enumerate(best))
-        return {"retrieval": (torch.tensor(right), torch.tensor(2 * len(rows)))}
+        found = {"retrieval": (torch.tensor(right), torch.tensor(2 * len(rows)))}
+        if WORDS in self.config.between:
+            media = logits if self.config.between[1] == WORDS else logits.T
+            first = {text: place for place, text in reversed([*enumerate(texts)])}
+            names = [*first]
+            best = media[:, [*first.values()]].argmax(1).tolist()
+            right = sum(names[j] == text for j, text in zip(best, texts, strict=True))
+            found["zero_shot"] = torch.tensor(right), torch.tensor(len(rows))
+        return found
 
 
 def words(result: Pass, rows: list[int]) -> torch.Tensor:

@@ -32,7 +32,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    config = mnist_vqa.Config(str(corpus), str(out), n_train=40, n_test=30, n_text=180)
+    config = mnist_vqa.Config(str(corpus), str(out), n_train=40, n_test=30, n_text=180, n_digits=50)
     return {name: [*manifest.Manifest(path)] for name, path in config.prepare().items()}
 
 
@@ -48,6 +48,15 @@ def test_pictures_hold_what_their_words_say(made):
         assert greys == wanted
         told = [f"{word} {place}" for word, place in zip(words, PLACES, strict=True)]
         assert row["text"] == " and ".join(one for one in told if not one.startswith(EMPTY))
+
+
+def test_digits_alone(made):
+    assert [len(made[f"digits_{split}"]) for split in ("train", "dev", "test")] == [50, 30, 30]
+    for row in made["digits_test"]:
+        part, question = row["messages"][0]["content"]
+        assert part["text"].split().count(EMPTY) == 8 and row["text"] in part["text"].split()
+        assert image.load(part["image"]).max() == DIGITS.index(row["text"]) * 20 + 10
+        assert question["text"] == "which digit is it"
 
 
 def scene_of(words: str) -> Scene:

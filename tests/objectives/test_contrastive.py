@@ -107,6 +107,26 @@ def test_words_are_read_alone(make_run, tmp_path):
         torch.testing.assert_close(alone[0], plain, atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_zero_shot_is_the_nearest_of_the_different_answers(make_run, tmp_path):
+    """Against a loop over sounds; a name that stands there twice counts once."""
+    run = run_of(make_run, tmp_path)
+    phase = phases(run.system.preset)[-1]
+    examples = run.examples(phase, run.manifests["train"], learning=False)
+    made = [examples.make(0, i) for i in (0, 1, 2, 3, 0)]
+    batch = collate(made, run.system.tokenizer.pad_token_id)
+    model = run.system.build().eval()
+    objective = phase.build_objectives(model, "x")["contrastive"]
+    result = model(batch)
+    right, count = objective.metrics(result)["zero_shot"]
+    logits, texts = objective.logits(result).T, batch.texts  # words by sounds
+    wanted = 0
+    for sound, own in enumerate(texts):
+        best = max(range(len(texts)), key=lambda word: float(logits[word, sound]))
+        wanted += texts[best] == own
+    assert (int(right), int(count)) == (wanted, 5)
+
+
 def test_packed_rows_are_refused(make_run, tmp_path):
     run = run_of(make_run, tmp_path)
     phase = phases(run.system.preset)[-1]

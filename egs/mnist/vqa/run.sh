@@ -2,10 +2,12 @@
 # Questions about scenes of real handwritten digits (MNIST), from nothing: which, where, how many,
 # the largest, left of, sum, and true or false of two pictures.
 #
-#   run.sh --corpus DIR [--out DIR] [--seed N] [--stage N] [--stop-stage M]
+#   run.sh --corpus DIR [--out DIR] [--contrast yes] [--seed N] [--stage N] [--stop-stage M]
 #
 # DIR holds MNIST's t10k files. The test has digits, layouts and forms of words that training never
 # had. All is decoded with the pictures as they are, shuffled and blank: so much comes from looking.
+# With --contrast yes the encoder also learns beside names of digits, by CLIP's loss and by SigLIP's, in
+# runs of their own; their `zero_shot` is of digits that they never saw.
 # Stages: 0 look, 1 scenes and manifests, 2 tokenizer, 3 the LLM reads questions, 4 it sees, 5 decode,
 # 6 score and report.
 
@@ -14,6 +16,7 @@ set -euo pipefail
 corpus=
 out=exp/mnist_vqa
 preset=mnist_vqa
+contrast=no
 seed=0
 options "$@"
 data=$out/data
@@ -38,6 +41,11 @@ if begin 3 "the LLM reads questions"; then
 fi
 if begin 4 "it sees"; then
   train
+  [ "$contrast" != yes ] || for loss in clip siglip; do
+    speechllm train mnist_clip --tokenizer "$data/tokenizer" --out "$out/$loss" --set seed="$seed" \
+      --set phase.contrast.objectives.contrastive.loss="$loss" --device cpu --workers 0 \
+      --data train="$data/digits_train.jsonl" --data valid="$data/digits_test.jsonl"
+  done
 fi
 if begin 5 "decode"; then
   speechllm decode "$out/run" "$data/questions_test.jsonl" "$data/captions_test.jsonl" \

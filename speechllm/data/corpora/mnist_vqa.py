@@ -5,6 +5,7 @@ laid out in a grid of three by three, each moved within its cell. Written are
 
     captions_<split>      describe the picture: each digit and its place
     questions_<split>     which, where, count, largest, left of, sum; true or false of two pictures
+    digits_<split>        a digit alone, in any cell, and its name: for contrastive pretraining
     text, text_dev        such questions with the digits' names in the pictures' place
     scenes/<split>/*.png  the pictures
 
@@ -39,7 +40,10 @@ COST_S = 1.0  # of a picture (media/image.py)
 
 @dataclass(frozen=True)
 class Config:
-    """Options: scenes of each split (dev has as many as test), questions a scene, of text alone."""
+    """Options: scenes of each split (dev has as many as test), questions a scene, of text alone.
+
+    n_digits: digits alone, of train; dev and test have as many as scenes.
+    """
 
     corpus: str
     out: str = "data/mnist_vqa"
@@ -47,6 +51,7 @@ class Config:
     n_test: Positive = 300
     per_scene: Positive = 3
     n_text: Positive = 40000
+    n_digits: Positive = 4000
     seed: int = 0
     on_error: str = "stop"
 
@@ -62,6 +67,7 @@ class Config:
             rng = self._rng(split)
             captions, questions = self._scenes(split, painter, rng)
             made[f"captions_{split}"], made[f"questions_{split}"] = captions, questions
+            made[f"digits_{split}"] = self._digits(split, painter)
         for name, split, n in (("text", "train", self.n_text), ("text_dev", "dev", 600)):
             made[name] = list(_text_rows(name, split, n, self.seed, self._rng(name)))
         paths = {name: out / f"{name}.jsonl" for name in made}
@@ -89,6 +95,18 @@ class Config:
                 ]
                 questions.append(_row(f"{id}-{kind}", question, paths))
         return captions, questions
+
+    def _digits(self, split: str, painter: "Painter") -> list[dict]:
+        """Draw digits alone, each in some cell."""
+        rng, rows = self._rng(f"digits {split}"), []
+        for number in range(self.n_digits if split == "train" else self.n_test):
+            cells: list[int | None] = [None] * 9
+            digit = cells[int(rng.integers(9))] = int(rng.integers(10))
+            scene = Scene(tuple(cells))
+            path = painter.paint(scene, f"digit_{number:05d}", rng)
+            asked = Question("digit", (scene,), "which digit is it", _scenes.DIGITS[digit])
+            rows.append(_row(f"{split}-digit-{number:05d}", asked, [path]))
+        return rows
 
     def _rng(self, what: str) -> np.random.Generator:
         return np.random.default_rng(zlib.crc32(f"{self.seed} {what}".encode()))
