@@ -131,7 +131,9 @@ def test_yes_is_as_common_as_no():
 
 
 def test_manifests_are_fine_and_drawn_alike(made, corpus, tmp_path):
-    config = mnist_vqa.Config(str(corpus), str(tmp_path), n_train=40, n_test=30, n_text=180)
+    config = mnist_vqa.Config(
+        str(corpus), str(tmp_path), n_train=40, n_test=30, n_text=180, n_digits=50
+    )
     paths = config.prepare()
     assert {n: len([*manifest.Manifest(p)]) for n, p in paths.items()} == {
         name: len(rows) for name, rows in made.items()
