@@ -73,7 +73,7 @@ def _referring(args: argparse.Namespace, path: Path) -> Path | None:
     """Name the manifest that is to refer to the states of `path`; None: none is wanted.
 
     Raises:
-        ValueError: one name for several, a name that is none or that of the manifest itself.
+        ValueError: one name for several manifests; --beside with what is no word.
     """
     if args.new and len(args.manifests) > 1:
         raise ValueError(
