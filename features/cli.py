@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "--manifest", metavar="NEW", help="also write the manifest, referring to the features"
     )
     extract.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
+    extract.add_argument(
+        "--ray", default="", metavar="ADDRESS", help="let a Ray cluster work, or `local` processes"
+    )
     extract.set_defaults(run=_extract)
     plot = verb("plot", "draw the steps on one sound")
     plot.add_argument("source", help="sound file")
@@ -100,6 +103,7 @@ def _extract(args) -> int:
         args.jobs,
         _progress,
         args.format,
+        args.ray,
     )
     if sys.stderr.isatty():
         print(file=sys.stderr)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -59,15 +60,17 @@ def extract(
     jobs: int = 1,
     progress: Callable[[Tally], None] = lambda tally: None,
     kind: str = "shards",
+    ray: str = "",
 ) -> Tally:
     """Features of `items` into the folder `out`; skips what is there, lists failures in `.errors`.
 
     There is what was made of the same file, times and channel; the rest is made, or made anew. An
     id that stands there for another file is refused.
 
-    `kind` is "shards" (`stored.Stored` reads them) or "ark" (Kaldi's, with feats.scp). Raises
-    ValueError for a wrong preset, option or kind, for a folder that holds other features or in
-    which another run writes, and for a disk that is full.
+    `kind` is "shards" (`stored.Stored` reads them) or "ark" (Kaldi's, with feats.scp). `ray` is the
+    address of a cluster that works in place of processes here, "local" for one of `jobs` processes;
+    the files are the same. Raises ValueError for a wrong preset, option or kind, for a folder that
+    holds other features or in which another run writes, and for a disk that is full.
     """
     from features import archive, folder, requests
 
@@ -87,10 +90,12 @@ def extract(
         tally = Tally(total=len(items), skipped=len(items) - len(todo), anew=len(stale))
         tally.unsaid = sum(there[id] is None for id in both)
         shards = _shards(todo, jobs, folder.next_number(out))
-        with _workers(jobs, preset, options) as run:
-            _gather(
-                run(worker.store, [(kind, str(out), *shard) for shard in shards]), tally, progress
-            )
+        home = os.path.abspath(out) if ray else str(out)
+        pieces = [(kind, home, *shard) for shard in shards]
+        with (
+            _anywhere(ray, jobs, preset, options) if ray else _workers(jobs, preset, options) as run
+        ):
+            _gather(run(worker.store, pieces), tally, progress)
         if kind == "ark":
             archive.join(out)
     return tally
@@ -124,6 +129,18 @@ def _gather(results: Iterable[list], tally: Tally, progress: Callable[[Tally], N
         raise ValueError(
             "a worker was killed (out of memory?); run the same line again with fewer --jobs"
         ) from None
+
+
+@contextmanager
+def _anywhere(
+    address: str, jobs: int, preset: str, options: dict
+) -> Iterator[Callable[[Callable, list], Iterable]]:
+    """A `map` of `worker.store` over a cluster; paths are whole: its processes start elsewhere."""
+    from features import cluster
+
+    job = functools.partial(worker.store_with, (preset, options))
+    with cluster.workers(address, jobs) as run:
+        yield lambda _, pieces: run(job, map(cluster.whole, pieces))
 
 
 @contextmanager

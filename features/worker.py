@@ -39,6 +39,14 @@ def start(preset: str, options: dict) -> None:
     _worker["extractor"] = get(preset, **options)
 
 
+def store_with(settings: tuple[str, dict], work: tuple) -> list[tuple[float, str]]:
+    """`store` in a process that nobody has started: of a cluster, which keeps it for more."""
+    if _worker.get("settings") != settings:
+        start(*settings)
+        _worker["settings"] = settings
+    return store(work)
+
+
 def store(work: tuple[str, str, str, list[Item]]) -> list[tuple[float, str]]:
     """Compute and write one shard; of each item (seconds of sound, "" or what went wrong)."""
     from features import archive, stored

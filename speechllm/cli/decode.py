@@ -1,10 +1,12 @@
 """`speechllm decode`: decode a manifest; an interrupted decode goes on."""
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 from pathlib import Path
 
-from speechllm.cli.options import add_reading, add_search, device, number, searched
+from speechllm.cli.options import add_ray, add_reading, add_search, device, number, searched
 from speechllm.ranges import AboveZero, Positive
 
 EPILOG = """Results stand in OUT/hyp.jsonl, one line an utterance; the same call goes on. Answers
@@ -80,6 +82,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         help="change a setting of the task, such as what is asked: task.way=chain",
     )
     add_reading(parser)
+    add_ray(parser)
     parser.add_argument(
         "--precision", choices=("fp32", "bf16"), default="fp32", help="of the computation"
     )
@@ -138,10 +141,31 @@ def run(args: argparse.Namespace) -> None:
         parts = ["decode", path.stem, args.task, "" if audio == "real" else audio.replace(":", "_")]
         out = args.out or args.model / "_".join(filter(None, parts))
         chosen = dataclasses.replace(options, audio=audio, task=table)
-        _decode(system, model, path, out, chosen, args.again, {"checkpoint": str(folder)})
+        with _spread(args, folder, where, path, chosen) as spread:
+            facts = {"checkpoint": str(folder)}
+            _decode(system, model, path, out, chosen, args.again, facts, spread)
 
 
-def _decode(system, model, path: Path, out: Path, options, again: bool, facts: dict) -> None:
+@contextlib.contextmanager
+def _spread(args: argparse.Namespace, folder: Path, where: str, path: Path, options):
+    """Give what lets a cluster answer, or None where none is wanted."""
+    if not args.ray:
+        yield None
+        return
+    from features import cluster
+    from speechllm.decode import elsewhere
+
+    place = elsewhere.Place(
+        str(folder.absolute()), tuple(args.set), where, str(path.absolute()),
+        dataclasses.replace(options, workers=0),
+    )  # fmt: skip
+    with cluster.workers(args.ray, gpus=where == "cuda") as run:
+        yield lambda parts: run(functools.partial(elsewhere.answered, place), parts)
+
+
+def _decode(
+    system, model, path: Path, out: Path, options, again: bool, facts: dict, spread=None
+) -> None:
     from tqdm import tqdm
 
     from speechllm.data.manifest import Manifest
@@ -150,7 +174,7 @@ def _decode(system, model, path: Path, out: Path, options, again: bool, facts: d
     manifest = Manifest(path)
     facts |= {"manifest": str(path)}
     with tqdm(total=len(manifest), unit="utt", disable=None) as bar:
-        tally = decode(system, model, manifest, out, options, bar.update, again, facts)
+        tally = decode(system, model, manifest, out, options, bar.update, again, facts, spread)
     for error in tally.errors:
         print(f"skipped: {error}")
     speed = f", RTFx {tally.rtfx:.1f}" if tally.audio_s else ""

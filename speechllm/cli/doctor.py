@@ -23,6 +23,7 @@ EXTRAS = {
     "live": ("the microphone of speechllm transcribe --live", "sounddevice"),
     "pose": ("files of poses, .pose", "pose-format"),
     "quantize": ("LLMs in 4 and 8 bits", "bitsandbytes"),
+    "ray": ("--ray: a cluster that decodes and extracts", "ray"),
     "serve": (
         "speechllm serve: OpenAI's routes",
         "fastapi prometheus-client python-multipart uvicorn websockets",

@@ -113,6 +113,16 @@ def device(wanted: str) -> str:
     return wanted
 
 
+def add_ray(parser: argparse.ArgumentParser) -> None:
+    """Add the cluster that works in place of this process."""
+    parser.add_argument(
+        "--ray",
+        default="",
+        metavar="ADDRESS",
+        help="let a Ray cluster work (pip install 'speechllm[ray]'); local: processes here",
+    )
+
+
 SEARCH = {  # option -> range, default, help
     "num-beams": (Positive, 1, "beams of the search; 1 is greedy"),
     "num-best": (Positive, 1, "answers to keep of each, with beams: alternatives and their scores"),

@@ -2,13 +2,15 @@
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import importlib
 import inspect
 import typing
+from collections.abc import Iterator
 
 from speechllm import config
-from speechllm.cli.options import Layout
+from speechllm.cli.options import Layout, add_ray
 
 ROOM = "data.corpora"
 EPILOG = """Each corpus has its own --help, with its layout and options.
@@ -56,6 +58,7 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
             own = module.Config.__annotations__  # what several corpora share comes last
             for field in sorted(dataclasses.fields(module.Config), key=lambda f: f.name not in own):
                 _add_field(sub, field, hints[field.name])
+            add_ray(sub)
             sub.set_defaults(run=run, config=module.Config)
 
 
@@ -68,9 +71,28 @@ def _about(name: str) -> str:
 def run(args: argparse.Namespace) -> None:
     """Prepare, and say which manifests there are."""
     fields = [field.name for field in dataclasses.fields(args.config)]
-    manifests = args.config(**{name: getattr(args, name) for name in fields}).prepare()
+    corpus = args.config(**{name: getattr(args, name) for name in fields})
+    with _headers(args.ray):
+        manifests = corpus.prepare()
     for name, path in manifests.items():
         print(f"{name}: {path}")
+
+
+@contextlib.contextmanager
+def _headers(address: str) -> Iterator[None]:
+    """Let a cluster read the headers of sounds, where one is wanted."""
+    if not address:
+        yield
+        return
+    from features import cluster
+    from speechllm.data.corpora import _headers
+
+    with cluster.workers(address) as run:
+        token = _headers.ELSEWHERE.set(run)
+        try:
+            yield
+        finally:
+            _headers.ELSEWHERE.reset(token)
 
 
 def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, hint) -> None:

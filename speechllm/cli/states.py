@@ -1,9 +1,11 @@
 """`speechllm data states`: what a frozen encoder makes of each sound, stored once."""
 
 import argparse
+import contextlib
+import functools
 from pathlib import Path
 
-from speechllm.cli.options import add_device, device, number
+from speechllm.cli.options import add_device, add_ray, device, number
 from speechllm.ranges import Workers
 
 EPILOG = """A training whose encoder does not learn runs it on the same sounds in each pass. Stored,
@@ -53,20 +55,41 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--workers", type=number(Workers), default=1, help="processes that read audio; 0: this one"
     )
     add_device(parser)
+    add_ray(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Store, manifest after manifest; exit status 1 where some sounds could not be read."""
-    from speechllm.models import kernels, states
+    from speechllm.models import kernels, states, storing
 
     names = [_referring(args, path) for path in args.manifests]
     branch, encoder = states.opened(args.preset, args.set)
     precision = kernels.precision(args.precision, args.dtype != "float32")
     encoder.to(device(args.device))
-    job = states.Job(branch, encoder, args.out, args.dtype, precision, args.workers)
-    failed = [_store(args, job, *pair) for pair in zip(args.manifests, names, strict=True)]
+    job = storing.Job(branch, encoder, args.out, args.dtype, precision, args.workers)
+    with _spread(args, job, precision) as spread:
+        pairs = zip(args.manifests, names, strict=True)
+        failed = [_store(args, job, *pair, spread) for pair in pairs]
     return 1 if any(failed) else 0
+
+
+@contextlib.contextmanager
+def _spread(args: argparse.Namespace, job, precision: str):
+    """Give what lets a cluster store, or None where none is wanted."""
+    if not args.ray:
+        yield None
+        return
+    from features import cluster
+    from speechllm.models import storing
+
+    where, out = next(job.encoder.parameters()).device.type, args.out.absolute()
+    what = str(Path(args.preset).absolute()) if Path(args.preset).exists() else args.preset
+    opening = (what, tuple(args.set), where, out, args.dtype, precision, 0)
+    with cluster.workers(args.ray, gpus=where == "cuda") as run:
+        yield lambda pieces: run(
+            functools.partial(storing.stored, opening), map(cluster.whole, pieces)
+        )
 
 
 def _referring(args: argparse.Namespace, path: Path) -> Path | None:
@@ -85,12 +108,12 @@ def _referring(args: argparse.Namespace, path: Path) -> Path | None:
     return path.with_suffix(f".{args.beside}{path.suffix}") if args.beside else args.new
 
 
-def _store(args: argparse.Namespace, job, path: Path, new: Path | None) -> bool:
+def _store(args: argparse.Namespace, job, path: Path, new: Path | None, spread) -> bool:
     """Store one manifest's states, and say how it went; whether some sounds could not be read."""
     from tqdm import tqdm
 
     from features import sources
-    from speechllm.models import states
+    from speechllm.models import storing
 
     with tqdm(unit="utt", disable=None) as bar:
 
@@ -98,7 +121,7 @@ def _store(args: argparse.Namespace, job, path: Path, new: Path | None) -> bool:
             bar.total = tally.total - tally.skipped
             bar.update(tally.done - bar.n)
 
-        tally = states.make(job, path, progress)
+        tally = storing.make(job, path, progress, spread)
     for error in tally.errors:
         print(f"not stored: {error}")
     print(_summary(args, job.precision, tally))

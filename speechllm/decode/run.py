@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from speechllm.data import check, control, loader
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest
 from speechllm.data.rows import seconds
-from speechllm.decode import answering, record, room
+from speechllm.decode import answering, many, record, room
 from speechllm.decode.ask import Answerer
 from speechllm.decode.lines import finished, line
 from speechllm.decode.search import Config as Search
@@ -20,6 +21,8 @@ from speechllm.decode.timing import Timer
 from speechllm.models import states
 from speechllm.models.model import SpeechLLM
 from speechllm.models.system import System
+
+PART = 8  # batches that another process answers at a time
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ def decode(
     progress=None,
     again: bool = False,
     facts: dict | None = None,
+    spread: Callable[[list], Iterable] | None = None,
 ) -> Tally:
     """Decode `manifest` into `folder`, leaving out what stands there already.
 
@@ -88,6 +92,8 @@ def decode(
         progress: called with the utterances done after each batch.
         again: begin anew, whatever stands there.
         facts: what decode.json shall say besides.
+        spread: lets other processes answer: from parts, lists of batches of row numbers, to what
+            `elsewhere.answered` gives for each.
 
     Raises:
         ValueError: answers of another model, manifest or search stand there; an utterance cannot
@@ -113,16 +119,22 @@ def decode(
         left = [i for i, row in enumerate(manifest) if row["id"] not in done]
         tally = Tally(n_done_before=len(manifest) - len(left))
         if left:
-            examples = _examples(system, model, manifest, left, options, tally)
+            fitting = _fitting(room.Room(system, model), manifest, left, options, tally)
+            found = examples(system, model, manifest, fitting, options)
             with files.naming(out), open(out, "a", encoding="utf-8") as file:
-                _answer(_answerer(system, model, options), examples, file, options, tally, progress)
+                asked = answerer(system, model, options)
+                if spread:
+                    parts = _parts(asked, found.manifest, fitting, options)
+                    _gather(spread(parts), file, tally, progress)
+                else:
+                    answer(asked, found, file, options, tally, progress)
         if tally.n_utterances:
             speed = {"rtfx": round(tally.rtfx, 2)} if tally.audio_s else {}
             record.end(folder, more | speed | asdict(tally))
     return tally
 
 
-def _answerer(system: System, model: SpeechLLM, options: Options) -> Answerer:
+def answerer(system: System, model: SpeechLLM, options: Options) -> Answerer:
     """Make what answers.
 
     Raises:
@@ -134,27 +146,44 @@ def _answerer(system: System, model: SpeechLLM, options: Options) -> Answerer:
     return Answerer(system, model, options.search, (), options.precision, timer)
 
 
-def _examples(system, model, manifest: Manifest, left: list[int], options: Options, tally):
-    """Make the examples of the rows that are left, and see that they can be asked and computed.
+def examples(system, model, manifest: Manifest, rows: list[int], options: Options) -> Examples:
+    """Make the examples of some rows, and see that they can be asked.
 
     Raises:
         ValueError: they cannot.
     """
     others = control.of_all(options.audio, manifest, system.branches, system.preset.seed)
     kept = system.preset.section("data", loader.Config).cache_mb  # sounds are asked about again
-    fitting = _fitting(room.Room(system, model), manifest, left, options, tally)
-    examples = Examples.of(
+    made = Examples.of(
         system,
-        manifest.subset(fitting),
+        manifest.subset(rows),
         options.task,
         answer=False,
         controls=others,
         cache_mb=kept,
         encoders=states.origins(system, model),
     )
-    check.rows(examples)
-    check.references(examples)
-    return examples
+    check.rows(made)
+    check.references(made)
+    return made
+
+
+def _parts(asked: Answerer, manifest: Manifest, rows: list[int], options: Options) -> list:
+    """Part the batches that `answer` would make: [[row numbers of a batch, ...], ...]."""
+    data = loader.Config(max_batch_s=many.share(asked, options.max_batch_s))
+    order = data.sampler(manifest, seed=0, shuffle=False).epoch(0)
+    batches = [[rows[i] for i in batch] for batch in order]
+    return [batches[i : i + PART] for i in range(0, len(batches), PART)]
+
+
+def _gather(answered, file, tally: Tally, progress) -> None:
+    """Write the lines of each part as it comes."""
+    for text, part in answered:
+        file.write(text)
+        file.flush()
+        tally.join(part)
+        if progress:
+            progress(part.n_utterances)
 
 
 def _fitting(space: room.Room, manifest: Manifest, left: list[int], options, tally) -> list[int]:
@@ -179,16 +208,16 @@ def _fitting(space: room.Room, manifest: Manifest, left: list[int], options, tal
     return [i for i in left if i not in out]
 
 
-def _answer(answerer: Answerer, examples: Examples, file, options: Options, tally, progress):
+def answer(asked: Answerer, found: Examples, file, options: Options, tally, progress):
     """Answer row after row, a line an utterance."""
     began = time.perf_counter()
-    for told in answering.answers(answerer, examples, options, tally):
+    for told in answering.answers(asked, found, options, tally):
         now = time.perf_counter()
-        rows = [examples.manifest[i] for i, _ in told]
+        rows = [found.manifest[i] for i, _ in told]
         # what flows has no first batch that could be left out: others are under way in it
-        tally.add(sum(seconds(row) for row in rows), now - began, len(rows), answerer.refills)
+        tally.add(sum(seconds(row) for row in rows), now - began, len(rows), asked.refills)
         for row, (_, answer) in zip(rows, told, strict=True):
-            entry = line(examples, row, answer, (now - began) / len(rows))
+            entry = line(found, row, answer, (now - began) / len(rows))
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         file.flush()
         began = now

@@ -31,3 +31,8 @@ class Tally:
         self.audio_s += audio_s
         self.wall_s += wall_s
         self.n_utterances += rows
+
+    def join(self, other: "Tally") -> None:
+        """Count what another process did beside: its time is no wall's."""
+        self.n_utterances += other.n_utterances
+        self.errors += other.errors

@@ -13,7 +13,7 @@ from speechllm.data.collate import collate
 from speechllm.data.manifest import Manifest, write
 from speechllm.decode import heard
 from speechllm.decode import run as decoding
-from speechllm.models import states, store
+from speechllm.models import states, store, storing
 from speechllm.train import loop
 from speechllm.train.phases import phases
 
@@ -61,8 +61,8 @@ def job(make_run, whisper, tmp_path):
 
 def keep(run, path, out, new, dtype="float32"):
     branch = run.system.audio
-    job = states.Job(branch, branch.build_encoder().eval(), out, dtype, workers=0)
-    tally = states.make(job, path)
+    job = storing.Job(branch, branch.build_encoder().eval(), out, dtype, workers=0)
+    tally = storing.make(job, path)
     sources.refer(path, out, new)
     assert not tally.errors
     return tally
@@ -165,23 +165,23 @@ def test_an_interrupt_keeps_what_is_there(job, tmp_path, monkeypatch):
     path = run.manifests["train"].path
     monkeypatch.setattr(states, "MAX_BATCH_S", 1.0)
     branch = run.system.audio
-    made = states.Job(branch, branch.build_encoder().eval(), out, workers=0)
+    made = storing.Job(branch, branch.build_encoder().eval(), out, workers=0)
 
     def stop(tally):
         if tally.done >= 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        states.make(made, path, stop)
+        storing.make(made, path, stop)
     there = len(Stored(out))
     assert 5 <= there < 12 and not [*out.glob(".*.part")]
     with folder.writing(out, made.note), pytest.raises(ValueError, match="another run writes"):
-        states.make(made, path)
-    tally = states.make(made, path)
+        storing.make(made, path)
+    tally = storing.make(made, path)
     assert (tally.done, tally.skipped) == (12 - there, there)
-    alone = states.Job(branch, made.encoder, tmp_path / "alone", workers=0)
+    alone = storing.Job(branch, made.encoder, tmp_path / "alone", workers=0)
     monkeypatch.setattr(states, "MAX_BATCH_S", 0.1)
-    states.make(alone, path)
+    storing.make(alone, path)
     both = Stored(out), Stored(tmp_path / "alone")
     for id in both[0]:
         x, y = (torch.from_numpy(one[id][0].copy()) for one in both)
@@ -194,8 +194,8 @@ def test_what_cannot_be_read_is_listed_and_the_others_stored(job, tmp_path):
     rows[1]["audio"] = str(tmp_path / "gone.wav")
     write(tmp_path / "m.jsonl", rows)
     branch = run.system.audio
-    made = states.Job(branch, branch.build_encoder().eval(), tmp_path / "set", workers=0)
-    tally = states.make(made, tmp_path / "m.jsonl")
+    made = storing.Job(branch, branch.build_encoder().eval(), tmp_path / "set", workers=0)
+    tally = storing.make(made, tmp_path / "m.jsonl")
     assert tally.done == 2 and [e.split(":")[0] for e in tally.errors] == ["train1"]
     assert sources.refer(tmp_path / "m.jsonl", tmp_path / "set", tmp_path / "n.jsonl") == 2
     run.manifests["train"] = Manifest(tmp_path / "n.jsonl")

@@ -8,18 +8,14 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-import features
 from features.audio import Info
 from speechllm import files, places
 from speechllm.data import manifest
+from speechllm.data.corpora._headers import measure
 from speechllm.data.corpora._ids import Ids, language, report
 from speechllm.data.faults import faults
 
@@ -112,24 +108,6 @@ def finish(
     for name, path in manifests.items():
         manifest.write(path, good[name])
     return manifests
-
-
-def measure(paths: Iterable[str], workers: int = 0) -> dict[str, Info | str]:
-    """Length and channels of each file, or what is wrong with it, read in threads."""
-    paths = sorted(paths)
-    # Opening waits for the disk, so more threads than cores pay, most of all on a network drive.
-    with ThreadPoolExecutor(workers or 2 * (os.cpu_count() or 1)) as pool:
-        lengths = pool.map(_length, paths)
-        bar = tqdm(lengths, total=len(paths), desc="reading headers", unit="file", disable=None)
-        return dict(zip(paths, bar, strict=True))
-
-
-def _length(path: str) -> Info | str:
-    try:
-        info = features.info(path)
-    except (ValueError, OSError) as error:
-        return str(error)
-    return info if info.n_samples else f"{path}: it holds no samples"
 
 
 def _must_measure(row: dict[str, Any]) -> bool:

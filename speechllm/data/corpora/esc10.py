@@ -30,7 +30,8 @@ import numpy as np
 
 from speechllm.data import manifest
 from speechllm.data.corpora import _questions, _spoken
-from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, measure
+from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
+from speechllm.data.corpora._headers import measure
 from speechllm.data.corpora._questions import Asker, Question
 from speechllm.data.corpora._table import read_table
 

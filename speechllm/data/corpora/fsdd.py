@@ -23,7 +23,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from speechllm.data.corpora._build import Entry, Faults, finish, folder_of, measure
+from speechllm.data.corpora._build import Entry, Faults, finish, folder_of
+from speechllm.data.corpora._headers import measure
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SPLITS = ("train", "dev", "test")
