@@ -6,12 +6,18 @@ from pathlib import Path
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def whisper(folder: Path, more: int = 0) -> Path:
-    """Save a Whisper whose window is one second; `more` tokens that only its tokenizer has."""
+def whisper(folder: Path, more: int = 0, langs: tuple[str, ...] = ()) -> Path:
+    """Save a Whisper whose window is one second.
+
+    more: tokens that only its tokenizer has. langs: which it is told or finds out, () for one that
+    knows English alone.
+    """
     import torch
     import transformers
 
     specials = ["<|endoftext|>", "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"]
+    told = ["<|translate|>", *(f"<|{lang}|>" for lang in langs)] if langs else []
+    specials += told
     words = {letter: i for i, letter in enumerate(["Ġ", *LETTERS])}
     words |= {token: len(words) + i for i, token in enumerate(specials)}
     words |= {f"x{i}": len(words) + i for i in range(more)}
@@ -42,7 +48,10 @@ def whisper(folder: Path, more: int = 0) -> Path:
     torch.manual_seed(0)
     model = transformers.WhisperForConditionalGeneration(config)
     settings = model.generation_config
-    settings.is_multilingual, settings.no_timestamps_token_id = False, end + 3
+    settings.is_multilingual, settings.no_timestamps_token_id = bool(langs), end + 3
+    if langs:
+        settings.lang_to_id = {token: words[token] for token in told[1:]}
+        settings.task_to_id = {"transcribe": end + 2, "translate": words["<|translate|>"]}
     settings.max_length, settings._from_model_config = 16, False
     model.save_pretrained(folder)
     transformers.WhisperProcessor(front, tokenizer).save_pretrained(folder)

@@ -1,5 +1,7 @@
 """Recognisers of transformers transcribe files of any length, as models of ours do."""
 
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -45,6 +47,25 @@ def test_a_long_file_is_its_windows(make, noises, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main([*words, "--out", str(out)]) == 0
     assert (out / "noises.txt").read_text().splitlines() == wanted
+
+
+@pytest.mark.parametrize("more", [[], ["--format=srt"], ["--task=translate"]])
+def test_a_multilingual_whisper_finds_the_language_out(noises, tmp_path, capsys, more):
+    """Whether or not words get times, which wants what it was told in front of them."""
+    folder = checkpoints.whisper(tmp_path / "model", langs=("en", "de", "fr"))
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alignment_heads": [[0, 0]]}))
+    words = ["transcribe", str(folder), str(noises[0]), "--vad=energy", "--device=cpu", *more]
+    assert cli.main(words) == 0
+    unsaid, err = capsys.readouterr()
+    assert unsaid.strip() and "5 with words" not in err and "no times" not in err
+    found = set()
+    for code in ("en", "de", "fr"):
+        assert cli.main([*words, f"--language={code}"]) == 0
+        found.add(capsys.readouterr().out)
+    # each window is heard as its own language says, which need not be that of the others
+    lines = {line for text in found for line in text.splitlines()}
+    assert set(unsaid.splitlines()) <= lines and len(found) > 1
 
 
 def test_what_a_recogniser_cannot_do(whisper, noises, capsys):
