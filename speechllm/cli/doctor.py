@@ -18,6 +18,7 @@ NEEDED = set(
 # extra -> what it is for, and the distributions that it brings
 EXTRAS = {
     "docs": ("the pages of docs/ as a site: make docs", "mkdocs-material"),
+    "export": ("LLMs in 8 bits: speechllm export --quantize", "torchao"),
     "hub": ("data sets of the Hub, as Parquet", "pyarrow"),
     "kaldi": ("features as ark and scp; Kaldi's pitch", "kaldiio kaldi-native-fbank"),
     "live": ("the microphone of speechllm transcribe --live", "sounddevice"),

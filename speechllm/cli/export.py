@@ -8,7 +8,11 @@ EPILOG = """transformers   an imported model, perhaps trained on, as its family'
                processor. A LoRA that was added stands beside in OUT/lora (peft), or is merged
 peft           the LoRA alone, for peft, transformers and vLLM, on the published model
 parts          any model: OUT/llm for AutoModelForCausalLM, OUT/encoder for its class of
-               transformers, where it is one; the rest as safetensors
+               transformers, where it is one; the rest as safetensors; of models like SLAM-ASR
+               OUT/transcribe.py, which runs where speechllm is not
+
+--quantize int8 writes the LLM of --to parts in 8 bits (torchao), its LoRA merged; --measure
+MANIFEST decodes it with the LLM before and after, and the card says both scores.
 
 A model card, OUT/README.md, has its result, data and parts. --push sends OUT to the Hub, private,
 with the token that `hf auth login` has put there.
@@ -16,7 +20,8 @@ with the token that `hf auth login` has put there.
 examples:
   speechllm export exp/tuned --like Qwen/Qwen2-Audio-7B-Instruct --to transformers --merge --out q
   speechllm export exp/tuned --like Qwen/Qwen2-Audio-7B-Instruct --to peft --out q_lora
-  speechllm export exp/slam --to parts --out slam --push me/slam"""
+  speechllm export exp/slam --to parts --out slam --push me/slam
+  speechllm export exp/slam --to parts --merge --quantize int8 --measure test.jsonl --out slam8"""
 
 LOAD = {
     "transformers": "from transformers import AutoModel{kind}, AutoProcessor\n\n"
@@ -40,6 +45,8 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--like", default="", metavar="MODEL", help="the published model that it was imported from"
     )
     parser.add_argument("--merge", action="store_true", help="add LoRA into the weights")
+    parser.add_argument("--quantize", default="", choices=("int8", "int4"), help="of --to parts")
+    parser.add_argument("--measure", type=Path, metavar="MANIFEST", help="scored before and after")
     parser.add_argument("--push", default="", metavar="OWNER/NAME", help="send it to the Hub")
     parser.set_defaults(run=run)
 
@@ -52,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.out.exists():
         raise ValueError(f"{args.out} exists; choose another --out or remove it")
+    _check(args)
     if args.to == "transformers":
         with tqdm(unit="B", unit_scale=True, disable=None) as bar:
 
@@ -63,13 +71,51 @@ def run(args: argparse.Namespace) -> None:
     elif args.to == "peft":
         done = export.to_peft(args.model, args.out, args.like)
     else:
-        done = export.to_parts(args.model, args.out, args.merge)
+        done = export.to_parts(args.model, args.out, args.merge, args.quantize)
     from speechllm import files
+    from speechllm.cli import measured
 
-    files.write_text(args.out / "README.md", _card(args, done))
+    if args.to == "parts":
+        print(_script(args, done.beside))
+    lines = measured.quantised(args.model, args.out, args.measure) if args.measure else {}
+    files.write_text(args.out / "README.md", _card(args, done, lines))
+    for name, line in lines.items():
+        print(f"{name}: {line}")
     print(_told(args, done))
     if args.push:
         print(f"sent to {push(args.out, args.push)}")
+
+
+def _script(args: argparse.Namespace, beside: tuple[str, ...]) -> str:
+    """Write the script beside parts, and say so; or why there is none."""
+    from speechllm.cli import standalone
+    from speechllm.models import store
+
+    system = store.system_of(store.find(args.model))
+    why = "its LoRA is not merged (--merge)" if beside else standalone.why(system)
+    if why:
+        return f"no script that runs without speechllm: {why}"
+    standalone.write(system, args.out)
+    return f"{args.out / standalone.NAME}: transcribes with these parts, without speechllm"
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        ValueError: says what does.
+    """
+    from speechllm.models import quantised
+
+    if args.measure and not args.quantize:
+        raise ValueError("--measure compares before and after --quantize; give that, too")
+    if args.quantize:
+        if args.to != "parts" or not args.merge:
+            raise ValueError(
+                f"--quantize {args.quantize} is for --to parts --merge: the LLM that it writes has "
+                "its LoRA within (a family of transformers is quantised by its own from_pretrained)"
+            )
+        quantised.check(args.quantize)
 
 
 def _told(args: argparse.Namespace, done) -> str:
@@ -79,7 +125,7 @@ def _told(args: argparse.Namespace, done) -> str:
     return f"{args.out}: {', '.join([what, f'{done.n_tensors} tensors', *lora])}"
 
 
-def _card(args: argparse.Namespace, done) -> str:
+def _card(args: argparse.Namespace, done, lines: dict[str, str]) -> str:
     from speechllm.models import store
     from speechllm.report import card, collect
 
@@ -92,6 +138,7 @@ def _card(args: argparse.Namespace, done) -> str:
     }
     lora = [f"LoRA {name} is merged into the weights." for name in done.merged]
     lora += [f"LoRA {name} stands beside them, for peft." for name in done.beside]
+    quantised = card.Quantised(args.quantize, done.sizes, lines) if done.sizes else None
     how = f"A speech LLM of the system `{system.preset.name}`, trained with speechllm. "
     kind = "ForCausalLM" if done.family == "phi4_multimodal" else "ForMultimodalLM"
     use = LOAD[args.to].format(name=args.out.name, base=done.like, kind=kind)
@@ -104,6 +151,7 @@ def _card(args: argparse.Namespace, done) -> str:
             use=use,
             base=done.like,
             experiment=collect.read(args.model),
+            quantised=quantised,
         )
     )
 

@@ -72,6 +72,15 @@ def _messages(system: System, request: Request) -> list[dict]:
         parts += [{"type": "audio"}] * len(request.waves)
         parts.append({"type": "text", "text": question})
         return [{"role": "user", "content": parts}]
+    return usual(system)
+
+
+def usual(system: System) -> list[dict]:
+    """Give the messages with which a preset's task asks about a sound.
+
+    Raises:
+        ValueError: a task that wants more than sound.
+    """
     table = asked(system.preset)
     task = config.part("tasks", table, f"{system.preset.source} [task]")
     try:

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from speechllm import files
-from speechllm.models import hub, lora, peft_files
+from speechllm.models import hub, lora, peft_files, quantised
 from speechllm.models.leaving import Leaving
 from speechllm.models.shards import stream
 
@@ -31,13 +31,17 @@ NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".md", ".index.json", ".ggu
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written: the family (or ""), the base, tensors, LoRAs merged and beside."""
+    """What was written: the family (or ""), the base, tensors, LoRAs merged and beside.
+
+    sizes: bytes of the LLM's weights before and after it was quantised; () where it was not.
+    """
 
     family: str
     like: str
     n_tensors: int
     merged: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    sizes: tuple[int, int] | tuple[()] = ()
 
 
 def to_transformers(
@@ -91,13 +95,19 @@ def to_peft(folder: Path, out: Path, like: str = "") -> Exported:
     return Exported(family, base, len(written), beside=tuple(written))
 
 
-def to_parts(folder: Path, out: Path, merge: bool = True) -> Exported:
+def to_parts(folder: Path, out: Path, merge: bool = True, quantize: str = "") -> Exported:
     """Write encoder and LLM of a model of ours, each as transformers' Auto classes read it.
 
     Of an encoder that is none of transformers' there are only the weights, as of the adapter.
 
+    Args:
+        folder: as of `Leaving`.
+        out: must not exist yet.
+        merge: as of `to_transformers`.
+        quantize: of the LLM, one of `quantised.KINDS`; "" leaves it as it is.
+
     Raises:
-        ValueError: as of `Leaving`; a LLM that is quantised.
+        ValueError: as of `Leaving`, of `quantised.write`; a LLM that is quantised already.
     """
     leaving = Leaving(folder, whole_again=False)
     model, system = leaving.model, leaving.system
@@ -118,7 +128,8 @@ def to_parts(folder: Path, out: Path, merge: bool = True) -> Exported:
         save_file({n: t.contiguous() for n, t in rest.items()}, unfinished / "rest.safetensors")
         (unfinished / "preset.toml").write_text(system.preset.dump(), "utf-8")
         beside = () if merge else _write_loras(leaving, unfinished / BESIDE, "../llm")
-    return Exported("", "", len(weights), leaving.added if merge else (), tuple(beside))
+        sizes = quantised.write(unfinished / "llm", quantize) if quantize else ()
+    return Exported("", "", len(weights), leaving.added if merge else (), tuple(beside), sizes)
 
 
 def _imported(folder: Path, like: str) -> Leaving:

@@ -12,6 +12,15 @@ UNKNOWN = "not said there"
 
 
 @dataclass(frozen=True)
+class Quantised:
+    """What quantising did: its kind, bytes of the LLM before and after, result lines by name."""
+
+    kind: str
+    sizes: tuple[int, int]
+    lines: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Card:
     """What a card says.
 
@@ -24,6 +33,7 @@ class Card:
         base: id or folder of the published model that it was made from, "".
         experiment: of training and scores; None where there is none.
         tags: words for the Hub.
+        quantised: what quantising did; None where nothing was.
     """
 
     name: str
@@ -34,6 +44,7 @@ class Card:
     base: str = ""
     experiment: Experiment | None = None
     tags: tuple[str, ...] = field(default=("speech", "automatic-speech-recognition"))
+    quantised: Quantised | None = None
 
 
 def text(card: Card) -> str:
@@ -47,7 +58,14 @@ def text(card: Card) -> str:
     for part, (source, licence) in card.parts.items():
         body.append(f"| {part} | {collect.portable(source) or 'nothing'} | {licence or UNKNOWN} |")
     body += ["", "The licence of the whole is bound by those of its parts and of its data.", ""]
-    return "\n".join([*body, *_results(card.experiment), *_training(card.experiment)])
+    return "\n".join(
+        [
+            *body,
+            *_results(card.experiment),
+            *_quantised(card.quantised),
+            *_training(card.experiment),
+        ]
+    )
 
 
 def _results(experiment: Experiment | None) -> list[str]:
@@ -57,6 +75,21 @@ def _results(experiment: Experiment | None) -> list[str]:
     names = [collect.set_name(score) for score in experiment.scores]
     told = [f"{name}: {line}" for name, line in zip(names, lines, strict=True)]
     return ["## Results", "", "```", *told, "```", ""]
+
+
+def _quantised(done: Quantised | None) -> list[str]:
+    if done is None:
+        return []
+    before, after = done.sizes
+    rows = [f"| before | {before / 1e6:,.1f} MB | {_score(done.lines.get('before'))} |"]
+    rows.append(f"| {done.kind} | {after / 1e6:,.1f} MB | {_score(done.lines.get('after'))} |")
+    lines = [f"{name}: {line}" for name, line in done.lines.items()]
+    shown = ["", "```", *lines, "```"] if lines else []
+    return ["## Quantised", "", "| LLM | weights | score |", "|---|---:|---:|", *rows, *shown, ""]
+
+
+def _score(line: str | None) -> str:
+    return " ".join(line.split()[:2]).removeprefix("%") + " %" if line else "not measured"
 
 
 def _training(experiment: Experiment | None) -> list[str]:

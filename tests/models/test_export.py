@@ -2,14 +2,21 @@
 out and back for each family."""
 
 import json
+import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import transformers
 from peft import PeftModel
 
 from speechllm import cli, config
+from speechllm.decode.speech import Speech
 from speechllm.models import average, export, filling, store
+from speechllm.models import tiny as forms
 from speechllm.models.importing import bring
 from speechllm.models.system import System
 from speechllm.models.tiny import wake
@@ -185,3 +192,71 @@ def test_last_of_a_run(small, tmp_path):
     assert [p.name for p in average.last(tmp_path / "run", 2)] == ["step-00000004", "step-00000006"]
     with pytest.raises(ValueError, match="holds 3 checkpoints"):
         average.last(tmp_path / "run", 4)
+
+
+def test_quantised_parts_are_scored_before_and_after(small, tiny, tmp_path, capsys):
+    """As the card says; what is written is what is opened again, and less than half as large."""
+    pytest.importorskip("torchao")
+    words = ["export", str(small[0]), "--to", "parts", "--quantize", "int8"]
+    said = [*words, "--merge", "--measure", str(tiny / "valid.jsonl"), "--out", str(tmp_path / "q")]
+    assert cli.main(said) == 0
+    card = (tmp_path / "q/README.md").read_text()
+    scores = re.findall(r"^\| (?:before|int8) \| ([\d.]+) MB \| WER ([\d.]+) % \|$", card, re.M)
+    assert len(scores) == 2 and float(scores[1][0]) < 0.6 * float(scores[0][0])
+    assert card.count("%WER ") == 2 and "before: %WER" in capsys.readouterr().out
+    llm = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "q/llm").eval()
+    _, model = store.load(small[0])
+    with torch.no_grad():
+        ours, theirs = model.llm(IDS % 30).logits, llm(IDS % 30).logits
+    assert 0 < (ours - theirs).abs().max() < 0.05 * ours.abs().max()
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "q/llm")("low").input_ids
+    for more, word in (
+        (["--quantize", "int4", "--merge"], "GPUs alone"),
+        ([], "--to parts --merge"),
+    ):
+        assert cli.main([*words, *more, "--out", str(tmp_path / "x")]) == 2
+        assert word in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+RUN = """
+import runpy, sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("speechllm", "features"):
+            raise ImportError(f"{name} is not here")
+
+sys.meta_path.insert(0, Without())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("preset", ["slam_asr_whisper", "slam_asr_hubert"])
+def test_parts_of_slam_speak_for_themselves(preset, tmp_path):
+    """In a process that has neither speechllm nor features, for sounds of three lengths."""
+    system = forms.system(config.changed(config.load(preset), ["adapter.norm=rms"]))
+    model = wake(system.build())
+    tensors = {"model": store.state(system, model, [["*"]])}
+    store.save(tmp_path / "m", system, tensors, {"trained": [["*"]]})
+    out = tmp_path / "parts"
+    assert (
+        cli.main(["export", str(tmp_path / "m"), "--to", "parts", "--merge", "--out", str(out)])
+        == 0
+    )
+    speech, paths = Speech(system, model), []
+    for k, seconds in enumerate((0.73, 1.5, 2.011)):
+        rng = np.random.default_rng(k)
+        paths.append(str(tmp_path / f"{k}.wav"))
+        soundfile.write(paths[-1], rng.uniform(-0.5, 0.5, round(16000 * seconds)), 16000)
+    wanted = [speech.ask(path, max_tokens=8) for path in paths]
+    words = [sys.executable, "-c", RUN, str(out / "transcribe.py"), *paths, "--max-tokens", "8"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "".join(f"{text}\n" for text in wanted) and any(wanted)
+
+
+def test_other_shapes_say_why_they_have_no_script(small, tmp_path, capsys):
+    assert cli.main(["export", str(small[0]), "--to", "parts", "--out", str(tmp_path / "o")]) == 0
+    assert "no script that runs without speechllm: its" in capsys.readouterr().out
+    assert not (tmp_path / "o/transcribe.py").exists()
