@@ -1,8 +1,10 @@
 """Which weights a model has, in a few digits."""
 
 import json
+from collections.abc import Iterator
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from speechllm import files
 
@@ -21,6 +23,19 @@ def fingerprint(model: torch.nn.Module, beyond=None) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         if beyond and beyond(name):
             continue
-        bits = tensor.detach().contiguous().view(BITS[tensor.element_size()])
-        sums.append([name, list(tensor.shape), int(bits.sum(dtype=torch.int64))])
+        total = sum(_bits(part) for part in _plain(tensor.detach()))
+        sums.append([name, list(tensor.shape), total])
     return files.digest(json.dumps(sums).encode())
+
+
+def _plain(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the tensors of which a quantised one is made; any other as it is."""
+    if not is_traceable_wrapper_subclass(tensor):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from _plain(getattr(tensor, name))
+
+
+def _bits(tensor: torch.Tensor) -> int:
+    return int(tensor.contiguous().view(BITS[tensor.element_size()]).sum(dtype=torch.int64))
