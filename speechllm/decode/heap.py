@@ -1,11 +1,15 @@
 """What batches took of the memory is given back: an hour takes no more than its largest batch."""
 
+import contextlib
 import ctypes
 import sys
+import threading
+from collections.abc import Iterator
 
 # of malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD
 ARENA_MAX, ARENAS = -8, 2
 MMAP_THRESHOLD = -3
+TRIM_S = 5.0
 
 
 def flat_memory(large_mb: int = 8) -> None:
@@ -18,7 +22,32 @@ def flat_memory(large_mb: int = 8) -> None:
         large_mb: a tensor beyond it has pages of its own. With 1 what is kept is least, and a
             Whisper takes a fifth more time for fresh pages.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
+    if mallopt := _glibc("mallopt"):
         mallopt(ARENA_MAX, ARENAS)
         mallopt(MMAP_THRESHOLD, large_mb << 20)
+
+
+@contextlib.contextmanager
+def trimmed() -> Iterator[None]:
+    """Give back the holes in the heap every few seconds, where there is glibc.
+
+    For what answers for days, in batches of ever other sizes.
+    """
+    trim, over = _glibc("malloc_trim"), threading.Event()
+
+    def go_on() -> None:
+        while trim and not over.wait(TRIM_S):
+            trim(0)
+
+    thread = threading.Thread(target=go_on, name="trim", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _glibc(name: str):
+    """Give a function of glibc, None where there is none of that name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
+from speechllm.decode.heap import trimmed
 from speechllm.serve.app import build
 from speechllm.serve.service import Service
 
@@ -73,7 +74,7 @@ def listen(service: Service) -> socket.socket:
 
 def serve(service: Service, door: socket.socket) -> None:
     """Serve until a signal ends it."""
-    with service:
+    with service, trimmed():
         server(service).run([door])
 
 
