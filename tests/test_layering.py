@@ -16,6 +16,7 @@ ALLOWED = {
     "speechllm/older": set(),
     "speechllm/ranges": set(),
     "speechllm/files": set(),
+    "speechllm/energy": set(),
     "speechllm/lock": set(),
     "speechllm/places": set(),
     "speechllm/provenance": set(),

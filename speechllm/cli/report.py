@@ -32,6 +32,11 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         action="store_true",
         help="these are one configuration under several seeds: refuse what is not",
     )
+    parser.add_argument(
+        "--flops",
+        action="store_true",
+        help="count what the trainings computed, and their MFU on GPUs that speechllm plan knows",
+    )
     parser.set_defaults(run=run)
 
 
@@ -47,6 +52,11 @@ def run(args: argparse.Namespace) -> None:
     for absent in (folder for folder in args.experiments if not folder.is_dir()):
         print(f"speechllm report: {absent}: no such folder, left out", file=sys.stderr)
     folders = [folder for folder in args.experiments if folder.is_dir()]
-    how = {"declared": declared, "title": args.title, "seeds": args.seeds}
+    spent = {}
+    if args.flops:
+        from speechllm.cli import spent as counting
+
+        spent = {str(folder): counting.of(folder) for folder in folders}
+    how = {"spent": spent, "declared": declared, "title": args.title, "seeds": args.seeds}
     text = report.results(folders, args.out, args.page, **how)
     print(text if args.out is None else f"{args.out}: written")

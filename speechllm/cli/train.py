@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     """Train in this process; the first of several prints and writes."""
     import accelerate
 
-    from speechllm import files, provenance
+    from speechllm import energy, files, provenance
     from speechllm.data.manifest import Manifest
     from speechllm.decode.search import usual
     from speechllm.models import kernels
@@ -174,7 +175,12 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
         parallel=dataclasses.replace(shared, kind=args.parallel or shared.kind),
         stop=Stop(tells=accelerator.is_main_process),
     )
-    summary = loop.train(job, until=args.until)
+    began = time.monotonic()
+    with energy.Meter() as meter:
+        summary = loop.train(job, until=args.until)
+    # of a run that goes on from a checkpoint the meter has seen the rest alone
+    whole = time.monotonic() - began > 0.95 * summary.seconds
+    spent = {"energy_j": meter.joules} if whole and meter.joules else {}
     if accelerator.is_main_process:
         digests = {name: manifest.digest() for name, manifest in job.manifests.items()}
         facts = provenance.facts(
@@ -183,6 +189,7 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
             precision=precision,
             data=digests,
             **dataclasses.asdict(summary),
+            **spent,
         )
         files.write_json(args.out / "run.json", facts)
         for error in summary.errors:

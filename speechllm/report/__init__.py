@@ -6,6 +6,7 @@ report.results(["exp/mini"], out="RESULTS.md", page="report.html",
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 
@@ -16,6 +17,7 @@ def results(
     declared: Mapping[str, str] | None = None,
     title: str = "Results",
     seeds: bool = False,
+    spent: Mapping[str, Mapping[str, float]] | None = None,
 ) -> str:
     """Collect experiments and write RESULTS.md and the page of pictures.
 
@@ -26,6 +28,7 @@ def results(
         declared: configurations that exist, name -> command; those without an experiment of that
             folder name are listed as "not run".
         title: of both.
+        spent: folder -> what was counted besides, `tflop` and `mfu`, for the table of cost.
         seeds: the experiments are one configuration under several seeds; refuse others.
 
     Returns:
@@ -40,7 +43,10 @@ def results(
     from speechllm.report import seeds as spread
 
     declared = dict(declared or {})
-    experiments = collect.read_all(exp_dirs)
+    experiments = [
+        replace(one, run={**one.run, **(spent or {}).get(str(folder), {})})
+        for folder, one in zip(exp_dirs, collect.read_all(exp_dirs), strict=True)
+    ]
     names = {e.name for e in experiments}
     for k, experiment in enumerate(experiments):
         if experiment.state == "not run":

@@ -2,6 +2,8 @@
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests import browser
 from tests.serve.sounds import TOKEN, sound
@@ -58,6 +60,27 @@ def test_its_files_say_what_a_browser_may_do(paged):
         assert "default-src 'none'" in policy and "unsafe" not in policy
     for path in ("/page.py", "/assets/page.js", "/../page.py", "//etc/passwd", "/page.html"):
         assert httpx.get(paged + path).status_code == 401
+
+
+def test_a_browser_s_line_brings_the_token_among_its_protocols(paged):
+    address = f"{paged.replace('http', 'ws')}/v1/audio/live?model=tiny"
+    bearer = f"openai-insecure-api-key.{TOKEN}"
+    with connect(address, subprotocols=["speechllm", bearer]) as line:
+        assert line.subprotocol == "speechllm"
+    for wrong in ([], [bearer[:-1]], [bearer + "x"], ["openai-insecure-api-key."], [TOKEN]):
+        with pytest.raises(InvalidStatus):
+            connect(address, subprotocols=["speechllm", *wrong])
+
+
+def test_several_answers_are_for_verbose_json_alone(server):
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    for more in ({}, {"response_format": "verbose_json", "stream": "true"}, {"n_best": "99"}):
+        data = {"model": "tiny", "n_best": "3", **more}
+        files = {"file": sound((0.5, 1.5, 900), seconds=2)}
+        answer = httpx.post(
+            f"{server[0]}/v1/audio/transcriptions", headers=headers, data=data, files=files
+        )
+        assert answer.status_code == 400 and "n_best" in answer.json()["error"]["message"]
 
 
 @browser.needed
