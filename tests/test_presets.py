@@ -84,8 +84,12 @@ def signed(tmp_path_factory):
         content = [*parts[: 1 + number], {"type": "text", "text": "what is signed"}]
         turns = [{"role": "user", "content": content}, {"role": "assistant", "content": "low mid"}]
         rows.append({"id": str(number), "messages": turns, "text": "low mid"})
-    manifest.write(folder / "all.jsonl", rows)
-    manifest.write(folder / "poses.jsonl", [{**rows[0], "id": str(i)} for i in range(2)])
+    manifest.write(folder / "pose_video.jsonl", rows)
+    manifest.write(folder / "pose.jsonl", [{**rows[0], "id": str(i)} for i in range(2)])
+    video, words = content[1:]
+    turns = [{"role": "user", "content": [video, words]}, turns[1]]
+    alone = [{"id": str(i), "messages": turns, "text": "low mid"} for i in range(2)]
+    manifest.write(folder / "video.jsonl", alone)
     return folder
 
 
@@ -97,10 +101,11 @@ def test_tiny_form_trains_and_decodes(name, corpus, pictures, both, signed, tmp_
         ("audio", "image"): both,
         ("pose",): signed,
         ("pose", "video"): signed,
+        ("video",): signed,
     }
     corpus = media.get(tuple(sorted(system.branches)), corpus)
     if corpus == signed:
-        corpus = signed / ("all.jsonl" if "video" in system.branches else "poses.jsonl")
+        corpus = signed / f"{'_'.join(sorted(system.branches))}.jsonl"
     plan = phases(system.preset)
     tables = [mixing.sources(t, phase.name) for phase in plan for t in (phase.data, phase.valid)]
     wanted = {which for table in tables for which in table}
@@ -130,7 +135,7 @@ def test_published_systems_say_where_they_are_from_and_how_they_differ():
     """Those whose header lists departures from a source."""
     texts = {name: path.read_text() for name, path in config.presets().items()}
     published = {name: text for name, text in texts.items() if "\n# Departures:\n" in text}
-    assert len(published) == 31
+    assert len(published) == 32
     assert all("\n# Source: " in text for text in published.values())
 
 

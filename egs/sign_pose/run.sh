@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Signs of a lexicon as joints (.pose), from nothing: which signs follow each other? With and without
-# a pretraining that fills hidden spans of joints, the tuned model's loss by step.
+# a pretraining that fills hidden spans of joints: log.jsonl has the loss of naming signs, phase `see`.
 #
 #   run.sh --corpus DIR [--out DIR] [--pretrain yes|no] [--seed N] [--stage N] [--stop-stage M]
 #

@@ -6,6 +6,9 @@ T frames of F values (features/pose_frames.py). A pose is as long as it is: what
 ten seconds is about what a speaker does.
 """
 
+import functools
+import os
+
 import torch
 
 from features import pose, pose_frames
@@ -24,11 +27,19 @@ def open(part: dict) -> Motion:
     Raises:
         ValueError: the file cannot be read, or is too short for what is wanted.
     """
-    motion = pose.load(part["pose"])
+    path = part["pose"]
+    changed = os.stat(path).st_mtime_ns if os.path.isfile(path) else None
+    motion = pose.load(path) if changed is None else _loaded(path, changed)
     try:
         return motion.cut(part.get("start") or 0.0, part.get("duration"))
     except ValueError as error:
-        raise ValueError(f"{part['pose']}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
+
+
+@functools.lru_cache(16)
+def _loaded(path: str, changed: int) -> Motion:
+    """Read a file once, as long as it stays what it is: parts of one may be many."""
+    return pose.load(path)
 
 
 def front(table: dict, where: str) -> Frames:
