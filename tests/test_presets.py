@@ -79,7 +79,7 @@ def signed(tmp_path_factory):
         person = {f"{key}_keypoints_2d": x.ravel().tolist() for key, x in keys.items()}
         for frame in range(8):
             (clip / f"c_{frame:012d}_keypoints.json").write_text(json.dumps({"people": [person]}))
-        Image.new("RGB", (30, 20), (9, 99, 9)).save(video / "images0001.png")
+            Image.new("RGB", (30, 20), (9, 9 * frame, 9)).save(video / f"images{frame:04d}.png")
         parts = [{"type": "pose", "pose": str(clip)}, {"type": "video", "video": str(video)}]
         content = [*parts[: 1 + number], {"type": "text", "text": "what is signed"}]
         turns = [{"role": "user", "content": content}, {"role": "assistant", "content": "low mid"}]

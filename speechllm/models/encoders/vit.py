@@ -42,7 +42,7 @@ TINY = (
     (15, {"family": "vit", "config": FIXED, "token": "keep"}),
     (15, {"family": "dinov2", "config": {**TILE, "mlp_ratio": 2}}),
     (15, {"family": "mae", "config": FIXED}),
-    (15, {"family": "blip2", "config": FIXED, "token": "keep"}),
+    (15, {"family": "blip2", "config": {**FIXED, "initializer_range": 0.1}, "token": "keep"}),
     (15, {"family": "internvl", "config": FIXED}),
 )
 TOKENS = ("drop", "keep")
