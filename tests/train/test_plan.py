@@ -61,6 +61,39 @@ def test_an_llm_that_learns_takes_six_flops_a_weight_and_token():
     assert flops == pytest.approx(6 * weights * batch.ids.numel(), rel=0.1)
 
 
+TINY_LLAMA = (
+    "vocab_size=32000,hidden_size=2048,intermediate_size=5632,num_hidden_layers=22,"
+    "num_attention_heads=32,num_key_value_heads=4"
+)
+LLAMA_7B = (
+    "vocab_size=32000,hidden_size=4096,intermediate_size=11008,num_hidden_layers=32,"
+    "num_attention_heads=32,num_key_value_heads=32"
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "tokens", "gpu_hours", "mfu"),
+    [
+        # its README: 24 thousand tokens a second and A100, an MFU of 56 %
+        (TINY_LLAMA, 24_000 * 3600, 1, 0.56),
+        # arXiv 2302.13971, tables 2 and 15: 1.0 T tokens, no MFU; at 0.47 its 65B is as near
+        (LLAMA_7B, 1e12, 82_432, 0.47),
+    ],
+    ids=["TinyLlama", "LLaMA 7B"],
+)
+def test_published_runs_take_the_gpu_hours_they_took(shape, tokens, gpu_hours, mfu):
+    """A100s, sequences of 2048 tokens; the LLM of a preset that learns from text."""
+    preset = config.changed(config.load("mini"), [f'llm.config={{model_type="llama",{shape}}}'])
+    small = tiny.system(preset)
+    pairs = zip(memory.each_phase(small, small.build()),
+                memory.each_phase(*anatomy.outline(preset)), strict=True)  # fmt: skip
+    phase, (little, large) = next((one, (a, b)) for (one, a), (_, b) in pairs if one.name == "text")
+    batch = memory.batch_of(small, phase, 1, 341.0)
+    assert batch.ids.numel() == pytest.approx(2048, rel=0.02)
+    flops = plan.count(little, large, phase, batch)["llm"] / batch.ids.numel() * tokens
+    assert flops / (312e12 * mfu) / 3600 == pytest.approx(gpu_hours, rel=0.1)
+
+
 def test_the_command_says_what_fits(capsys):
     words = ["plan", "qwen2_audio", "--gpus", "64", "--gpu", "h200", "--hours", "100000",
              "--price", "2.5"]  # fmt: skip
