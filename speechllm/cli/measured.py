@@ -12,11 +12,12 @@ def quantised(model: Path, out: Path, manifest: Path) -> dict[str, str]:
     """
     from transformers import AutoModelForCausalLM
 
-    from speechllm.models import store
+    from speechllm.models import hub, store
 
     system, loaded = store.load(store.find(model))
     lines = {"before": _line(system, loaded, manifest)}
-    loaded.llm = AutoModelForCausalLM.from_pretrained(out / "llm", dtype="auto").eval()
+    with hub.quiet():
+        loaded.llm = AutoModelForCausalLM.from_pretrained(out / "llm", dtype="auto").eval()
     return lines | {"after": _line(system, loaded, manifest)}
 
 

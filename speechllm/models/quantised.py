@@ -7,9 +7,10 @@ says so in its config.json, and AutoModelForCausalLM opens it like any other, wh
 installed.
 """
 
+import logging
+import tempfile
 from pathlib import Path
 
-from speechllm import files
 from speechllm.models import hub
 
 KINDS = ("int8", "int4")
@@ -26,13 +27,18 @@ def check(kind: str) -> None:
             "--quantize int4: torchao packs four bits for kernels of GPUs alone (its package "
             "mslk), so they could be neither tried nor scored on a CPU; take int8"
         )
+    log = logging.getLogger("torchao")
+    level = log.level
+    log.setLevel(logging.ERROR)  # kernels of GPUs that it does not find here
     try:
-        import torchao  # noqa: F401
+        import torchao.quantization  # noqa: F401
     except ImportError as error:
         raise ValueError(
             f"--quantize: torchao does not load ({hub.one_line(error)}): "
             "pip install 'speechllm[export]'"
         ) from None
+    finally:
+        log.setLevel(level)
 
 
 def write(folder: Path, kind: str) -> tuple[int, int]:
@@ -47,15 +53,14 @@ def write(folder: Path, kind: str) -> tuple[int, int]:
 
     before = _size(folder)
     how = TorchAoConfig(Int8WeightOnlyConfig())
-    llm = AutoModelForCausalLM.from_pretrained(folder, quantization_config=how, dtype="auto")
-    with files.new_folder(folder.with_name(f"{folder.name}.{kind}")) as small:
-        llm.save_pretrained(small)
-    for path in folder.glob("*.safetensors*"):
-        path.unlink()
-    small = folder.with_name(f"{folder.name}.{kind}")
-    for path in small.iterdir():
-        path.replace(folder / path.name)
-    small.rmdir()
+    with hub.quiet():
+        llm = AutoModelForCausalLM.from_pretrained(folder, quantization_config=how, dtype="auto")
+        with tempfile.TemporaryDirectory(dir=folder.parent) as small:
+            llm.save_pretrained(small)
+            for path in folder.glob("*.safetensors*"):
+                path.unlink()
+            for path in Path(small).iterdir():
+                path.replace(folder / path.name)
     return before, _size(folder)
 
 
