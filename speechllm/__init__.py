@@ -4,12 +4,18 @@
     print(speech.ask("a.flac"))                  # what its task asks
     print(speech.transcribe(["a.flac", "b.flac"]))
 
-Importing does one thing: it lets torchaudio's Python parts (which transformers imports) load on a
-torch without CUDA, as `features` does; see `features/_torchaudio.py`. What is heavy is imported
-when a model is loaded.
+Importing does two things: it lets torchaudio's Python parts (which transformers imports) load on a
+torch without CUDA, as `features` does; see `features/_torchaudio.py`; and it keeps torchao, where
+that is installed, from telling on each import which of a GPU's kernels it has not found. What is
+heavy is imported when a model is loaded.
 """
 
+import logging
+
 import features  # noqa: F401  (installs the torchaudio hook; light)
+
+for _name in ("torchao", "torch.utils._pytree"):  # the second speaks of the first's classes
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]

@@ -65,3 +65,10 @@ def test_without_what_unix_alone_has(tiny, tmp_path, commands):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_nothing_is_told_of_a_gpus_kernels_on_import():
+    pytest.importorskip("torchao")
+    words = [sys.executable, "-c", "import speechllm, peft, torchao"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert not done.stderr
