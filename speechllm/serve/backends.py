@@ -87,8 +87,8 @@ class Ours:
         waiting = [pieces]
 
         def make(chosen: Sequence[Piece]):
-            batch, bounds, sizes_ = self._batch(answerer, chosen)
-            sizes.update(sizes_)
+            batch, bounds, lengths = self._batch(answerer, chosen)
+            sizes.update(lengths)
             return batch, bounds
 
         def group(free: float) -> many.Group | None:
