@@ -79,7 +79,7 @@ def test_losses_and_health_are_those_of_the_sound(job, dtype, close, monkeypatch
     heard, stored = job("heard"), job("stored", stored=f"set-{dtype}", dtype=dtype)
     loop.train(heard)
     passes = []
-    encode = states.encode
+    encode = storing.encode
     for room in ("speechllm.models.forward", "speechllm.train.health"):
         monkeypatch.setattr(f"{room}.encode", lambda *a: passes.append(1) or encode(*a))
     loop.train(stored)
@@ -163,7 +163,7 @@ def test_an_interrupt_keeps_what_is_there(job, tmp_path, monkeypatch):
     """And leaves nothing half written; the same line then makes the rest."""
     run, out = job("run"), tmp_path / "set"
     path = run.manifests["train"].path
-    monkeypatch.setattr(states, "MAX_BATCH_S", 1.0)
+    monkeypatch.setattr(storing, "MAX_BATCH_S", 1.0)
     branch = run.system.audio
     made = storing.Job(branch, branch.build_encoder().eval(), out, workers=0)
 
@@ -180,7 +180,7 @@ def test_an_interrupt_keeps_what_is_there(job, tmp_path, monkeypatch):
     tally = storing.make(made, path)
     assert (tally.done, tally.skipped) == (12 - there, there)
     alone = storing.Job(branch, made.encoder, tmp_path / "alone", workers=0)
-    monkeypatch.setattr(states, "MAX_BATCH_S", 0.1)
+    monkeypatch.setattr(storing, "MAX_BATCH_S", 0.1)
     storing.make(alone, path)
     both = Stored(out), Stored(tmp_path / "alone")
     for id in both[0]:
