@@ -27,6 +27,7 @@ train() {  # train [OPTION...]
   speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$run" --set seed="$seed" \
     --device cpu --workers 0 --data text="$data/text.jsonl" --data text_valid="$data/text_dev.jsonl" \
     --data poses="$data/poses.jsonl" --data poses_valid="$data/poses_dev.jsonl" \
+    --data few="$data/few.jsonl" \
     --data train="$data/train.jsonl" --data valid="$data/dev.jsonl" $train_options "$@"
 }
 if begin 0 "look for the corpus"; then

@@ -168,7 +168,11 @@ def test_lexicon_of_poses(lexicon, tmp_path):
     made = sign_pose.Config(str(lexicon), str(tmp_path / "out"), n_train=40, n_poses=20, n_text=30)
     paths = made.prepare()
     rows = {name: [*Manifest(path)] for name, path in paths.items()}
-    assert [len(rows[n]) for n in ("train", "dev", "test", "poses", "text")] == [40, 4, 4, 20, 30]
+    sizes = {"train": 40, "dev": 4, "test": 4, "poses": 20, "few": 8, "text": 30}
+    assert {name: len(rows[name]) for name in sizes} == sizes
+    assert {row["text"] for row in rows["few"]} == {f"w{i}" for i in range(9)} & {
+        row["text"] for row in rows["poses"]
+    }
     orders = {name: {row["text"] for row in rows[name]} for name in ("train", "dev", "test")}
     assert not orders["train"] & (orders["dev"] | orders["test"]), "no order is in two splits"
     for row in rows["train"]:

@@ -6,6 +6,7 @@
 Written are
 
     poses, poses_dev    single signs, cut at random: what masked prediction learns from
+    few                 some of these, whose names are learned
     <split>             two to four signs in a row, and the one before in words: which signs?
     text, text_dev      the same questions with words in the signs' place
 
@@ -48,12 +49,16 @@ class Sign:
 
 @dataclass(frozen=True)
 class Config:
-    """Options: sentences of train (a tenth of that for dev and test), single signs, of text."""
+    """Options: sentences of train (a tenth of that for dev and test), single signs, of text.
+
+    n_few: single signs whose names are learned.
+    """
 
     corpus: str
     out: str = "data/sign_pose"
     n_train: Positive = 1500
     n_poses: Positive = 600
+    n_few: Positive = 8
     n_text: Positive = 6000
     seed: int = 0
     on_error: str = "stop"
@@ -64,7 +69,8 @@ class Config:
         for name, orders in _orders(signs, self._rng("orders")).items():
             n = self.n_train if name == "train" else max(self.n_train // 10, 1)
             rows[name] = list(_sentences(name, orders, n, self._rng(name)))
-        for name, n in (("poses", self.n_poses), ("poses_dev", max(self.n_poses // 10, 1))):
+        singles = {"poses": self.n_poses, "poses_dev": max(self.n_poses // 10, 1)}
+        for name, n in {**singles, "few": self.n_few}.items():
             rows[name] = list(_singles(name, signs, n, self._rng(name)))
         for name, n in (("text", self.n_text), ("text_dev", 200)):
             rows[name] = list(_texts(name, signs, n, self._rng(name)))
@@ -142,7 +148,7 @@ def _sentences(name: str, orders: list, n: int, rng: np.random.Generator) -> Ite
 
 def _singles(name: str, signs: list, n: int, rng: np.random.Generator) -> Iterator[dict]:
     for place in range(n):
-        part = _cut(signs[int(rng.integers(len(signs)))], rng)
+        part = _cut(signs[place % len(signs)], rng)
         content = [part, {"type": "text", "text": QUESTIONS[1]}]
         turns = [
             {"role": "user", "content": content},
