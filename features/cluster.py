@@ -83,9 +83,10 @@ def _map(ray, needs: dict, function: Callable, pieces: Iterable) -> Iterator:
                 raise ValueError(result)
             yield result
     except ray.exceptions.RayError as error:
-        said = next((line for line in str(error).split("\n") if line.strip()), "")
+        said = [line for line in str(error).split("\n") if line.strip()][-1:]
         raise ValueError(
-            f"a worker failed, or ended {RETRIES + 1} times at one piece (out of memory?): {said}"
+            f"a worker failed, or ended {RETRIES + 1} times at one piece (out of memory?): "
+            f"{''.join(said).strip() or type(error).__name__}"
         ) from None
 
 

@@ -5,10 +5,10 @@ pytest tests/test_ray.py --slow      # by Ray itself, where it is installed; els
 
 import contextlib
 import functools
+import importlib
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
 
@@ -136,21 +136,29 @@ def test_a_fault_is_one_line(ray, sounds, capsys):
     assert "dither=inf: it must be" in capsys.readouterr().err
 
 
+FATAL = """
+import os, signal
+
 def fatal(folder, piece):
-    """Kill this process at piece 3, the first time; note each piece that is done."""
-    if piece == 3 and not os.path.exists(f"{folder}/died"):
-        open(f"{folder}/died", "w").close()
+    if piece == 3 and not os.path.exists(folder + "/died"):
+        open(folder + "/died", "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
     with open(f"{folder}/{piece}", "a") as file:
         file.write("x")
     return piece * 10
+"""
 
 
-def test_a_killed_worker_costs_its_piece(slow, tmp_path):
-    """The others are done once, its own again."""
+def test_a_killed_worker_costs_its_piece(slow, tmp_path, monkeypatch):
+    """The others are done once, its own again; what is done is a module's that workers import."""
     pytest.importorskip("ray")
+    (tmp_path / "fatal_work.py").write_text(FATAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    ours = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ours}")
+    job = functools.partial(importlib.import_module("fatal_work").fatal, str(tmp_path))
     with cluster.workers("local", 2) as run:
-        found = list(run(functools.partial(fatal, str(tmp_path)), range(8)))
+        found = list(run(job, range(8)))
     assert found == [i * 10 for i in range(8)] and (tmp_path / "died").exists()
     assert [(tmp_path / str(i)).read_text() for i in range(8)] == ["x"] * 8
 
