@@ -20,7 +20,7 @@ out=exp/llava
 options "$@"
 data=$out/data
 if begin 0 "look for the corpus"; then
-  [ -f "$corpus" ] && [ -f "$captions" ] || die "no files --corpus '$corpus' and --captions '$captions'"
+  [[ -f $corpus && -f $captions ]] || die "no files --corpus '$corpus' and --captions '$captions'"
 fi
 if begin 1 "manifests"; then
   speechllm data prepare llava --corpus "$captions" --images "$images" --out "$data/captions" --on-error skip
