@@ -5,7 +5,6 @@ Nothing heavy is imported before it is needed, so that `--help` answers at once.
 
 import argparse
 import importlib
-import logging
 import os
 import sys
 
@@ -41,16 +40,11 @@ EPILOG = """examples:
 
 Each verb has its own --help. Recipes that do all of it stand under egs/."""
 
-# transformers imports torchao where it is installed, which says what it misses of GPUs' kernels
-NOISY = ("torchao", "torch.utils._pytree")
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; user errors are one line and exit status 2."""
     if argv is None:
         utf8.ensure()
-        for name in NOISY:
-            logging.getLogger(name).setLevel(logging.ERROR)
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="speechllm",
