@@ -25,8 +25,8 @@ from speechllm.decode.filters import Filter, one_of
 from speechllm.decode.flow import Begun, flowing
 from speechllm.decode.heard import Heard, draft_of, head_of, spelling_of
 from speechllm.decode.timing import Timer
-from speechllm.models import sliced
-from speechllm.models.llm import ends, outputs_among
+from speechllm.models import outputs, sliced
+from speechllm.models.llm import ends
 from speechllm.models.model import Pass, SpeechLLM
 from speechllm.models.reading import Reading, joins
 from speechllm.models.system import System
@@ -203,7 +203,7 @@ class Answerer:
         weight = llm.get_output_embeddings().weight
         writable = ~self.spelling.strange(len(weight))
         writable[sorted(self.stops)] = True
-        return outputs_among(llm, writable.nonzero()[:, 0].to(weight.device))
+        return outputs.among(llm, writable.nonzero()[:, 0].to(weight.device))
 
     def _shortened(self, result: Pass, bounds: list[int]) -> list[int]:
         # what a slot reserves may be more than its soft tokens: only the adapter knows

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from speechllm.data.batch import Batch
-from speechllm.models import apart, held, lora, sliced, standing
+from speechllm.models import apart, held, lora, outputs, sliced, standing
 from speechllm.models.grouping import encode
-from speechllm.models.llm import beside, outputs_at
+from speechllm.models.llm import beside
 from speechllm.models.masks import mean_at
 
 
@@ -164,7 +164,7 @@ class Pass:
         llm = self.model.llm
         if sliced.fits(llm):
             return llm.get_output_embeddings()(self.hidden)
-        with outputs_at(llm, *self.places):
+        with outputs.at(llm, *self.places):
             return self._read(llm).logits[0]
 
     def _read(self, reader):

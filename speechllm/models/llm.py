@@ -8,12 +8,12 @@ import dataclasses
 import difflib
 import functools
 import importlib
-from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from speechllm import files
+from speechllm.models import outputs
 from speechllm.models.held import contexts
 from speechllm.models.hub import load_weights, newer, one_line, read_config, read_fields
 from speechllm.models.inject import inject
@@ -86,7 +86,7 @@ class Config:
             )
         if self.loras:
             inject(model, self.loras)
-        model.get_output_embeddings().register_forward_pre_hook(_in_one_piece)
+        model.get_output_embeddings().register_forward_pre_hook(outputs.in_one_piece)
         if self.gradient_checkpointing:
             names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
             # renamed in transformers 5.23; older ones know the second name
@@ -200,56 +200,6 @@ def text_embeddings(model: nn.Module, most: int = 2**15) -> torch.Tensor:
     ids = torch.arange(0, size, -(-size // most), device=embedding.weight.device)
     with torch.no_grad():
         return embedding(ids).float()
-
-
-def _in_one_piece(_, args):
-    """Lay what an output layer gets (B, S, H) into one piece of memory.
-
-    The last position of each prompt is a slice with gaps, over which torch's product in bfloat16
-    takes 23 s in place of 0.07 (a vocabulary of 262,144, one thread, torch 2.13, AVX-512). That of
-    a single prompt counts as contiguous, but its strides (S * H, H, 1) send it to a product that
-    first copies the matrix, 1.1 s; a clone has those of its own size.
-    """
-    return (args[0].clone(memory_format=torch.contiguous_format), *args[1:])
-
-
-@contextmanager
-def outputs_at(model: nn.Module, rows, columns):
-    """Let the LLM compute logits at (rows[i], columns[i]) alone: its answer is (1, N, V)."""
-
-    def choose(_, args):
-        return (args[0][rows, columns][None], *args[1:])
-
-    # before `_in_one_piece`, which would copy all positions
-    handle = model.get_output_embeddings().register_forward_pre_hook(choose, prepend=True)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def outputs_among(model: nn.Module, ids: torch.Tensor):
-    """Let the LLM compute logits of these ids (n,) alone: minus infinity stands for all others.
-
-    Of a vocabulary of 262,144 the output layer of a small LLM is most of a step. For LLMs whose
-    logits are its answer as it stands (`sliced.fits`).
-    """
-    head = model.get_output_embeddings()
-    weight = head.weight[ids]
-    bias = None if head.bias is None else head.bias[ids]
-
-    def forward(x):
-        some = nn.functional.linear(x, weight, bias)
-        out = some.new_full((*x.shape[:-1], head.out_features), -torch.inf)
-        out[..., ids] = some
-        return out
-
-    head.forward = forward
-    try:
-        yield
-    finally:
-        del head.forward
 
 
 def _config_class(family: str):

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from speechllm import config
-from speechllm.models import kernels
-from speechllm.models.llm import Config, outputs_among
+from speechllm.models import kernels, outputs
+from speechllm.models.llm import Config
 from speechllm.models.tokens import load_tokenizer
 
 LLAMA = {
@@ -146,7 +146,7 @@ def test_bitsandbytes_is_left_alone_where_nothing_is_quantized():
     """Its import asks the Hub for code to run, and peft's own would import it; later it may be."""
     code = f"""
 import importlib.util, sys
-from speechllm.models.llm import Config, outputs_among
+from speechllm.models.llm import Config
 Config(config={LLAMA}, lora={{"r": 4}}).build(60)
 assert "bitsandbytes" not in sys.modules
 from peft.import_utils import is_bnb_available
@@ -233,7 +233,7 @@ def test_outputs_among_some_ids():
     """Their logits as they are, minus infinity for all others, and all again afterwards."""
     model = make(**{"config": LLAMA})
     whole, ids = logits(model), torch.tensor([3, 50, 7])
-    with outputs_among(model, ids):
+    with outputs.among(model, ids):
         some = logits(model)
     torch.testing.assert_close(some[..., ids], whole[..., ids])
     others = torch.ones(whole.shape[-1], dtype=torch.bool)
