@@ -70,7 +70,7 @@ def rapl(home: Path = POWERCAP) -> list[tuple[Callable[[], float], float]]:
         if folder.name.count(":") > 1:
             continue  # a part of one that is counted already
         with contextlib.suppress(OSError, ValueError):
-            largest = int((folder / "max_energy_range_uj").read_text()) / 1e6
+            largest = int((folder / "max_energy_range_uj").read_text(encoding="utf-8")) / 1e6
             read = _reader(folder / "energy_uj")
             read()
             found.append((read, largest))
@@ -78,7 +78,7 @@ def rapl(home: Path = POWERCAP) -> list[tuple[Callable[[], float], float]]:
 
 
 def _reader(path: Path) -> Callable[[], float]:
-    return lambda: int(path.read_text()) / 1e6
+    return lambda: int(path.read_text(encoding="utf-8")) / 1e6
 
 
 def nvml() -> list[tuple[Callable[[], float], float]]:

@@ -152,6 +152,9 @@ class Whisper(nn.Module):
         if not config.final_norm:
             self.model.layer_norm = nn.Identity()
         self.mix = _layers.Mix(config.layers, hf.encoder_layers)
+        if self.mix.number:  # what is above is not asked
+            self.model.layers = self.model.layers[: self.mix.number]
+            self.model.layer_norm = nn.Identity()
 
     def forward(self, x, lengths):
         """Map log-mel x (B, T, F), lengths (B,) to states (B, L, D), lengths (B,).
@@ -247,8 +250,8 @@ class Whisper(nn.Module):
         state = functional.dropout(state, model.dropout, self.training)
         if self.config.split:
             return self._run(model.layers[: self.config.split], state, steps)
-        if self.mix.number:  # those above it need not run
-            return self._run(model.layers[: self.mix.number], state, steps)
+        if self.mix.number:
+            return self._run(model.layers, state, steps)
         hidden: list = []
         state = model.layer_norm(self._run(model.layers, state, steps, hidden))
         return self.mix(state, [*hidden, state])

@@ -63,7 +63,9 @@ def test_every_family_says_what_it_is():
     for name in config.names(importing.ROOM):
         module = importing.find(name, "x")
         if not hasattr(module, "read"):  # its config.json is transformers' own
-            assert transformers.AutoConfig.for_model(name).model_type == name
+            known = transformers.CONFIG_MAPPING
+            name = name if name in known else name.replace("_", "-")
+            assert known[name].model_type == name
         assert module.__doc__ and module.RENAME and isinstance(module.IGNORE, tuple)
 
 
