@@ -25,7 +25,7 @@ def race(args, peers, clock, threads: int) -> None:
         ProcessPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
         files = peers.flac_files(args.data, Path(folder), 40)
-        files *= (2 if args.quick else 52) * threads  # whole shards, of 256 utterances
+        files *= (2 if args.quick else 64) * threads  # whole shards, of 256 utterances
         items = [Item(str(i), str(path)) for i, path in enumerate(files)]
         each = functools.partial(pool.map, chunksize=10) if threads > 1 else map
         others = [peers.compliance("fbank"), peers.native("Fbank")] if threads == 1 else []
