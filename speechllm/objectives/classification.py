@@ -15,6 +15,7 @@ from torch import nn
 from speechllm.data.batch import Batch, Kind
 from speechllm.models.masks import zero_beyond
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.objectives._branch import branch
 from speechllm.ranges import BelowOne, NotNegative
 
 
@@ -48,13 +49,10 @@ class Config:
         Raises:
             ValueError: on = "posterior" with an adapter that has no such head; no such medium.
         """
-        if self.medium not in model.branches:
-            here = ", ".join(model.branches)
-            raise ValueError(f"medium: the model has no branch for {self.medium}, but for {here}")
-        branch = model.branches[self.medium]
-        if self.on == "posterior" and not hasattr(branch.adapter, "name_logits"):
+        own = branch(model, self.medium)
+        if self.on == "posterior" and not hasattr(own.adapter, "name_logits"):
             raise ValueError('classification on = "posterior" wants the adapter name_posterior')
-        return Classification(self, branch.encoder_dim, model.vocab_size)
+        return Classification(self, own.encoder_dim, model.vocab_size)
 
 
 class Classification(nn.Module):

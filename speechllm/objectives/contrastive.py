@@ -20,6 +20,7 @@ from speechllm.data.batch import Batch, Kind
 from speechllm.data.rows import MEDIA
 from speechllm.models.masks import zero_beyond
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.objectives._branch import branch
 from speechllm.ranges import AboveZero, NotNegative, Width
 
 WORDS = "text"
@@ -57,13 +58,11 @@ class Config:
         Raises:
             ValueError: the model has no such medium.
         """
-        widths = []
-        for side in self.between:
-            if side != WORDS and side not in model.branches:
-                here = ", ".join(model.branches)
-                raise ValueError(f"between: the model has no branch for {side}, but for {here}")
-            widths.append(model.width if side == WORDS else model.branches[side].encoder_dim)
-        return Contrastive(self, widths)
+        widths = (
+            model.width if side == WORDS else branch(model, side, "between").encoder_dim
+            for side in self.between
+        )
+        return Contrastive(self, list(widths))
 
 
 def clip_loss(logits: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from torch import nn
 from speechllm.data.batch import Batch
 from speechllm.models.encoders import _vision, _vit
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.objectives._branch import branch, sees_patches
 from speechllm.ranges import BelowOne, Layers, NotNegative, Width
 
 
@@ -45,12 +46,8 @@ class Config:
         Raises:
             ValueError: no such medium, or an encoder that cannot see patches alone.
         """
-        if self.medium not in model.branches:
-            here = ", ".join(model.branches)
-            raise ValueError(f"medium: the model has no branch for {self.medium}, but for {here}")
-        encoder = model.branches[self.medium].encoder
-        tile = getattr(getattr(encoder, "config", None), "per_tile", 0)
-        if not hasattr(encoder, "seen") or not tile or not encoder.config.parts.front:
+        encoder = branch(model, self.medium).encoder
+        if not sees_patches(encoder):
             raise ValueError("masked_autoencoding wants the encoder vit, family mae or vit")
         return MaskedAutoencoding(self, encoder.config)
 

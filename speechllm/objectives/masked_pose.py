@@ -17,6 +17,7 @@ from speechllm.data.batch import Batch
 from speechllm.models.encoders.pose import Pose
 from speechllm.models.masks import valid_mask, zero_beyond
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.objectives._branch import branch
 from speechllm.ranges import BelowOne, NotNegative, Width
 
 
@@ -35,10 +36,7 @@ class Config:
         Raises:
             ValueError: no such medium, or another encoder than `pose`.
         """
-        if self.medium not in model.branches:
-            here = ", ".join(model.branches)
-            raise ValueError(f"medium: the model has no branch for {self.medium}, but for {here}")
-        encoder = model.branches[self.medium].encoder
+        encoder = branch(model, self.medium).encoder
         if not isinstance(encoder, Pose):
             raise ValueError("masked_pose wants the encoder pose")
         return MaskedPose(self, encoder)

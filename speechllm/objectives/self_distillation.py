@@ -20,6 +20,7 @@ from torch.nn.functional import linear, normalize
 from speechllm.data.batch import Batch
 from speechllm.models.encoders import _vision
 from speechllm.models.model import Pass, SpeechLLM
+from speechllm.objectives._branch import branch, sees_patches
 from speechllm.ranges import AboveZero, BelowOne, NotNegative, Size, Width
 
 
@@ -57,12 +58,8 @@ class Config:
         Raises:
             ValueError: no such medium, or an encoder that cannot see patches alone.
         """
-        if self.medium not in model.branches:
-            here = ", ".join(model.branches)
-            raise ValueError(f"medium: the model has no branch for {self.medium}, but for {here}")
-        encoder = model.branches[self.medium].encoder
-        tile = getattr(getattr(encoder, "config", None), "per_tile", 0)
-        if not hasattr(encoder, "seen") or not tile or not encoder.config.parts.front:
+        encoder = branch(model, self.medium).encoder
+        if not sees_patches(encoder):
             raise ValueError("self_distillation wants the encoder vit of a family with class token")
         return SelfDistillation(self, encoder)
 

@@ -1,0 +1,23 @@
+"""Which of a model's branches an objective is about."""
+
+from torch import nn
+
+from speechllm.models.model import SpeechLLM
+
+
+def branch(model: SpeechLLM, medium: str, key: str = "medium") -> nn.Module:
+    """Give what has `encoder`, `adapter` and `encoder_dim` of a medium, which `key` names.
+
+    Raises:
+        ValueError: the model has none.
+    """
+    if medium not in model.branches:
+        here = ", ".join(model.branches)
+        raise ValueError(f"{key}: the model has no branch for {medium}, but for {here}")
+    return model.branches[medium]
+
+
+def sees_patches(encoder) -> bool:
+    """Say whether it is a ViT that can be given some of a tile's patches alone."""
+    tile = getattr(getattr(encoder, "config", None), "per_tile", 0)
+    return hasattr(encoder, "seen") and bool(tile) and bool(encoder.config.parts.front)
