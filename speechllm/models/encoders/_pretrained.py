@@ -27,16 +27,22 @@ class Config:
         _layers.check(self.layers)
 
     def fetch(self, model_class, hf, left_over=(), rename=None) -> nn.Module:
-        """Make `model_class` with the checkpoint's weights, or with random ones.
+        """Make `model_class`; see `made`."""
+        return made(model_class, self.pretrained, hf, left_over, rename)
 
-        Args:
-            model_class: of transformers.
-            hf: its configuration.
-            left_over, rename: `ignore` and `rename` of `hub.load_weights`.
 
-        Raises:
-            ValueError: no such checkpoint, or one with other keys.
-        """
-        if not self.pretrained:
-            return model_class(hf)
-        return load_weights(model_class, self.pretrained, hf, left_over, rename)
+def made(model_class, pretrained: str, hf, left_over=(), rename=None) -> nn.Module:
+    """Make a class of transformers with a checkpoint's weights, or with random ones.
+
+    Args:
+        model_class: the class.
+        pretrained: Hub id or folder; "": random weights.
+        hf: its configuration.
+        left_over, rename: `ignore` and `rename` of `hub.load_weights`.
+
+    Raises:
+        ValueError: no such checkpoint, or one with other keys.
+    """
+    if not pretrained:
+        return model_class(hf)
+    return load_weights(model_class, pretrained, hf, left_over, rename)

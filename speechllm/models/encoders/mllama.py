@@ -17,8 +17,8 @@ import functools
 import torch
 from torch import nn
 
-from speechllm.models.encoders import _vision
-from speechllm.models.hub import load_weights, newer, read_config
+from speechllm.models.encoders import _pretrained, _vision
+from speechllm.models.hub import newer, read_config
 from speechllm.models.masks import zero_beyond
 
 # Small enough for tests: (width of the front end, settings) of each case.
@@ -90,10 +90,7 @@ class Mllama(nn.Module):
         super().__init__()
         kind = newer("MllamaVisionModel")
         self.config = config
-        if config.pretrained:
-            self.model = load_weights(kind, config.pretrained, hf, LEFT_OVER)
-        else:
-            self.model = kind(hf)
+        self.model = _pretrained.made(kind, config.pretrained, hf, LEFT_OVER)
 
     def forward(self, x, lengths):
         """Map patches x (B, T, F), lengths (B,) to states (B, L, D), lengths (B,).

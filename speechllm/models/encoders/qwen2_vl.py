@@ -12,8 +12,8 @@ import functools
 
 from torch import nn
 
-from speechllm.models.encoders import _vision
-from speechllm.models.hub import load_weights, newer, read_config
+from speechllm.models.encoders import _pretrained, _vision
+from speechllm.models.hub import newer, read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 
 # Small enough for tests: (width of the front end, settings) of each case.
@@ -79,11 +79,8 @@ class Qwen2VL(nn.Module):
             "transformers.models.qwen2_vl.modeling_qwen2_vl",
         )
         self.config = config
-        if config.pretrained:
-            rename = {r"^visual\.": ""}
-            self.model = load_weights(kind, config.pretrained, hf, LEFT_OVER, rename)
-        else:
-            self.model = kind(hf)
+        rename = {r"^visual\.": ""}
+        self.model = _pretrained.made(kind, config.pretrained, hf, LEFT_OVER, rename)
         self.model.merger = None  # the adapter
 
     def forward(self, x, lengths):

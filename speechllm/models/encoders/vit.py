@@ -21,8 +21,8 @@ from torch import nn
 
 from features.patches import FREE
 from speechllm.config import suggest
-from speechllm.models.encoders import _vision, _vit
-from speechllm.models.hub import load_weights, newer, read_config
+from speechllm.models.encoders import _pretrained, _vision, _vit
+from speechllm.models.hub import newer, read_config
 from speechllm.models.masks import valid_mask, zero_beyond
 from speechllm.ranges import Size
 
@@ -166,10 +166,7 @@ class ViT(nn.Module):
         super().__init__()
         self.config, parts = config, config.parts
         model_class = newer(f"{parts.name}Model")
-        if config.pretrained:
-            self.model = load_weights(model_class, config.pretrained, hf, _vit.LEFT_OVER)
-        else:
-            self.model = model_class(hf)
+        self.model = _pretrained.made(model_class, config.pretrained, hf, _vit.LEFT_OVER)
         self.wanted = [n % (config.depth + 1) for n in config.layers] or [config.depth]
         if not config.whole:
             parts.trim(self.model, max(self.wanted))
