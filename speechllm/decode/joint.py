@@ -13,7 +13,7 @@ N lines, V vocabulary; n different beginnings among the lines (beams may hold on
 """
 
 import bisect
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
@@ -95,7 +95,7 @@ class Joint:
             spelled.append(tuple(units))
         return self.prefixes.spell(begun.at(torch.tensor(places, device=device)), spelled)
 
-    def _expected(self, number: int) -> list[list[int]]:
+    def _expected(self, number: int) -> list[torch.Tensor]:
         """List the pieces that a beginning goes on with by CTC, those of one spelling together."""
         states = self._states
         last, follow = int(states.last[number]), self._next[int(states.rows[number])]
@@ -106,25 +106,19 @@ class Joint:
         """Give the candidates of each line, and what the LLM says of them."""
         ends = scores[:, self.stops].tolist()
         scores = self._writable(scores)
-        best = scores.topk(min(self.candidates, scores.shape[1]), dim=1).indices.tolist()
-        offered = [[*ids, *(i for group in groups for i in group)]
-                   for ids, groups in zip(best, heard, strict=True)]  # fmt: skip
-        width = max(map(len, offered))
-        padded = [ids + ids[:1] * (width - len(ids)) for ids in offered]
-        values = scores.gather(1, torch.tensor(padded, device=scores.device)).tolist()
-        chosen, own = [], []
+        values, ids = scores.topk(min(self.candidates, scores.shape[1]), dim=1)
+        pairs = zip(ids.tolist(), values.tolist(), strict=True)
+        offered = [dict(zip(*pair, strict=True)) for pair in pairs]
+        for line, id, score in _preferred(scores, heard):
+            offered[line].setdefault(id, score)
         for i, last in enumerate(lasts):
-            of = dict(zip(offered[i], values[i], strict=False))
-            # of pieces that are spelled alike, as "The" and "the", the one that the LLM prefers
-            named = dict.fromkeys([*best[i], *(max(group, key=of.get) for group in heard[i])])
-            said = {id: of[id] for id in named if of[id] > -torch.inf
-                    and self.spelling.writable(id, last)}  # fmt: skip
+            said = {id: score for id, score in offered[i].items()
+                    if score > -torch.inf and self.spelling.writable(id, last)}  # fmt: skip
             for id, score in zip(self.stops, ends[i], strict=True):
                 if score > -torch.inf:
                     said[id] = 0.0 if self.free_end else score
-            chosen.append(list(said))
-            own.append(list(said.values()))
-        return chosen, own
+            offered[i] = said
+        return [list(said) for said in offered], [list(said.values()) for said in offered]
 
     def _writable(self, scores: torch.Tensor) -> torch.Tensor:
         """Leave out the ends, which are candidates anyway, and what the head cannot spell."""
@@ -165,6 +159,26 @@ class Joint:
         left = (self._reached[rows, -1] - self._reached[rows, frames + 1]).tolist()
         pairs = zip(_weighted(totals, self.weight), left, strict=True)
         return [total - self.ahead * units for total, units in pairs]
+
+
+def _preferred(scores: torch.Tensor, heard: list[list[torch.Tensor]]) -> Iterator[tuple]:
+    """Of pieces spelled alike, as "The" and "the", the one that the LLM prefers: (line, id, score).
+
+    Args:
+        scores: (N, V).
+        heard: for each line, pieces (k,) that are spelled alike, k of any size.
+    """
+    groups = [(line, ids) for line, several in enumerate(heard) for ids in several]
+    if not groups:
+        return
+    lines, ids = torch.tensor([line for line, _ in groups]), torch.cat([ids for _, ids in groups])
+    sizes = torch.tensor([len(ids) for _, ids in groups])
+    group = torch.arange(len(groups)).repeat_interleave(sizes)
+    values = scores[lines[group].to(scores.device), ids.to(scores.device)].cpu()
+    most = torch.full((len(groups),), -torch.inf).scatter_reduce(0, group, values, "amax")
+    hits = (values == most[group]).nonzero()[:, 0]
+    first = torch.full_like(lines, len(ids)).scatter_reduce(0, group[hits], hits, "amin")
+    yield from zip(lines.tolist(), ids[first].tolist(), most.tolist(), strict=True)
 
 
 def _weighted(totals: torch.Tensor, weight: float) -> list[float]:

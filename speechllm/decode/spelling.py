@@ -49,9 +49,9 @@ class Pieces:
         """Say whether a piece may follow a text that ends in unit `last`, -1 for none."""
         return True
 
-    def starts(self, units: Sequence[int], last: int) -> Iterator[list[int]]:
-        """Yield pieces that begin these units: those of one spelling together."""
-        yield [units[0]]
+    def starts(self, units: Sequence[int], last: int) -> Iterator[torch.Tensor]:
+        """Yield pieces (k,) that begin these units: those of one spelling together."""
+        yield torch.tensor(units[:1])
 
 
 class Subwords(Pieces):
@@ -89,11 +89,13 @@ class Letters(Pieces):
                          if not text or alone and set(text) - {*letters}]  # fmt: skip
         alphabet = Alphabet(tuple(letters), ())
         self.spelled = [tuple(alphabet.spell(text)) for text in texts]
-        self.known: dict[tuple, list[int]] = {}
+        known: dict[tuple, list[int]] = {}
         for id in sorted({*range(len(texts))} - {*self._strange}):
             units = self.spelled[id]
             if 0 < len(units) <= LONGEST:
-                self.known.setdefault(units, []).append(id)
+                known.setdefault(units, []).append(id)
+        # a tensor each: thousands are a space to a head that knows no letter of theirs
+        self.known = {units: torch.tensor(ids) for units, ids in known.items()}
 
     def units(self, id: int, last: int) -> tuple[int, ...]:
         """See `Pieces.units`; what the head does not know has none."""
@@ -106,13 +108,14 @@ class Letters(Pieces):
         first = last == -1 and len(units) == 1
         return not (units[:1] == (self.space,) and (last == self.space or first))
 
-    def starts(self, units: Sequence[int], last: int) -> Iterator[list[int]]:
+    def starts(self, units: Sequence[int], last: int) -> Iterator[torch.Tensor]:
         """See `Pieces.starts`; at the beginning of a text pieces with a space before it too."""
         begun = [(), (self.space,)] if last == -1 else [()]
         for n in range(1, min(len(units), LONGEST) + 1):
-            spelling = tuple(units[:n])
-            if ids := [id for before in begun for id in self.known.get(before + spelling, ())]:
-                yield ids
+            spellings = (before + tuple(units[:n]) for before in begun)
+            found = [self.known[spelling] for spelling in spellings if spelling in self.known]
+            if found:
+                yield found[0] if len(found) == 1 else torch.cat(found)
 
 
 def _texts(tokenizer) -> list[str]:
