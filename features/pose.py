@@ -32,6 +32,7 @@ JSON_PARTS = (
     ("hand_right_keypoints_2d", HAND),
 )  # fmt: skip
 MOST_FRAMES = 100_000  # more than an hour
+MOST_S = MOST_FRAMES / OPENPOSE_HZ
 MOST_BYTES = 500_000_000
 FURTHEST = 1e6  # pixels; what is beyond is no place
 
@@ -89,6 +90,10 @@ def load(path: str | Path) -> Motion:
         raise ValueError(f"{path}: no frame in it")
     if not 0 < rate_hz <= 1000:
         raise ValueError(f"{path}: wanted up to 1000 frames a second, it says {rate_hz}")
+    if len(points) / rate_hz > MOST_S:  # three frames may say that they last for ever
+        raise ValueError(
+            f"{path}: {len(points)} frames at {rate_hz:g} a second, wanted at most {MOST_S:g} s"
+        )
     # a place that is no number, or is where no picture is, was not seen
     far = ~np.isfinite(points).all(-1) | (np.abs(np.nan_to_num(points)) > FURTHEST).any(-1)
     seen = np.where(far | ~np.isfinite(seen), 0.0, seen).clip(0.0, 1.0).astype(np.float32)

@@ -28,8 +28,9 @@ def waving(t: int) -> np.ndarray:
 
 
 def written(
-    folder, frames: int = 12, hands=("LEFT", "RIGHT"), body=True, change=None, name="a.pose"
-):
+    folder, frames: int = 12, hands=("LEFT", "RIGHT"), body=True, change=None, name="a.pose",
+    rate_hz=25.0,
+):  # fmt: skip
     """Write a .pose file of MediaPipe's joints; `change` is done to (data, confidence)."""
     from pose_format.numpy.pose_body import NumPyPoseBody
     from pose_format.pose_header import PoseHeader, PoseHeaderComponent, PoseHeaderDimensions
@@ -52,7 +53,7 @@ def written(
     confidence = np.ones(data.shape[:3], np.float32)
     if change:
         data, confidence = change(data, confidence)
-    body = NumPyPoseBody(25.0, np.ma.masked_array(data, np.zeros_like(data, bool)), confidence)
+    body = NumPyPoseBody(rate_hz, np.ma.masked_array(data, np.zeros_like(data, bool)), confidence)
     buffer = io.BytesIO()
     pose_format.Pose(header, body).write(buffer)
     path = folder / name
@@ -178,6 +179,15 @@ def test_damaged_files_are_named(tmp_path):
         pose.load(tmp_path / "void")
     with pytest.raises(ValueError, match="absent.pose: no such file or folder"):
         pose.load(tmp_path / "absent.pose")
+
+
+@pytest.mark.parametrize("rate_hz", [1e-21, 1e-3, 0.0, -25.0, 1e9, float("nan")])
+def test_rates_that_nothing_is_filmed_at(tmp_path, rate_hz):
+    """Twelve frames that would be a week, brought to 25 a second, would fill the memory."""
+    with pytest.raises(ValueError, match="a.pose: .* wanted|a.pose: wanted"):
+        pose.load(written(tmp_path, rate_hz=rate_hz))
+    slow = pose.load(written(tmp_path, rate_hz=0.01))
+    assert pose_frames.get()(slow)[1] == 30_000
 
 
 def test_mutated_poses_are_read_or_refused(tmp_path, request):
