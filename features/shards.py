@@ -17,16 +17,16 @@ import hashlib
 import io
 import os
 import re
-import shutil
 import tempfile
 import weakref
 from pathlib import Path
+
+from features import remote
 
 REFERENCE = re.compile(r"(.+\.tar)#(\d+)\+(\d+)$")
 HEADER = 512  # bytes before the contents of each file in a tar, which say its size and end in ...
 MAGIC = slice(257, 262)  # ... "ustar", up to here
 SIZE = slice(124, 135)  # in octal digits
-PIECE = 1 << 24  # bytes fetched at a time
 OPEN_FILES = 64
 
 
@@ -57,22 +57,33 @@ def read(file: str, start: int, size: int) -> bytes:
     Raises:
         ValueError: the tar file is not there, or holds no such file at that place.
     """
-    if "://" in file:
-        shard = _opened(_local(file), 0)
-    else:
-        try:
-            shard = _opened(file, os.stat(file).st_mtime_ns)
-        except OSError as error:
-            raise ValueError(f"{file}: no such shard ({error.strerror}); check the path") from None
-    data = shard.read(HEADER + size, start - HEADER) if start >= HEADER else b""
-    head = data[:HEADER]
-    told = bytes(head[SIZE]).strip(b"\0 ")
-    if len(data) < HEADER + size or head[MAGIC] != b"ustar" or told != b"%011o" % size:
+    data = _read(file, start, size)
+    if data is None and "://" in file and _stale(file):
+        data = _read(file, start, size)
+    if data is None:
         raise ValueError(
             f"{file}: no file of {size} bytes at byte {start}: the shard is damaged, cut off or "
             "another one; fetch it again"
         )
+    return data
+
+
+def _read(file: str, start: int, size: int) -> bytes | None:
+    """Read a file inside a tar file; None where no such one is at that place."""
+    shard = _copy(file) if "://" in file else _here(file)
+    data = shard.read(HEADER + size, start - HEADER) if start >= HEADER else b""
+    head = data[:HEADER]
+    told = head[SIZE].strip(b"\0 ")
+    if len(data) < HEADER + size or head[MAGIC] != b"ustar" or told != b"%011o" % size:
+        return None
     return data[HEADER:]
+
+
+def _here(path: str) -> _Shard:
+    try:
+        return _opened(path, os.stat(path).st_mtime_ns)
+    except OSError as error:
+        raise ValueError(f"{path}: no such shard ({error.strerror}); check the path") from None
 
 
 class _Shard:
@@ -93,48 +104,55 @@ class _Shard:
 
 
 @functools.lru_cache(OPEN_FILES)
-def _opened(path: str, changed: int) -> _Shard:
+def _opened(path: str, which: int) -> _Shard:
     return _Shard(path)
 
 
-def _local(url: str) -> str:
-    """Give the copy of a remote file on this disk, fetched when first asked for.
+def _copy(url: str) -> _Shard:
+    """Open the copy of a remote file on this disk, fetched when first asked for.
 
     Raises:
-        ValueError: it cannot be fetched.
+        ValueError: it cannot be fetched, or not be kept.
     """
+    place = _place(url)
+    try:
+        while True:
+            try:
+                os.utime(place)  # who was used longest ago goes first
+                return _opened(str(place), place.stat().st_ino)
+            except FileNotFoundError:  # not yet there, or another process has made room
+                _fetch(url, place)
+    except OSError as error:
+        raise ValueError(f"{url}: cannot be kept in {place.parent}: {error}") from None
+
+
+def _place(url: str) -> Path:
+    """Name the copy of a remote file on this disk."""
     try:
         folder = Path(os.environ["FEATURES_SHARDS"])
     except KeyError:
         folder = Path(tempfile.gettempdir()) / f"features-shards-{getpass.getuser()}"
-    place = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.tar"
-    try:
-        if not place.exists():
-            _fetch(url, place)
-        os.utime(place)
-    except Exception as error:  # each kind of address has its own
-        if isinstance(error, ImportError):
-            raise ValueError(f"{url}: {error}; pip install it") from None
-        raise ValueError(f"{url}: cannot be fetched: {' '.join(str(error).split())}") from None
-    return str(place)
+    return folder / f"{hashlib.sha256(url.encode()).hexdigest()[:24]}.tar"
+
+
+def _stale(url: str) -> bool:
+    """Remove the copy of a remote file that has another size now; say whether it had."""
+    place = _place(url)
+    there, here = remote.size(url), place.stat().st_size if place.exists() else None
+    if there is None or there == here:
+        return False
+    place.unlink(missing_ok=True)
+    return True
 
 
 def _fetch(url: str, place: Path) -> None:
     """Copy a remote file, once for all processes of this machine."""
-    import fsspec
     from filelock import FileLock
 
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):
-        if place.exists():
-            return
-        unfinished = place.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with fsspec.open(url, "rb") as source, open(unfinished, "wb") as file:
-                shutil.copyfileobj(source, file, PIECE)
-            os.replace(unfinished, place)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        if not place.exists():
+            remote.fetch(url, place)
     _make_room(place)
 
 

@@ -13,8 +13,9 @@ Rows are shuffled once by --seed, so that the rows of a shard, and of a window o
 (`--set data.window=20000`: rows that are shuffled together), are drawn from everywhere.
 
 An address (s3://, http://, gs://, whatever fsspec knows and is installed for) may stand in place of
-a folder: --manifest is then the manifest on this disk. When shards are read from elsewhere, each is
-fetched whole into FEATURES_SHARDS, of at most FEATURES_SHARDS_GB (50).
+a folder: --manifest is then the manifest on this disk. S3 takes its keys, and a server that is not
+Amazon's, from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL. When shards are read
+from elsewhere, each is fetched whole into FEATURES_SHARDS, of at most FEATURES_SHARDS_GB (50).
 
 examples:
   speechllm data shard data/train.jsonl --out shards

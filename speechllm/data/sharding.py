@@ -16,6 +16,7 @@ import io
 import itertools
 import json
 import tarfile
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,7 @@ import numpy as np
 import soundfile
 
 import features
+from features import remote
 from features.shards import HEADER, fetched
 from speechllm import files
 from speechllm.data import manifest
@@ -229,20 +231,17 @@ class _Tar:
 
 @contextmanager
 def _writing(place: str):
-    """Open a file here, or at an address, for bytes.
+    """Open a file for bytes; at an address it is written once it is whole.
 
     Raises:
-        ValueError: nothing here reads such addresses.
+        ValueError: it cannot be written there.
     """
     if "://" not in place:
         with files.writing(place, binary=True) as file:
             yield file
         return
-    import fsspec
-
-    try:
-        opened = fsspec.open(place, "wb", auto_mkdir=True)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"{place}: {' '.join(str(error).split())}") from None
-    with opened as file:
-        yield file
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "file"
+        with open(whole, "wb") as file:
+            yield file
+        remote.put(whole, place)
