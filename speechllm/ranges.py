@@ -52,6 +52,7 @@ Width = typing.Annotated[int, Range(1, 2**20)]  # of a matrix, in heads, in step
 Size = typing.Annotated[int, Range(0, 2**20)]  # the same, 0 for as something else
 Workers = typing.Annotated[int, Range(0, 1024)]
 Layers = typing.Annotated[int, Range(1, 1000)]  # no network has more; each is built one by one
+MaybeLayers = typing.Annotated[int, Range(0, 1000)]
 Share = typing.Annotated[float, Range(0, 1)]
 BelowOne = typing.Annotated[float, Range(0, 1, below=True)]
 NotNegative = typing.Annotated[float, Range(0)]

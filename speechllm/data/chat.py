@@ -18,6 +18,7 @@ class Config:
 
     opening: text before a conversation that does not begin with a system turn.
     medium: the text around each medium; `{n}` is its number in the conversation, from 1.
+    next_medium: the text around one that stands right behind another; empty: as around any.
     stops: further tokens that end an answer, of an LLM that knows several.
     """
 
@@ -27,11 +28,13 @@ class Config:
     assistant: str = "{}</s>"
     opening: str = ""
     medium: str = "{}"
+    next_medium: str = ""
     stops: tuple[str, ...] = ()
 
     def __post_init__(self):
-        for role in ("system", "user", "assistant", "medium"):
-            if getattr(self, role).count("{}") != 1:
+        for role in ("system", "user", "assistant", "medium", "next_medium"):
+            empty = role == "next_medium" and not self.next_medium
+            if not empty and getattr(self, role).count("{}") != 1:
                 raise ValueError(f"{role}: wanted one {{}}, got {getattr(self, role)!r}")
 
 
@@ -141,15 +144,18 @@ class Builder:
         answers = role == "assistant"
         inside = Kind.ANSWER if answers else Kind.PROMPT
         end = Kind.CLOSE if answers else Kind.PROMPT
-        within = [piece for part in parts for piece in self._part(part, inside, numbers)]
+        within, behind = [], False
+        for piece in (_piece(part, inside) for part in parts):
+            is_medium = piece[0] is Kind.SLOT
+            around = self._around(behind, next(numbers)) if is_medium else ("", "")
+            within += [(Kind.PROMPT, around[0]), piece, (Kind.PROMPT, around[1])]
+            behind = is_medium
         return [(Kind.PROMPT, before), *within, (end, after)]
 
-    def _part(self, part: dict, inside: Kind, numbers) -> list[tuple]:
-        piece = _piece(part, inside)
-        if piece[0] is not Kind.SLOT:
-            return [piece]
-        before, after = self.config.medium.replace("{n}", str(next(numbers))).split("{}")
-        return [(Kind.PROMPT, before), piece, (Kind.PROMPT, after)]
+    def _around(self, behind: bool, number: int) -> list[str]:
+        """Give the text before and behind a medium, which may stand right behind another."""
+        form = (self.config.next_medium if behind else "") or self.config.medium
+        return form.replace("{n}", str(number)).split("{}")
 
     def _join(self, pieces: list[tuple], counts) -> Encoded:
         """Tokenise runs of one kind together, so that a prompt reads as one text."""

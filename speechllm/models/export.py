@@ -70,10 +70,10 @@ def to_transformers(
     leaving.fit(weights)
     with files.new_folder(Path(out)) as unfinished:
         _copy_small(leaving.base, unfinished)
-        for file in sorted(set(leaving.shards.files.values())):
+        for file in sorted(set(leaving.shards.apart.files.values())):
             _write(leaving, weights, file, unfinished / file, progress)
         beside = () if merge else _write_loras(leaving, unfinished / BESIDE, "..")
-    n = len(leaving.shards.names())
+    n = len(leaving.shards.apart.names())
     return Exported(leaving.family, leaving.like, n, merged, tuple(beside))
 
 
@@ -169,12 +169,14 @@ def _copy_small(base: Path, out: Path) -> None:
 
 def _write(leaving: Leaving, weights: dict, file: str, out: Path, progress) -> None:
     """Write one file of tensors as the published one, with our values."""
-    shards = leaving.shards
+    shards = leaving.shards.apart
     inside = shards.inside(file)
 
     def value(name: str) -> torch.Tensor:
         ours = leaving.ours(inside[name])
-        return weights[ours] if ours in weights else shards.tensor(inside[name])
+        if ours not in weights:
+            return shards.tensor(inside[name])
+        return leaving.shards.part(inside[name], weights[ours])
 
     like = {name: shards.empty(full) for name, full in inside.items()}
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ holds
     RENAME          {regular expression: replacement}, tried in this order at the start of each
                     published name; the first that matches makes our name.
     IGNORE          regular expressions of published names that are no weights of ours.
+    JOINED          groups of published names whose rows, one after another, are one of our tensors.
+    chat(tokenizer) more of the preset's [chat], where the tokenizer says which it is.
     loras(config)   its LoRAs, where it has some; see peft_files.py.
     LOUD            pattern of fields that it reads, though other families need not (vision).
     read(fields, source)  transformers' configuration of its config.json, where that is not one.
@@ -29,6 +31,7 @@ import torch
 from speechllm import config, places
 from speechllm.models import filling, hub, peft_files, store, tokens
 from speechllm.models.families._unread import unread
+from speechllm.models.joined import Joined
 from speechllm.models.shards import Shards, stream
 from speechllm.models.system import System
 
@@ -68,7 +71,7 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
     family = fields["model_type"]
     module = find(family, source)
     folder = fetch(str(source))
-    known = Shards(folder)
+    known = opened(folder, module)
     published = getattr(module, "read", read)(fields, source)
     tables = module.tables(published)
     if lost := unread(published, module.tables, getattr(module, "LOUD", "")):
@@ -77,10 +80,11 @@ def bring(source: str, out: Path, dtype: str = "", progress: Callable | None = N
             f"{hub.some(lost)}"
         )
     if loras := getattr(module, "loras", lambda _: {})(published):
-        tables["llm"]["lora"] = peft_files.table(folder, known, loras)
+        tables["llm"]["lora"] = peft_files.table(folder, known.apart, loras)
     tables["llm"]["dtype"] = dtype or llm_dtype(known, module.RENAME)
     tokenizer = tokens.padded(folder, tables["llm"], hasattr(module, "read"))
     preset = config.Preset(tables, f"{out.name}.toml")
+    tables["chat"] |= getattr(module, "chat", lambda _: {})(tokenizer)
     tables["chat"]["stops"] = tokens.stops(folder, fields, tokenizer)
     system = System(preset, tokenizer)
     wanted, tied = empty(system)
@@ -118,6 +122,11 @@ def find(family: str, source):
         hint = config.suggest(family, config.names(ROOM))
         raise ValueError(f"{source}: its model_type {family!r} is no family we can import; {hint}")
     return importlib.import_module(f"speechllm.{ROOM}.{name}")
+
+
+def opened(folder: Path, family) -> Joined:
+    """Open the tensors of a family's checkpoint."""
+    return Joined(Shards(folder), getattr(family, "JOINED", ()))
 
 
 def fetch(source: str) -> Path:
@@ -159,7 +168,7 @@ def renamed(name: str, rename: dict) -> str:
     return name
 
 
-def llm_dtype(shards: Shards, rename: dict) -> str:
+def llm_dtype(shards: Joined, rename: dict) -> str:
     """Most common data type of the LLM's tensors, as [llm] dtype wants it."""
     ours = (name for name in shards.names() if renamed(name, rename).startswith("llm."))
     common = Counter(shards.dtype(name) for name in ours).most_common(1)
@@ -180,7 +189,7 @@ def empty(system: System) -> tuple[dict[str, torch.Tensor], set[str]]:
     return wanted, tied
 
 
-def match(shards: Shards, family, wanted: dict, tied: set[str]) -> dict[str, str]:
+def match(shards: Joined, family, wanted: dict, tied: set[str]) -> dict[str, str]:
     """Give {our name: published name}.
 
     Raises:

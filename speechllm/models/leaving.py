@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from speechllm.models import hub, importing, lora, peft_files, store, whole
-from speechllm.models.shards import Shards
 
 
 class Leaving:
@@ -42,8 +41,8 @@ class Leaving:
         self.own = getattr(self.names, "loras", lambda _: {})(self.published)
         self.class_name = (fields.get("architectures") or [""])[0]
         self.base = importing.fetch(like)
-        self.shards = Shards(self.base)
-        peft_files.table(self.base, self.shards, self.own)
+        self.shards = importing.opened(self.base, self.names)
+        peft_files.table(self.base, self.shards.apart, self.own)
 
     def weights(self, merged: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Give all weights by name as if no LoRA had been added, `merged` ones added in."""

@@ -139,15 +139,6 @@ class Tensors:
                 name = key.removeprefix(self.prefix)
                 self.parts.setdefault(name, []).append((piece, begins, shape))
 
-    def inside(self, file: str) -> dict[str, str]:
-        """Give {a tensor's name in a file: its name here} of one of the files."""
-        return {self._inner.get(n, n): n for n, place in self.files.items() if place == file}
-
-    def empty(self, name: str) -> torch.Tensor:
-        """Give a tensor of its shape and dtype that holds nothing, unread."""
-        kinds = {said: dtype for dtype, said in DTYPES.items()}
-        return torch.empty(self.shape(name), dtype=kinds[self.dtype(name)], device="meta")
-
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a whole tensor, unread."""
         ends = [[b + n for b, n in zip(*part[1:], strict=True)] for part in self.parts[name]]

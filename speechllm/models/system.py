@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 import torch
+from torch import nn
 
 from speechllm import config
 from speechllm.models import attention
@@ -109,14 +110,34 @@ class System:
     def _build(self) -> SpeechLLM:
         llm = attention.prefer(self.llm.build(len(self.tokenizer)))
         embedding = llm.get_input_embeddings()
-        parts = {branch.place: branch.build(embedding) for branch in self.branches.values()}
+        towards = self._towards(embedding)
+        parts = {branch.place: branch.build(towards) for branch in self.branches.values()}
         for part in parts.values():
-            if hasattr(part.adapter, "spell") and not embedding.weight.is_meta:
+            if not hasattr(part.adapter, "spell"):
+                continue
+            if towards is not embedding:
+                raise ValueError(
+                    f"{self.preset.source} [fusion]: of soft tokens {towards.embedding_dim} wide, "
+                    "which are not the LLM's own width, none can be the LLM's embeddings; that is "
+                    "what an [adapter] that spells makes of them"
+                )
+            if not embedding.weight.is_meta:
                 part.adapter.spell(self.tokenizer)
         model = SpeechLLM(parts, self.fusion.build(), llm)
         model.tokenizer = self.tokenizer
         model.match()
         return model
+
+    def _towards(self, embedding: nn.Embedding) -> nn.Embedding:
+        """Give what soft tokens are to be as wide as: the LLM's embeddings, or what a fusion says.
+
+        A fusion whose layers have keys and values of their own may read another width than the
+        LLM's; it has no embeddings, and is given one that nobody reads.
+        """
+        width = getattr(self.fusion, "width", 0)
+        if width in (0, embedding.embedding_dim):
+            return embedding
+        return nn.Embedding(1, width, device="meta")
 
     def check(self) -> None:
         """Refuse nouns that do not fit together, before anything is loaded.

@@ -203,7 +203,7 @@ def wake(model, std: float = 0.1):
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter, std=std)
-        if name.endswith("_gate"):
+        if name.endswith(("_gate", "alpha_cross_attn", "alpha_dense")):
             nn.init.constant_(parameter, 0.5)
     return model
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from speechllm.models.adapters import _mlp, _norm, _stack
 from speechllm.models.masks import zero_beyond
-from speechllm.ranges import Layers, Size
+from speechllm.ranges import MaybeLayers, Size
 
 # Settings to try in tests, small enough for them.
 TINY = (
@@ -29,13 +29,13 @@ TINY = (
 class Config(_stack.Config):
     """Settings of the perceptron.
 
-    layers: how many Linears. hidden: width between them, 0 for the LLM's width.
-    activation: "relu", "gelu" or "silu". bias: whether the Linears have one. input_norm: with a
-    LayerNorm over each state before them.
+    layers: how many Linears, 0: states are as wide as soft tokens already. hidden: width between
+    them, 0 for the LLM's width. activation: "relu", "gelu" or "silu". bias: whether the Linears
+    have one. input_norm: with a LayerNorm over each state before them.
     stack, rest, norm, norm_scale: `_stack.Config`.
     """
 
-    layers: Layers = 2
+    layers: MaybeLayers = 2
     hidden: Size = 0
     activation: str = "gelu"
     bias: bool = True
@@ -43,16 +43,21 @@ class Config(_stack.Config):
 
     def __post_init__(self):
         """Refuse settings that mean nothing."""
-        if self.layers < 1 or self.hidden < 0:
+        if self.layers < 0 or self.hidden < 0:
             raise ValueError(
-                f"wanted layers >= 1 and hidden >= 0, got layers {self.layers}, "
+                f"wanted layers >= 0 and hidden >= 0, got layers {self.layers}, "
                 f"hidden {self.hidden}"
             )
         _mlp.check(self.activation)
         super().__post_init__()
 
     def build(self, in_dim: int, embedding: nn.Embedding) -> nn.Module:
-        """Make the adapter from encoder width D to the LLM's embeddings (V, H)."""
+        """Make the adapter from encoder width D to the LLM's embeddings (V, H).
+
+        Raises:
+            ValueError: no layers, and states of another width.
+        """
+        _mlp.check_width(self.layers, in_dim * self.stack, embedding.embedding_dim, "mlp")
         return MLP(self, in_dim, embedding.embedding_dim)
 
 
@@ -61,9 +66,8 @@ class MLP(_norm.Adapter):
 
     def __init__(self, config: Config, in_dim: int, out_dim: int):
         super().__init__(config)
-        hidden = [config.hidden or out_dim] * (config.layers - 1)
-        widths = [in_dim * config.stack, *hidden, out_dim]
         self.before = nn.LayerNorm(in_dim, eps=1e-6) if config.input_norm else nn.Identity()
+        widths = _mlp.widths(config.layers, in_dim * config.stack, config.hidden, out_dim)
         self.mlp = _mlp.perceptron(widths, config.activation, config.bias)
         self.norm = config.last(out_dim)
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from speechllm.models.adapters import _mlp, _norm
-from speechllm.ranges import Size
+from speechllm.ranges import MaybeLayers, Size
 
 # Settings to try in tests, small enough for them.
 TINY = ({"side": 4}, {"side": 6, "layers": 1, "hidden": 24, "norm": "none"})
@@ -34,7 +34,7 @@ class Config(_norm.Config):
     """
 
     side: Size = 0
-    layers: Size = 2
+    layers: MaybeLayers = 2
     hidden: Size = 0
     activation: str = "gelu"
     bias: bool = True
@@ -59,11 +59,7 @@ class Config(_norm.Config):
         Raises:
             ValueError: no layers, and states of another width.
         """
-        if not self.layers and in_dim != embedding.embedding_dim:
-            raise ValueError(
-                f"[adapter] rows with layers = 0 wants states as wide as the LLM, "
-                f"{embedding.embedding_dim}, got {in_dim}"
-            )
+        _mlp.check_width(self.layers, in_dim, embedding.embedding_dim, "rows")
         return Rows(self, in_dim, embedding)
 
 
@@ -73,8 +69,7 @@ class Rows(_norm.Adapter):
     def __init__(self, config: Config, in_dim: int, embedding: nn.Embedding):
         super().__init__(config)
         dim = embedding.embedding_dim
-        hidden = [config.hidden or dim] * (config.layers - 1)
-        widths = [in_dim, *hidden, dim] if config.layers else [in_dim]
+        widths = _mlp.widths(config.layers, in_dim, config.hidden, dim)
         self.mlp = _mlp.perceptron(widths, config.activation, config.bias)
         self.norm = config.last(dim)
         self.newline = None if config.mark else nn.Parameter(torch.randn(dim) * dim**-0.5)

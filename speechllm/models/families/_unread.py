@@ -13,7 +13,7 @@ SILENT = re.compile(
     r"|architectures|dtype|torch_dtype|transformers_version|_.*|auto_map|vocab_size|model_type"
     r"|is_encoder_decoder|output_.*|return_dict|label2id|id2label|problem_type|pruned_heads"
     r"|chunk_size_feed_forward|name_or_path|tokenizer_class|gradient_checkpointing"
-    r"|vision.*|image.*|tie_word_embeddings|.*_idx)"
+    r"|vision.*|image.*|tie_word_embeddings|.*_idx|freeze_.*)"
 )
 TWICE = ("hidden_size",)  # of the whole: some repeat the text model's there
 

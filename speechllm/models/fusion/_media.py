@@ -88,7 +88,7 @@ class Media:
         """
         # A position before the first medium of its row sees nothing. Softmax over nothing is not a
         # number, so it gets to see everything and its result is thrown away at the end.
-        media = self._of(len(hidden))
+        media = self.of_rows(len(hidden))
         mask = media.mask(hidden.shape[1])
         seen = mask.any(-1, keepdim=True)
         kept = None if torch.is_grad_enabled() else media.kept
@@ -133,8 +133,12 @@ class Media:
     def _copies(self) -> dict:
         return {}
 
-    def _of(self, rows: int) -> "Media":
-        """Give the media of `rows` rows, a multiple of B."""
+    def of_rows(self, rows: int) -> "Media":
+        """Give the media of `rows` rows, a multiple of B.
+
+        Raises:
+            ValueError: another number of rows.
+        """
         times, rest = divmod(rows, len(self.segments))
         if rest:
             raise ValueError(

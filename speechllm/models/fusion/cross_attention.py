@@ -84,25 +84,51 @@ class CrossAttention(nn.Module):
             ValueError: its layers are not found, fewer than `every` or of another width than its
                 embeddings; heads that do not divide its width; attached already.
         """
-        if hasattr(self, "layers"):
-            raise ValueError("this fusion is attached to an LLM already; build another")
         if self.config.inside:
             self._attach_inside(llm)
             return
-        embedding, theirs = llm.get_input_embeddings(), _layers(llm)
-        if self.config.every > len(theirs):
-            raise ValueError(
-                f"[fusion] every = {self.config.every}, but the LLM has {len(theirs)} layers"
-            )
-        chosen = theirs[self.config.every - 1 :: self.config.every]
+        embedding, n = llm.get_input_embeddings(), len(self._chosen(llm, self.config.every - 1))
         settings = self._settings(llm.config.get_text_config(), embedding.embedding_dim)
-        self.layers = nn.ModuleList(_cross_layer(settings, i) for i in range(len(chosen)))
+        self._stand(llm, [_cross_layer(settings, i) for i in range(n)], self.config.every - 1)
         weight = embedding.weight
         # as large as a text embedding is, root mean square over the vocabulary: the LLM has never
         # seen a position much larger or smaller
         scale = torch.linalg.vector_norm(weight.detach(), dtype=torch.float32)
         scale = scale / weight.numel() ** 0.5 * getattr(embedding, "embed_scale", 1.0)
         self.place = nn.Parameter(torch.randn(weight.shape[1], device=scale.device) * scale)
+
+    def _theirs(self, llm) -> nn.ModuleList:
+        """Find the LLM's layers.
+
+        Raises:
+            ValueError: there is no such list; this is attached already.
+        """
+        if hasattr(self, "layers"):
+            raise ValueError("this fusion is attached to an LLM already; build another")
+        stack = layers(llm)
+        if stack is None:
+            n = llm.config.get_text_config().num_hidden_layers
+            name = type(llm).__name__
+            raise ValueError(f"[fusion] cross_attention finds no list of {n} layers in {name}")
+        return stack
+
+    def _chosen(self, llm, first: int) -> nn.ModuleList:
+        """Give the LLM's layers before which one of ours stands, from number `first` on.
+
+        Raises:
+            ValueError: fewer than `every`; as `_theirs`.
+        """
+        theirs = self._theirs(llm)
+        if self.config.every > len(theirs):
+            raise ValueError(
+                f"[fusion] every = {self.config.every}, but the LLM has {len(theirs)} layers"
+            )
+        return theirs[first :: self.config.every]
+
+    def _stand(self, llm, layers: list[nn.Module], first: int) -> None:
+        """Stand layers of ours before those that are chosen."""
+        chosen = self._chosen(llm, first)
+        self.layers = nn.ModuleList(layers)
         held.add(llm, self)
         for own, layer in zip(self.layers, chosen, strict=True):
             layer.register_forward_pre_hook(partial(self._before, own), with_kwargs=True)
@@ -113,14 +139,14 @@ class CrossAttention(nn.Module):
         Raises:
             ValueError: it has none, or ends in one.
         """
-        theirs, text = _layers(llm), llm.config.get_text_config()
+        theirs, text = self._theirs(llm), llm.config.get_text_config()
         numbers = getattr(text, "cross_attention_layers", None) or ()
         if not numbers or max(numbers) + 1 >= len(theirs):
             raise ValueError(
                 "[fusion] cross_attention inside = true wants an LLM with such layers before its "
                 f"last (mllama_text_model), got {text.model_type}: {list(numbers)}"
             )
-        self.layers = ()
+        self.layers, self.place = (), None
         held.add(llm, self)
         for number in numbers:
             # the LLM leaves them out, as it is given nothing to see
@@ -176,7 +202,7 @@ class CrossAttention(nn.Module):
         if segments is None:
             segments = torch.ones(embeddings.shape[:2], dtype=torch.long, device=slots.device)
         self._media = Media.of(tokens, slots, segments, self.config.sees)
-        if self.config.inside:
+        if self.place is None:
             return embeddings
         row, start, _ = slots.unbind(1)
         place = self.place.to(embeddings.dtype).expand(len(slots), -1)
@@ -189,30 +215,17 @@ class CrossAttention(nn.Module):
 
     def _before(self, own, layer, args, kwargs):
         """Stand before a layer of the LLM: change the hidden states (B, S, H) it is given."""
-        if self._media is None:
-            return None
         if args:
-            return (self._media.read(own, args[0]), *args[1:]), kwargs
-        hidden = self._media.read(own, kwargs["hidden_states"])
-        return args, {**kwargs, "hidden_states": hidden}
+            return (self._read(own, args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": self._read(own, kwargs["hidden_states"])}
+
+    def _read(self, own, hidden):
+        """Let hidden states (B, S, H) look through a layer of ours, where there are media."""
+        return hidden if self._media is None else self._media.read(own, hidden)
 
     def __getstate__(self):
         """Leave out what was joined last: a copy of the model begins without media."""
         return {**self.__dict__, "_media": None}
-
-
-def _layers(llm) -> nn.ModuleList:
-    """Find the LLM's layers.
-
-    Raises:
-        ValueError: there is no such list.
-    """
-    stack = layers(llm)
-    if stack is None:
-        n = llm.config.get_text_config().num_hidden_layers
-        name = type(llm).__name__
-        raise ValueError(f"[fusion] cross_attention finds no list of {n} layers in {name}")
-    return stack
 
 
 def _cross_layer(settings, number: int) -> nn.Module:

@@ -104,7 +104,8 @@ def test_is_its_definition(layers):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"layers": 0}, {"hidden": -1}, {"stack": 0}, {"activation": "tanh"}, {"rest": "keep"}]
+    "wrong",
+    [{"layers": -1}, {"hidden": -1}, {"stack": 0}, {"activation": "tanh"}, {"rest": "keep"}],
 )
 def test_errors(wrong):
     """Settings that mean nothing are refused, by name."""

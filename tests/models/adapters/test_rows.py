@@ -49,5 +49,5 @@ def test_an_encoder_that_knows_no_places_is_refused():
 
 
 def test_states_of_another_width_are_refused():
-    with pytest.raises(ValueError, match="as wide as the LLM, 8, got 3"):
+    with pytest.raises(ValueError, match="as wide as soft tokens are, 8, got 3"):
         rows.Config(layers=0).build(3, nn.Embedding(9, 8))

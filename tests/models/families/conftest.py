@@ -24,7 +24,7 @@ from speechllm.data.collate import collate
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest, write
 from speechllm.decode import search
-from speechllm.models import export, store
+from speechllm.models import export, lora, store
 from speechllm.models.importing import bring
 from speechllm.models.system import System
 from speechllm.train import loop, start
@@ -269,14 +269,20 @@ def check_lora(pair: Pair, out: Path) -> None:
         soundfile.write(path, wave, RATE)
         rows.append({"id": str(i), "audio": str(path), "duration": len(wave) / RATE, "text": "a b"})
     write(pair.room / "lora.jsonl", rows)
-    manifest = Manifest(pair.room / "lora.jsonl")
+    check_start(pair, Manifest(pair.room / "lora.jsonl"), out)
+    shown = ("presets", "show", str(pair.folder), "--set", "llm.lora.r=8", "--seconds", "2")
+    assert cli.main(shown) == 0, "what train takes is shown, with its own vocabulary"
+
+
+def check_start(pair: Pair, manifest: Manifest, out: Path, place: str = "") -> None:
+    """As `check_lora`, of a medium's branch: `place` stands before encoder and adapter."""
     phase = {"steps": 2, "warmup_steps": 0, "valid_first": "true", "lr": 1e-2}
     few = [f"phase.tune.{key}={value}" for key, value in phase.items()]
     losses = {}
     for name, more in {
-        "plain": ["phase.tune.train=['adapter.*']"],
+        "plain": [f"phase.tune.train=['{place}adapter.*']"],
         "llm": ["llm.lora.r=8"],
-        "all": ["llm.lora.r=2", "encoder.lora.r=2", "adapter.lora.r=2"],
+        "all": ["llm.lora.r=2", f"{place}encoder.lora.r=2", f"{place}adapter.lora.r=2"],
     }.items():
         preset, folder = start.read(pair.folder, [*few, *more])
         run = Run(
@@ -292,28 +298,27 @@ def check_lora(pair: Pair, out: Path) -> None:
         losses[name] = next(v["valid"]["loss"] for v in lines if v["step"] == 0 and "valid" in v)
         _, tuned = store.load(store.find(out / name))
         if name != "plain":
-            _learned(tuned, pair.ours, name)
+            _learned(tuned, pair.ours, name, place)
     assert losses["plain"] == losses["llm"] == losses["all"] > 0.1
-    shown = ("presets", "show", str(pair.folder), "--set", "llm.lora.r=8", "--seconds", "2")
-    assert cli.main(shown) == 0, "what train takes is shown, with its own vocabulary"
 
 
-def _learned(tuned, imported, name: str) -> None:
+def _learned(tuned, imported, name: str, place: str) -> None:
     """Every LoRA that was added has learned, in its part; the part's own weights are as before."""
-    before = imported.state_dict()
+    before, encoder = imported.state_dict(), f"{place}encoder."
     for key, tensor in tuned.state_dict().items():
         if ".lora_B.default." in key:
-            assert tensor.any() or key.startswith("encoder."), key  # a short wave leaves some out
-        elif key.startswith(("llm.", "encoder.") if name == "all" else "llm."):
+            assert tensor.any() or key.startswith(encoder), key  # a short wave leaves some out
+        elif key.startswith(("llm.", encoder) if name == "all" else "llm."):
             bare = key if key in before else key.replace(".base_layer.", ".")
             if "lora_" not in key:
                 assert torch.equal(tensor, before[bare]), key
     parts = {
-        k.split(".")[0]
+        lora.owner(k)[0]
         for k, v in tuned.state_dict().items()
         if ".lora_B.default." in k and v.any()
     }
-    assert parts == ({"llm", "encoder", "adapter"} if name == "all" else {"llm"})
+    every = {"llm", f"{place}encoder", f"{place}adapter"}
+    assert parts == (every if name == "all" else {"llm"})
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 """Pictures for imports that see: made, asked about in conversations, and put into our batch."""
 
+import dataclasses
+
 import numpy as np
 import torch
 from PIL import Image
 
 from features.patches import PLACE
+from speechllm.data.batch import IGNORE
 from speechllm.data.collate import collate
 from speechllm.data.examples import Examples
 from speechllm.data.manifest import Manifest, write
@@ -65,3 +68,18 @@ def tiles(batch, side: int, patch: int) -> torch.Tensor:
         squares = x[:n, :-PLACE].reshape(-1, side, side, 3, patch, patch)
         found.append(squares.permute(0, 3, 1, 4, 2, 5).reshape(-1, 3, side * patch, side * patch))
     return torch.cat(found)
+
+
+def labelled(batch):
+    """Give a batch whose logits are wanted at every position."""
+    return dataclasses.replace(batch, labels=batch.ids.masked_fill(batch.segments == 0, IGNORE))
+
+
+def check_lora(kit, pair, paths, out) -> None:
+    """LoRA on an import: the loss before is the import's to the bit, and LoRA alone learns."""
+    rows = []
+    for i in range(2):
+        answer = {"role": "assistant", "content": "a b"}
+        rows.append({"id": str(i), "messages": [*messages((i, "what?"), paths), answer]})
+    write(pair.room / "lora.jsonl", rows)
+    kit.check_start(pair, Manifest(pair.room / "lora.jsonl"), out, "branch.image.")
