@@ -52,17 +52,35 @@ def roomiest(size: tuple[int, int], options) -> tuple[int, int]:
     return min(alike, key=math.prod)
 
 
+def covering(size: tuple[int, int], options) -> tuple[int, int]:
+    """Choose (columns, rows) of tiles that cover the picture; if too many, the nearest in shape."""
+    columns, rows = (-(-side // options.size) for side in size)
+    if columns * rows > options.most_tiles:
+        return nearest(size, options.most_tiles, options.size)
+    return columns, rows
+
+
+def scaled(size: tuple[int, int], grid: tuple[int, int], side: int) -> tuple[int, int]:
+    """Scale a size, in its shape, to the whole width or height of a grid of tiles."""
+    (width, height), (wide, high) = size, (columns * side for columns in grid)
+    if wide / width < high / height:
+        return wide, max(int(height * (wide / width)), 1)
+    return max(int(width * (high / height)), 1), high
+
+
 # ways whose rows and columns count over all tiles, and the grid that each chooses
 WHOLE: dict[str, Callable[..., tuple[int, int]]] = {
     "anyres": lambda size, options: least_waste(size, options.grids, options.size),
     "canvas": roomiest,
+    "hd": covering,
 }
 
 
 def across(places: np.ndarray, size: tuple[int, int], options) -> np.ndarray:
     """Count rows and columns of patches (n, 3) over all tiles of a picture of `size`.
 
-    With "anyres" they are -1 where LLaVA-NeXT cuts a patch off, because it holds nothing but black.
+    They are -1 where a patch holds nothing of the picture: with "anyres" nothing but black, as
+    LLaVA-NeXT counts it, with "hd" nothing but white.
     """
     grid, side = WHOLE[options.fit](size, options), options.size // options.patch
     tile, inside = places[:, :1], places[:, 1:]
@@ -71,7 +89,19 @@ def across(places: np.ndarray, size: tuple[int, int], options) -> np.ndarray:
     if options.fit == "anyres":
         outside = _margins(found, size, grid[0] * side, grid[1] * side)
         found[outside & (places[:, 0] > 0)] = -1
+    if options.fit == "hd":
+        ends = np.array([grid[1], grid[0]]) * side - _empty(size, grid, options)
+        found[(found >= ends).any(1) & (places[:, 0] > 0)] = -1
     return np.concatenate([tile, found], 1)
+
+
+def _empty(size: tuple[int, int], grid: tuple[int, int], options) -> np.ndarray:
+    """Count the whole patches below and right of a picture in its grid: rows, columns."""
+    made = scaled(size, grid, options.size)
+    wide, high = (
+        (n * options.size - own) // options.patch for n, own in zip(grid, made, strict=True)
+    )
+    return np.array([high, wide])
 
 
 def _margins(places: np.ndarray, size: tuple[int, int], wide: int, high: int) -> np.ndarray:

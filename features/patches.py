@@ -5,8 +5,8 @@
 
 A row is the pixels of a patch (channel, row, column), then where it stands: tile, row, column. A
 picture that is one tile has tile 0; where it is cut up, 0 is the thumbnail of the whole and tiles
-count from 1, row by row. Rows and columns are those inside the tile; with "anyres" and "canvas"
-those of all tiles together, with "anyres" -1 where a patch holds nothing but the black around the
+count from 1, row by row. Rows and columns are those inside the tile; with "anyres", "canvas" and
+"hd" those of all tiles together, with "anyres" and "hd" -1 where a patch holds nothing of the
 picture. Ways to fit a picture (`fit`):
 
     stretch   to size x size, whatever its shape: SigLIP, ViT, MAE
@@ -18,6 +18,8 @@ picture. Ways to fit a picture (`fit`):
               thumbnail before the tiles: LLaVA-NeXT
     canvas    no smaller than a tile, at the upper left of the grid of tiles, up to `most_tiles`,
               that lets it grow least; black around it, no thumbnail: Llama 3.2
+    hd        to the full width or height of tiles that cover it, up to `most_tiles`, white right of
+              and below it, and the thumbnail before them: Phi-4-multimodal
     patches   as large as `most_patches` allow, in its own shape: SigLIP 2 NaFlex
     blocks    the same in whole blocks of merge x merge patches, which stand one after another in
               its rows; `least_patches` or more: Qwen2-VL
@@ -35,7 +37,8 @@ from PIL import Image
 from features import grids, tiling
 
 PLACE = 3  # columns behind the pixels: tile, row, column
-FITS = ("stretch", "crop", "pad", "tiles", "anyres", "canvas", "patches", "blocks", "within")
+FITS = ("stretch", "crop", "pad", "tiles", "anyres", "canvas", "hd", "patches", "blocks",
+        "within")  # fmt: skip
 FREE = ("patches", "blocks", "within")  # pictures of any shape, in one piece
 RESAMPLES = {
     "nearest": Image.Resampling.NEAREST,
@@ -62,6 +65,7 @@ PRESETS = {
     "qwen2_vl": {**CLIP, "patch": 14, "fit": "blocks", "least_patches": 16, "most_patches": 5120},
     "mllama": {**CLIP, "size": 560, "patch": 14, "fit": "canvas", "most_tiles": 4,
                "resample": "bilinear"},
+    "phi4": {"size": 448, "patch": 14, "fit": "hd", "most_tiles": 36},
     "nvlm": {**CLIP, "size": 448, "patch": 14, "fit": "tiles", "most_tiles": 6},
     "fuyu": {"size": 1920, "height": 1080, "patch": 30, "fit": "within",
              "resample": "bilinear", "fill": 1},
@@ -81,7 +85,7 @@ class Patches:
         resample: one of RESAMPLES.
         mean, std: of each channel, of values from 0 to 1.
         channels: 3, or 1 for grey.
-        most_tiles: tiles at most, besides the thumbnail (tiles, canvas).
+        most_tiles: tiles at most, besides the thumbnail (tiles, canvas, hd).
         most_patches, least_patches: at most (patches, blocks), at least (blocks).
         merge: patches along a side of a block (blocks).
         grids: (columns, rows) of tiles that may be chosen (anyres).
@@ -187,9 +191,10 @@ class Patches:
         mean, std = (np.asarray(v[: self.channels], np.float32) for v in (self.mean, self.std))
         return torch.from_numpy((values - mean) / std).permute(2, 0, 1)
 
-    def _rows(self, picture: Image.Image, tile: int) -> torch.Tensor:
+    def _rows(self, picture: Image.Image | torch.Tensor, tile: int) -> torch.Tensor:
         """Cut a tile into rows: (n, dim)."""
-        x, size = self.normalised(picture), self.patch
+        x = picture if isinstance(picture, torch.Tensor) else self.normalised(picture)
+        size = self.patch
         squares = x.unfold(1, size, size).unfold(2, size, size)  # (C, rows, columns, P, P)
         _, height, width, *_ = squares.shape
         pixels = squares.permute(1, 2, 0, 3, 4).reshape(height * width, -1)

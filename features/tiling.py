@@ -1,16 +1,20 @@
 """How a picture is brought to the sizes that an encoder knows: whole, or cut into tiles.
 
-Each way gives (number, picture) of each tile; 0 is the whole picture, or its thumbnail.
+Each way gives (number, picture) of each tile; 0 is the whole picture, or its thumbnail. A picture
+is one of Pillow's, or what it becomes: (C, H, W) float32, normalised.
 """
 
 import math
 from collections.abc import Callable
 
+import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional
 
 from features import grids
 
-Tiles = list[tuple[int, Image.Image]]
+Tiles = list[tuple[int, Image.Image | torch.Tensor]]
 
 
 def stretch(picture: Image.Image, options) -> Tiles:
@@ -147,6 +151,27 @@ def canvas(picture: Image.Image, options) -> Tiles:
     return _cut(large, options.size)
 
 
+def hd(picture: Image.Image, options) -> Tiles:
+    """The thumbnail, then tiles that cover the picture, white right of and below it.
+
+    As transformers does it: the picture is scaled by torch, whose rounding is not Pillow's, and the
+    thumbnail is made of the normalised tiles, the white among them. A strip that would be less than
+    ten pixels across is refused there; here it is read.
+    """
+    grid = grids.covering(picture.size, options)
+    wide, high = grids.scaled(picture.size, grid, options.size)
+    pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None]
+    pixels = functional.interpolate(pixels, size=(high, wide), mode="bilinear", antialias=True)
+    columns, rows = (n * options.size for n in grid)
+    white = functional.pad(pixels[0], (0, columns - wide, 0, rows - high), value=255)
+    x = options.normalised(Image.fromarray(white.permute(1, 2, 0).numpy()))
+    small = (options.size, options.size)
+    whole = functional.interpolate(x[None], size=small, mode="bicubic", align_corners=False)[0]
+    corners = [(i, j) for i in range(0, rows, small[0]) for j in range(0, columns, small[0])]
+    tiles = [x[:, i : i + small[0], j : j + small[0]] for i, j in corners]
+    return [(0, whole)] * options.thumbnail + list(enumerate(tiles, 1))
+
+
 def thumbnail(picture: Image.Image, options) -> Tiles:
     """The whole picture as one tile, where there shall be one."""
     return stretch(picture, options) if options.thumbnail else []
@@ -159,6 +184,7 @@ FITTED: dict[str, Callable[..., Tiles]] = {
     "tiles": tiles,
     "anyres": anyres,
     "canvas": canvas,
+    "hd": hd,
     "patches": patches,
     "blocks": blocks,
     "within": within,

@@ -111,6 +111,28 @@ class Batch:
         here = [number for number, one in enumerate(kinds) if one == kind]
         return torch.tensor(here, dtype=torch.long, device=self.slots.device)
 
+    def holding(self, kinds: tuple[str, ...]) -> torch.Tensor:
+        """Say which positions (B, S) belong to an example that holds a medium of these kinds."""
+        # Two examples packed in a row, a sound in the second, at column 4:
+        #
+        #     segments   0 1 1 2 2 2    slot (row 0, start 4) lies in segment 2
+        #     inside     0 0 0 1 1 1    added up over the slots of the row: there where above 0
+        stand = self.modalities or ("audio",) * len(self.slots)
+        chosen = torch.tensor([kind in kinds for kind in stand], dtype=torch.bool)
+        row, start, _ = self.slots[chosen.to(self.slots.device)].unbind(1)
+        number = self.segments[row, self._within(start)]
+        inside = (self.segments[row] == number[:, None]).long()
+        return torch.zeros_like(self.segments).index_add_(0, row, inside) > 0
+
+    def beside(self, kind: str, kinds: tuple[str, ...]) -> torch.Tensor:
+        """Say of each medium of a kind (M,) whether its example also holds one of `kinds`."""
+        row, start, _ = self.slots[self.which(kind)].unbind(1)
+        return self.holding(kinds)[row, self._within(start)]
+
+    def _within(self, start: torch.Tensor) -> torch.Tensor:
+        """Give columns that there are: an empty slot at a row's very end starts one behind it."""
+        return start.clamp(max=self.segments.shape[1] - 1)
+
     def fit(self, lengths: torch.Tensor) -> "Batch":
         """Shorten the slots to `lengths` (M,) and close the gaps, towards the end of each row.
 

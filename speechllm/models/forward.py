@@ -85,12 +85,14 @@ class Pass:
         return tokens.repeat(times, 1, 1), lengths.repeat(times)
 
     def _adapted(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run the adapter of one medium; one that asks for it learns where its states stand."""
-        branch, states = self._branch(kind), self.states_of(kind)
-        asks = getattr(getattr(branch.adapter, "config", None), "placed", False)
-        if not (asks and hasattr(branch.encoder, "places")):
-            return branch.adapter(*states)
-        return branch.adapter(*states, branch.encoder.places(*self.batch.media[kind]))
+        """Run the adapter of one medium; if it asks, with its states' places or its company."""
+        branch, more = self._branch(kind), {}
+        settings = getattr(branch.adapter, "config", None)
+        if getattr(settings, "placed", False) and hasattr(branch.encoder, "places"):
+            more["places"] = branch.encoder.places(*self.batch.media[kind])
+        if beside := getattr(settings, "beside", ()):
+            more["beside"] = self.batch.beside(kind, beside)
+        return branch.adapter(*self.states_of(kind), **more)
 
     def _in_order(self, results: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
         """Bring the soft tokens of several media, one after another, into the slots' order.

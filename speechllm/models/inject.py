@@ -60,7 +60,7 @@ def _inject(model: nn.Module, name: str, lora: Lora, where: str) -> None:
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several are meant
         inject_adapter_in_model(config, model, name)
     if lora.media:
-        gate = Gate(lora.media)
+        gate = Gate(lora.media, lora.without)
         for module in layers(model):
             if name in module.lora_B:
                 module.lora_B[name] = Gated.like(module.lora_B[name], gate)

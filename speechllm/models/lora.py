@@ -5,8 +5,9 @@ transformers model whose parameters `*lora_*` are added. The name of a LoRA stan
 `q_proj.lora_A.speech.weight`; it is "default" where a preset gives none.
 
 A LoRA for media takes part at the positions of the examples that hold such a medium and at no
-other: text without media has the logits of the untouched LLM bit for bit, beside other examples in
-a batch or in a row. Papers: Granite speech, arXiv 2505.08699; Phi-4-multimodal, arXiv 2503.01743.
+other (of two, one for speech and one for pictures, perhaps only the second where both stand): text
+without media has the logits of the untouched LLM bit for bit, beside other examples in a batch or
+in a row. Papers: Granite speech, arXiv 2505.08699; Phi-4-multimodal, arXiv 2503.01743.
 """
 
 import contextlib
@@ -32,6 +33,7 @@ class Lora:
     patterns of whole ones ("*layers.1?.*_proj"); "all-linear" is every Linear but the output layer.
     None given: what projects queries and values by one of its usual names, else every Linear.
     media: kinds of media with which it takes part ("audio"), in the LLM alone; none: always.
+    without: kinds beside which it takes no part, of one that is for some media.
     """
 
     r: Width = 8
@@ -39,6 +41,7 @@ class Lora:
     dropout: BelowOne = 0.0
     targets: tuple[str, ...] = ()
     media: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     def __post_init__(self):
         """Refuse a rank that is none, and media that do not exist."""
@@ -47,9 +50,12 @@ class Lora:
                 "wanted r of 1 or more and dropout from 0 to below 1, got "
                 f"r {self.r}, dropout {self.dropout:g}"
             )
-        for kind in self.media:
-            if kind not in MEDIA:
-                raise ValueError(f"media: {suggest(kind, MEDIA)}; got {kind!r}")
+        for setting in ("media", "without"):
+            for kind in getattr(self, setting):
+                if kind not in MEDIA:
+                    raise ValueError(f"{setting}: {suggest(kind, MEDIA)}; got {kind!r}")
+        if self.without and not self.media:
+            raise ValueError("without: wanted media, too, with which it takes part")
 
 
 def read(table: dict, where: str = "lora") -> dict[str, Lora]:
@@ -85,27 +91,17 @@ class Gate:
 
     HELD = "open"
 
-    def __init__(self, media: tuple[str, ...]):
-        self.media = media
+    def __init__(self, media: tuple[str, ...], without: tuple[str, ...] = ()):
+        self.media, self.without = media, without
         self.open = None
 
     def choose(self, batch: Batch) -> None:
-        """Open at every position of the examples that hold one of `media`."""
-        # Two examples packed in a row, a sound in the second, at column 4:
-        #
-        #     segments   0 1 1 2 2 2    slot (row 0, start 4) lies in segment 2
-        #     inside     0 0 0 1 1 1    added up over the slots of the row: open where above 0
-        #
+        """Open at every position of the examples that hold one of `media`, none of `without`."""
         # A whole example is open, not its soft tokens alone: the text that speaks of a sound is
         # read by the LoRA too, as in the papers.
-        kinds = batch.modalities or ("audio",) * len(batch.slots)
-        chosen = torch.tensor([k in self.media for k in kinds], dtype=torch.bool)
-        row, start, _ = batch.slots[chosen.to(batch.slots.device)].unbind(1)
-        segments = batch.segments
-        # an empty slot at the very end of a row would start one column behind it
-        number = segments[row, start.clamp(max=segments.shape[1] - 1)]
-        inside = (segments[row] == number[:, None]).long()
-        self.open = torch.zeros_like(segments).index_add_(0, row, inside) > 0
+        self.open = batch.holding(self.media)
+        if self.without:
+            self.open &= ~batch.holding(self.without)
 
     def keep(self, rows) -> None:
         """Go on with these rows (n,): the others' answers have ended."""

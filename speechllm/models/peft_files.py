@@ -2,7 +2,8 @@
 
 A family says which there are, in a function beside its tables:
 
-    loras(config)  {our name: (folder below the checkpoint, kinds of media that it is for)}
+    loras(config)  {our name: (folder below the checkpoint, kinds of media that it is for, kinds
+                   beside which it takes no part)}
 
 Rank and scale come from adapter_config.json, targets from the tensors themselves: what a pattern
 there was meant to match, they say.
@@ -37,7 +38,7 @@ def table(folder: Path, shards: Shards, loras: dict[str, tuple]) -> dict:
         ValueError: files that are not there, a LoRA of a kind that we do not have.
     """
     tables = {}
-    for name, (place, media) in loras.items():
+    for name, (place, media, without) in loras.items():
         settings = _settings(folder / place / "adapter_config.json")
         shards.add(str(Path(place) / FILE), f"lora.{name}.")
         parts = [NAME.fullmatch(key) for key in shards.names() if key.startswith(f"lora.{name}.")]
@@ -48,6 +49,7 @@ def table(folder: Path, shards: Shards, loras: dict[str, tuple]) -> dict:
             "dropout": float(settings.get("lora_dropout", 0.0)),
             "targets": targets,
             "media": list(media),
+            **({"without": list(without)} if without else {}),
         }
     return tables
 

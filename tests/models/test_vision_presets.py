@@ -3,11 +3,13 @@
 Where a line names a source the figure was held against that; the others are what the presets count.
 """
 
+import collections
+
 import numpy as np
 import pytest
 
 from speechllm import config
-from speechllm.models import anatomy
+from speechllm.models import anatomy, lora
 
 # preset -> (size of a picture, its soft tokens, millions of the adapter, of the encoder)
 COUNTED = {
@@ -25,12 +27,23 @@ COUNTED = {
     "cogvlm": ((480, 640), 576, None, 290.9),
     "molmo": ((480, 640), 13 * 144, None, 290.9),
     "qwen_vl": ((480, 640), 391, 44.58, 631.2),  # arXiv 2409.12191: 675 M with the adapter
+    "phi4_multimodal": ((480, 640), 1361, 12.98, 428.57),  # arXiv 2503.01743: 440 M together
     "fuyu": ((300, 600), 210, 0.0, 11.06),  # 10 rows of 20 patches and a mark
 }
 
 # billions in all; and of the fusion: arXiv 2311.03079, 6.5 B that learn
 WHOLE = {"llama32_vision": 10.67, "qwen_vl": 8.29}  # Meta's card: 10.6; Qwen's paper: 7.6 + 0.675
 FUSION = {"cogvlm": 6.48}
+
+
+def test_phi4_s_loras_are_as_large_as_published():
+    """arXiv 2503.01743: 370 M beside pictures, 460 M beside speech."""
+    _, model = anatomy.outline(config.load("phi4_multimodal"))
+    sizes = collections.Counter()
+    for name, parameter in model.named_parameters():
+        if owner := lora.owner(name):
+            sizes[owner[1]] += parameter.numel() / 1e6
+    assert sizes == pytest.approx({"speech": 461.37, "vision": 369.10}, abs=0.01)
 
 
 @pytest.mark.parametrize("name", COUNTED)
@@ -50,4 +63,5 @@ def test_presets_count_as_before(name):
     if name in FUSION:
         assert anatomy.count(model)["fusion"] / 1e9 == pytest.approx(FUSION[name], abs=0.01)
     rows = anatomy.drawing(config.load(name), system, model)
-    assert rows[0][0] == "image" and rows[-1][0] == "llm" and anatomy.rate_hz(system) is None
+    assert rows[-1][0] == "llm" and "image" in [row[0] for row in rows]
+    assert (anatomy.rate_hz(system) is None) == ("audio" not in system.branches)

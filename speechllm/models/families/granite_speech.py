@@ -63,7 +63,7 @@ def tables(config) -> dict:
 
 def loras(config) -> dict[str, tuple]:
     """Say where its LoRA is: beside the rest."""
-    return {"speech": (".", ("audio",))} if config.has_lora_adapter else {}
+    return {"speech": (".", ("audio",), ())} if config.has_lora_adapter else {}
 
 
 def _projector(config) -> dict:

@@ -1,14 +1,16 @@
 """Phi-4-multimodal as the main branch of its repository has it, for code of its own.
 
 The same weights as those that transformers reads (`phi4_multimodal`, which see), under other names:
-the conformer's Linears, the projector, and the LLM's, which stand as `base_layer` beside the LoRAs.
-The one for speech is read from the folder speech-lora, where it is once more. Names and settings
-are those that transformers' script of conversion maps; the published checkpoint was not read.
+the conformer's Linears, the projectors, the separators of pictures, and the LLM's, which stand as
+`base_layer` beside the LoRAs. These are read from the folders speech-lora and vision-lora, where
+they are once more. Names and settings are those that transformers' script of conversion maps (its
+convert_phi4_multimodal_weights_to_hf.py); the published checkpoint was not read. The encoder of
+pictures has the sizes of transformers' defaults there, as no config.json says them.
 """
 
 from speechllm.models import importing
 from speechllm.models.families import phi4_multimodal
-from speechllm.models.families.phi4_multimodal import AUDIO
+from speechllm.models.families.phi4_multimodal import AUDIO, IMAGE
 
 tables, loras = phi4_multimodal.tables, phi4_multimodal.loras
 LAYER = AUDIO + r"encoder\.encoders\.(\d+)\."
@@ -18,15 +20,16 @@ RENAME = {
     LAYER + r"feed_forward_(in|out)\.net\.2\.": OURS + r"feed_forward_\2.down_proj.",
     LAYER + r"self_attn\.linear_([qkv])\.": OURS + r"self_attn.\2_proj.",
     LAYER + r"self_attn\.linear_out\.": OURS + r"self_attn.o_proj.",
-    AUDIO + r"audio_projection\.speech\.": "adapter.mlp.",
+    AUDIO + r"audio_projection\.speech\.": "adapter.first.mlp.",
+    AUDIO + r"audio_projection\.vision\.": "adapter.second.mlp.",
+    IMAGE + r"img_projection\.": "branch.image.adapter.mlp.",
+    IMAGE + r"sub_GN$": "branch.image.adapter.line",
+    IMAGE + r"glb_GN$": "branch.image.adapter.between",
     r"model\.layers\.(.+)\.base_layer\.": r"llm.model.layers.\1.",
     **phi4_multimodal.RENAME,
 }
-IGNORE = (
-    r"model\.embed_tokens_extend\.image_embed\.",
-    AUDIO + r"audio_projection\.vision\.",
-    r"model\.layers\..*\.lora_[AB]\.",
-)
+LOUD = phi4_multimodal.LOUD
+IGNORE = (r"model\.layers\..*\.lora_[AB]\.",)
 # of the conformer's settings: theirs -> those of Phi4MultimodalAudioConfig, where they differ
 AUDIO_FIELDS = {
     "attention_dim": "hidden_size",
@@ -43,7 +46,7 @@ def read(fields: dict, source):
     Raises:
         ValueError: what should be in it is not; a value that does not fit.
     """
-    from transformers import Phi4MultimodalAudioConfig
+    from transformers import Phi4MultimodalAudioConfig, Phi4MultimodalVisionConfig
 
     try:
         theirs = fields["audio_processor"]["config"]
@@ -52,6 +55,7 @@ def read(fields: dict, source):
             "bias_max_distance": theirs["relative_attention_bias_args"]["t5_bias_max_distance"],
             "downsample_rate": fields["embd_layer"]["audio_embd_layer"]["downsample_rate"],
         }
+        pictures = fields["embd_layer"]["image_embd_layer"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{source}: config.json of a phi4mm lacks {error}") from None
     known = Phi4MultimodalAudioConfig().to_dict()
@@ -60,5 +64,7 @@ def read(fields: dict, source):
     text = {key: value for key, value in fields.items() if key not in NOT_TEXT}
     if rope := dict(text.get("rope_scaling") or {}):
         text["rope_scaling"] = {"rope_type": rope.pop("type", "longrope"), **rope}
-    made = {"model_type": "phi4_multimodal", **text, "audio_config": audio}
+    sizes = Phi4MultimodalVisionConfig().to_dict()
+    vision = {key: value for key, value in pictures.items() if key in sizes}
+    made = {"model_type": "phi4_multimodal", **text, "audio_config": audio, "vision_config": vision}
     return importing.read(made, source)
