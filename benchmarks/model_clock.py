@@ -116,3 +116,20 @@ def _forked_peak_mb(function) -> float:
     os.close(read)
     os.waitpid(child, 0)
     return struct.unpack("d", answer)[0] if answer else float("nan")
+
+
+def roof(steps: dict, runs: int) -> None:
+    """Print how long a step's matrix products would take at the pace of one large product alone."""
+    a, b = (torch.randn(2048, 2048, dtype=torch.bfloat16) for _ in range(2))
+    paces = []
+    for _ in range(10 * runs):
+        began = time.perf_counter()
+        a @ b
+        paces.append(2 * 2048**3 / (time.perf_counter() - began))
+    pace = statistics.median(paces)
+    print(f"a bf16 product of 2048 x 2048 x 2048: {pace / 1e9:.0f} GFLOP/s")
+    for name, step in steps.items():
+        with FlopCounterMode(display=False) as counted:
+            step()
+        flops = counted.get_total_flops()
+        print(f"{name}: {flops / 1e9:.0f} GFLOP, at that pace {flops / pace:.2f} s")

@@ -15,7 +15,7 @@ import statistics
 import time
 
 import torch
-from model_clock import Laps, peak_mb
+from model_clock import Laps, peak_mb, roof
 from torch import nn
 from torch.profiler import profile
 
@@ -84,6 +84,7 @@ def main(args) -> None:
     for name in steps:
         if name != "transformers + peft":
             print(f"{name}: {_kinds(steps[name])}")
+    roof({name: step for name, step in steps.items() if name != "now, compiled"}, args.runs)
 
 
 def _preset(folder):
