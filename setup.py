@@ -68,6 +68,7 @@ class BuildKernel(build_ext):
             objects += places
         built = [f"-DHAS_{name.upper()}" for name in variants()]
         objects += self._compile(NATIVE / "dispatch.c", "dispatch", built)
+        objects += self._compile(NATIVE / "memory.c", "memory", [])
         target = self.get_ext_fullpath(ext.name)
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         static = ["-static-libgcc"] if os.name == "nt" else []
@@ -88,7 +89,7 @@ class PlatformWheel(bdist_wheel):
 
 
 HEADER = str(NATIVE / "frontend.h")
-sources = [str(NATIVE / name) for name in ("frontend.c", "dispatch.c")]
+sources = [str(NATIVE / name) for name in ("frontend.c", "dispatch.c", "memory.c")]
 setup(
     ext_modules=[Extension("features._kernel", sources, optional=True, depends=[HEADER])],
     cmdclass={"build_ext": BuildKernel, "bdist_wheel": PlatformWheel},

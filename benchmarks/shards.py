@@ -3,14 +3,16 @@
     python benchmarks/shards.py MANIFEST --work DIR [--n 500]
 
 The same sounds, as WAV files, as our tar shards (FLAC), and as lhotse Shar (FLAC). One process
-reads all of them once in the order they lie in, and gets float32 waves; after a round that fills
-the cache of the system, the best of three. webdataset reads our very tar files, soundfile decodes.
-Peers that are not installed are left out and named.
+reads all of them once in the order they lie in, and gets float32 waves. After a round that fills
+the cache of the system nine in which the ways take turns; medians of the time that the processor
+spends, and of a way's time over ours in the same round. webdataset reads our very tar files,
+soundfile decodes. Peers that are not installed are left out and named.
 """
 
 import argparse
 import importlib.util
 import io
+import statistics
 import time
 from pathlib import Path
 
@@ -71,14 +73,16 @@ def shar(folder: Path) -> int:
     return sum(cut.load_audio().shape[1] for cut in lhotse.CutSet.from_shar(in_dir=folder))
 
 
-def best(read, times: int = 3) -> tuple[float, int]:
-    """Seconds of the best of some rounds, after one that does not count; samples read."""
-    n, found = read(), []
-    for _ in range(times):
-        began = time.perf_counter()
-        assert read() == n
-        found.append(time.perf_counter() - began)
-    return min(found), n
+def race(ways: dict, rounds: int = 9) -> dict[str, list[float]]:
+    """Seconds of each round of each way, which take turns, after a round that does not count."""
+    n, found = {name: read() for name, read in ways.items()}, {name: [] for name in ways}
+    assert len({*n.values()}) == 1, n
+    for i in range(rounds):
+        for name in list(ways)[:: 1 if i % 2 else -1]:
+            began = time.process_time()
+            assert ways[name]() == n[name]
+            found[name].append(time.process_time() - began)
+    return found
 
 
 def main() -> None:
@@ -100,14 +104,19 @@ def main() -> None:
     }
     if importlib.util.find_spec("lhotse"):
         to_shar(rows, args.work / "shar")
-    for name, read in ways.items():
+    for name in [*ways]:
         peer = name.split(",")[0].split()[0]
         if peer in ("webdataset", "lhotse") and not importlib.util.find_spec(peer):
             print(f"{name}: not installed")
-            continue
-        seconds, n = best(read)
-        print(f"{name:28} {len(rows) / seconds:8.0f} utterances a second, "
-              f"{n / 16000 / seconds:8.0f} x real time", flush=True)  # fmt: skip
+            del ways[name]
+    hours = sum(row["duration"] for row in rows) / 3600
+    found = race(ways)
+    us = found["our shards, FLAC"]
+    for name, seconds in found.items():
+        typical = statistics.median(seconds)
+        ratio = statistics.median(a / b for a, b in zip(seconds, us, strict=True))
+        print(f"{name:28} {len(rows) / typical:8.0f} utterances a second, "
+              f"{3600 * hours / typical:8.0f} x real time, {ratio:.3f} of our time")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"OggS", b"caff", b".
               b"Creative Voice", b"wvpk", b"TTA1", b"MAC ", b"FLV", b".SoX", b"XoS.")  # fmt: skip
 # sizes that stand in a header when it was written before anybody knew: sox, ffmpeg, others
 STREAMED = ((0x7F000000, 0x7F000100), (0x7FFFE000, 0x80000100), (0xFFFFE000, 1 << 64))
+PROMISE = re.compile(r"\s*(\w[\w ]*?)\s*: (\d+) \(should be (\d+)\)")
 SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d+)\s*$", re.MULTILINE)
 
 
@@ -70,7 +71,7 @@ def missing(path, file) -> str:
 def _logged(log: str) -> str:
     """What libsndfile logged of a header that promises more than there is."""
     for line in log.splitlines():
-        words = re.fullmatch(r"\s*(\w[\w ]*?)\s*: (\d+) \(should be (\d+)\)", line)
+        words = "should be" in line and PROMISE.fullmatch(line)
         if words and words[1] in ("data", "SSND", "Data Size", "riff", "Riff size"):
             promised, there = int(words[2]), int(words[3])
             if there < promised and not _streamed(promised):

@@ -63,7 +63,7 @@ def load() -> tuple[Kernel | None, str]:
     if wanted == "torch" or os.environ.get("FEATURES_FAST") == "0":
         by = "FEATURES_KERNEL=torch" if wanted else "FEATURES_FAST=0"
         return None, f"{by} turns it off; unset it"
-    library, why = _open()
+    library, why = opened()
     if library is None:
         return None, why
     names = [name for name, number in VARIANTS.items() if library.features_runs(number)]
@@ -96,7 +96,7 @@ def variant(library: ctypes.CDLL, name: str) -> Kernel:
     return Kernel(name, width(), scratch, run, wave, library._name)
 
 
-def _open() -> tuple[ctypes.CDLL | None, str]:
+def opened() -> tuple[ctypes.CDLL | None, str]:
     """The library, or None and what is wrong with it."""
     places = sorted(Path(__file__).parent.glob("_kernel.*"))
     if not places:

@@ -31,9 +31,11 @@ OPEN_FILES = 64
 
 
 class Bytes(io.BytesIO):
-    """A file in memory with a name, for messages."""
+    """A file in memory, its bytes, and a name for messages."""
 
-    name = ""
+    def __init__(self, data: bytes, name: str):
+        super().__init__(data)
+        self.data, self.name = data, name
 
 
 def fetched(path):
@@ -43,12 +45,14 @@ def fetched(path):
         ValueError: the tar file is not there, or holds no such file at that place.
     """
     match = REFERENCE.match(path) if isinstance(path, str) and ".tar#" in path else None
-    if not match or os.path.exists(path):
+    if not match:
         return path
-    file, start, size = match[1], int(match[2]), int(match[3])
-    content = Bytes(read(file, start, size))
-    content.name = path
-    return content
+    try:
+        return Bytes(read(match[1], int(match[2]), int(match[3])), path)
+    except ValueError:
+        if os.path.exists(path):  # a file of such a name
+            return path
+        raise
 
 
 def read(file: str, start: int, size: int) -> bytes:
@@ -71,12 +75,11 @@ def read(file: str, start: int, size: int) -> bytes:
 def _read(file: str, start: int, size: int) -> bytes | None:
     """Read a file inside a tar file; None where no such one is at that place."""
     shard = _copy(file) if "://" in file else _here(file)
-    data = shard.read(HEADER + size, start - HEADER) if start >= HEADER else b""
-    head = data[:HEADER]
-    told = head[SIZE].strip(b"\0 ")
-    if len(data) < HEADER + size or head[MAGIC] != b"ustar" or told != b"%011o" % size:
+    head = shard.read(HEADER, start - HEADER) if start >= HEADER else b""
+    if head[MAGIC] != b"ustar" or head[SIZE].strip(b"\0 ") != b"%011o" % size:
         return None
-    return data[HEADER:]
+    data = shard.read(size, start)  # apart from its head: cutting that off would copy it
+    return data if len(data) == size else None
 
 
 def _here(path: str) -> _Shard:

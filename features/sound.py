@@ -25,6 +25,7 @@ from features import channels, containers, shards
 from features.formats import ffmpeg, flac, mpeg, ogg, riff
 from features.formats.layout import PLAIN, Layout, Part
 from features.formats.splice import Splice
+from features.memory import Memory
 
 # values decoded at a time: a header that lies cannot make us allocate what it claims
 BLOCK = 1 << 22
@@ -64,7 +65,8 @@ def _decoded(file: soundfile.SoundFile, start: int, count: int) -> Iterator[np.n
     """Samples of one file; where it cannot seek those before `start` are decoded, too."""
     if file.seekable():
         before = min(start, RESERVOIR) if file.format == "MP3" else 0
-        file.seek(start - before)
+        if file.tell() != start - before:  # seeking in FLAC decodes a frame, also to where it is
+            file.seek(start - before)
         start = before
     while count > 0:
         want = min(start + count, max(1, BLOCK // file.channels))
@@ -163,12 +165,14 @@ def _native(path, name: str, layout: Layout, stack: ExitStack) -> Sound | str:
             f"{', '.join(map(str, sorted(kinds)))}); cut it into files"
         )
     cut = layout.cut or containers.missing(path, parts[0][0])
-    return Sound(name, parts, replace(layout, cut=cut))
+    return Sound(name, parts, replace(layout, cut=cut) if cut else layout)
 
 
 def _file(path, whole, part: Part, stack: ExitStack) -> soundfile.SoundFile:
     """A part, opened; `whole` is the file, opened already where parts of it are wanted."""
     source = path
+    if isinstance(path, shards.Bytes) and not part.pieces:
+        return stack.enter_context(Memory(path, path.data))
     if part.pieces:
         source = stack.enter_context(Splice(whole, part.pieces))
     elif isinstance(path, (str, os.PathLike)) and os.name != "nt":

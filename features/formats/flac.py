@@ -106,7 +106,7 @@ def _last(data, begin: int, end: int, stream: _Stream) -> int:
     begin = max(begin, end - max(min(stream.longest, LONGEST), TAIL))
     tail = bytes(data[begin:end])
     at, tries = len(tail), 0
-    while tries < TRIES and (at := max(tail.rfind(sync, 0, at) for sync in SYNC)) >= 0:
+    while tries < TRIES and (at := _before(tail, at)) >= 0:
         samples = _frame_end(tail[at : at + 16], stream)
         if samples and samples == stream.total:
             return samples
@@ -114,6 +114,13 @@ def _last(data, begin: int, end: int, stream: _Stream) -> int:
             return samples
         tries += samples > 0
     return 0
+
+
+def _before(data: bytes, end: int) -> int:
+    """Where the last thing before `end` stands that looks like the begin of a frame; or -1."""
+    fixed, variable = SYNC
+    at = data.rfind(fixed, 0, end)
+    return max(at, data.rfind(variable, max(at, 0), end))
 
 
 def _frame_end(head: bytes, stream: _Stream) -> int:

@@ -171,7 +171,8 @@ class Manifest(Sequence[dict[str, Any]]):
 
     def _whole(self, path: str) -> str:
         """Path from the root of a path in a row; an address stays as it is."""
-        return path if "://" in path else os.path.normpath(self.path.parent / path)
+        home = os.path.dirname(self.path)
+        return path if "://" in path else os.path.normpath(os.path.join(home, path))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_fd": None}

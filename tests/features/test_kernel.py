@@ -31,7 +31,7 @@ def _forget():
 
 def here() -> list[str]:
     """Variants that were built and run on this processor; skips where there is no library."""
-    library, why = kernel._open()
+    library, why = kernel.opened()
     if library is None:
         pytest.skip(why)
     return [name for name, number in kernel.VARIANTS.items() if library.features_runs(number)]
