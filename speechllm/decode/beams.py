@@ -63,14 +63,16 @@ def _best(scores: torch.Tensor, totals: torch.Tensor, n: int) -> list[list[tuple
 
     n is so large that, if each beam's most probable ids end it, W are left to go on with.
     """
-    # A row is flattened, W beams of V ids after one another: with V = 3, place 4 is id 1 of beam 1.
     n_rows, width = totals.shape
-    whole = (scores.view(n_rows, width, -1) + totals[:, :, None]).flatten(1)
+    kept = min(n, scores.shape[1])  # of each beam: more of one cannot be among the row's best
+    values, ids = scores.topk(kept, dim=1)
+    whole = (values.view(n_rows, width, kept) + totals[:, :, None]).flatten(1)
     values, places = whole.topk(min(n, whole.shape[1]), dim=1)
-    size = scores.shape[1]
+    ids = ids.view(n_rows, -1).gather(1, places)
+    parents = places // kept
     return [
-        [(total, *divmod(place, size)) for total, place in zip(*row, strict=True)]
-        for row in zip(values.tolist(), places.tolist(), strict=True)
+        list(zip(*row, strict=True))
+        for row in zip(values.tolist(), parents.tolist(), ids.tolist(), strict=True)
     ]
 
 

@@ -41,17 +41,19 @@ class Allow:
             FloatingPointError: scores that are no numbers.
             ValueError: no line may say anything.
         """
-        allowed = scores.clone()
-        for one in self.filters:
-            allowed = one(allowed, lines)
-        best = allowed.max(-1).values.tolist()  # no number wherever any score of the line is none
-        if lost := {line.row for line, score in zip(lines, best, strict=True) if math.isnan(score)}:
+        # they have been normalised: one that is no number leaves none in its line
+        lost = {line.row for line, none in zip(lines, scores[:, 0].isnan().tolist(), strict=True)
+                if none}  # fmt: skip
+        if lost:
             named = ", ".join(self.names[row] for row in sorted(lost)[:3])
             raise FloatingPointError(
                 f"the model computes no numbers (NaN) for {named}: its weights, or the features of "
                 "this input, are damaged; try another checkpoint, or --precision fp32"
             )
-        if max(best) == -math.inf:
+        allowed = scores.clone()
+        for one in self.filters:
+            allowed = one(allowed, lines)
+        if allowed.max() == -math.inf:
             raise ValueError("the filters of this search leave nothing to say")
         return allowed
 

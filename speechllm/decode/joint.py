@@ -61,7 +61,7 @@ class Joint:
         self._reached = torch.stack([one.reached for one in self._next])
 
     def __call__(self, scores: torch.Tensor, lines: Sequence[Line]) -> torch.Tensor:
-        """Score the candidates of each line (N, V), minus infinity elsewhere."""
+        """Score the candidates of each line (N, V), in place, minus infinity elsewhere."""
         keys = [(line.row, tuple(line.ids)) for line in lines]
         different = list(dict.fromkeys(keys))
         self._states = self._read(different)
@@ -71,11 +71,11 @@ class Joint:
         lasts = self._states.last[numbers].tolist()
         chosen, own = self._choose(scores, [heard[number] for number in numbers], lasts)
         gains = self._gains(numbers, chosen, own)
-        out = torch.full_like(scores, -torch.inf)
+        scores.fill_(-torch.inf)
         for line, (ids, values, gain) in enumerate(zip(chosen, own, gains, strict=True)):
             totals = [value + one for value, one in zip(values, gain, strict=True)]
-            out[line, ids] = torch.tensor(totals, dtype=out.dtype, device=out.device)
-        return out
+            scores[line, ids] = torch.tensor(totals, dtype=scores.dtype, device=scores.device)
+        return scores
 
     def _read(self, keys: list[tuple]) -> States:
         """Give the states of beginnings (row, ids), from those of the last step where they are."""
@@ -121,10 +121,10 @@ class Joint:
         return [list(said) for said in offered], [list(said.values()) for said in offered]
 
     def _writable(self, scores: torch.Tensor) -> torch.Tensor:
-        """Leave out the ends, which are candidates anyway, and what the head cannot spell."""
+        """Leave out, in place, the ends, candidates anyway, and what cannot be spelled."""
         out = self.spelling.strange(scores.shape[1]).to(scores.device).clone()
         out[self.stops] = True
-        scores = scores.masked_fill(out, -torch.inf)
+        scores.masked_fill_(out, -torch.inf)
         # a language model of texts that the head can spell has its shares among their pieces
         return scores.log_softmax(-1) if self.free_end else scores
 

@@ -103,7 +103,7 @@ def test_candidates_that_share_a_beginning_score_as_each_alone(speller, tiny):
     begun = [[5, 6, 9], [7], [7, 7, 5]]
     for step in range(4):
         lines = [Line(row, ids[:step]) for row, ids in enumerate(begun)]
-        gains = joint(nothing, lines)
+        gains = joint(nothing.clone(), lines)
         for line, scores in zip(lines, gains, strict=True):
             before = heard.prefixes.begin(torch.tensor([line.row]))
             before = heard.prefixes.spell(before, [spelling.whole(line.ids)])
