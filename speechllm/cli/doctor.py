@@ -18,12 +18,15 @@ NEEDED = set(
 # extra -> what it is for, and the distributions that it brings
 EXTRAS = {
     "docs": ("the pages of docs/ as a site: make docs", "mkdocs-material"),
-    "export": ("LLMs in 8 bits: speechllm export --quantize", "torchao"),
+    "export": (
+        "LLMs in 4 and 8 bits: speechllm export --quantize",
+        "compressed-tensors torchao",
+    ),
     "hub": ("data sets of the Hub, as Parquet", "pyarrow"),
     "kaldi": ("features as ark and scp; Kaldi's pitch", "kaldiio kaldi-native-fbank"),
     "live": ("the microphone of speechllm transcribe --live", "sounddevice"),
     "pose": ("files of poses, .pose", "pose-format"),
-    "quantize": ("LLMs in 4 and 8 bits", "bitsandbytes"),
+    "quantize": ("LLMs in 4 and 8 bits while LoRA learns", "bitsandbytes"),
     "ray": ("--ray: a cluster that decodes and extracts", "ray"),
     "serve": (
         "speechllm serve: OpenAI's routes",

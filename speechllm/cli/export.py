@@ -11,8 +11,9 @@ parts          any model: OUT/llm for AutoModelForCausalLM, OUT/encoder for its 
                transformers, where it is one; the rest as safetensors; of models like SLAM-ASR
                OUT/transcribe.py, which runs where speechllm is not
 
---quantize int8 writes the LLM of --to parts in 8 bits (torchao), its LoRA merged; --measure
-MANIFEST decodes it with the LLM before and after, and the card says both scores.
+--quantize writes the LLM's layers in fewer bits, its LoRA merged (--merge), for from_pretrained:
+int8 as torchao has them, int4 as compressed-tensors packs them, which vLLM reads, too. --measure
+MANIFEST decodes with the LLM before and after, and the card says both scores.
 
 A model card, OUT/README.md, has its result, data and parts. --push sends OUT to the Hub, private,
 with the token that `hf auth login` has put there.
@@ -21,7 +22,9 @@ examples:
   speechllm export exp/tuned --like Qwen/Qwen2-Audio-7B-Instruct --to transformers --merge --out q
   speechllm export exp/tuned --like Qwen/Qwen2-Audio-7B-Instruct --to peft --out q_lora
   speechllm export exp/slam --to parts --out slam --push me/slam
-  speechllm export exp/slam --to parts --merge --quantize int8 --measure test.jsonl --out slam8"""
+  speechllm export exp/slam --to parts --merge --quantize int8 --measure test.jsonl --out slam8
+  speechllm export exp/tuned --like Qwen/Qwen2-Audio-7B-Instruct --to transformers --merge \
+      --quantize int4 --out q4"""
 
 LOAD = {
     "transformers": "from transformers import AutoModel{kind}, AutoProcessor\n\n"
@@ -32,6 +35,13 @@ LOAD = {
     "parts": "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
     'llm = AutoModelForCausalLM.from_pretrained("{name}/llm")\n'
     'tokenizer = AutoTokenizer.from_pretrained("{name}/llm")',
+}
+
+FEWER = {
+    "int8": "The LLM's Linear layers have 8 bits, a scale a row; opening it wants torchao.",
+    "int4": "The LLM's Linear layers have 4 bits, a scale for each 32 values; opening it wants "
+    "compressed-tensors (with quantization_config=CompressedTensorsConfig(dequantize=True) where a "
+    "LoRA is put on it).",
 }
 
 
@@ -45,7 +55,9 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--like", default="", metavar="MODEL", help="the published model that it was imported from"
     )
     parser.add_argument("--merge", action="store_true", help="add LoRA into the weights")
-    parser.add_argument("--quantize", default="", choices=("int8", "int4"), help="of --to parts")
+    parser.add_argument(
+        "--quantize", default="", choices=("int8", "int4"), help="the LLM's layers in fewer bits"
+    )
     parser.add_argument("--measure", type=Path, metavar="MANIFEST", help="scored before and after")
     parser.add_argument("--push", default="", metavar="OWNER/NAME", help="send it to the Hub")
     parser.set_defaults(run=run)
@@ -67,7 +79,9 @@ def run(args: argparse.Namespace) -> None:
                 bar.total = total
                 bar.update(done - bar.n if done > bar.n else 0)
 
-            done = export.to_transformers(args.model, args.out, args.like, args.merge, progress)
+            done = export.to_transformers(
+                args.model, args.out, args.like, args.merge, progress, args.quantize
+            )
     elif args.to == "peft":
         done = export.to_peft(args.model, args.out, args.like)
     else:
@@ -77,7 +91,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.to == "parts":
         print(_script(args, done.beside))
-    lines = measured.quantised(args.model, args.out, args.measure) if args.measure else {}
+    lines = {}
+    if args.measure:
+        lines = measured.before_and_after(args.model, args.out, args.measure, done.like)
     files.write_text(args.out / "README.md", _card(args, done, lines))
     for name, line in lines.items():
         print(f"{name}: {line}")
@@ -110,10 +126,10 @@ def _check(args: argparse.Namespace) -> None:
     if args.measure and not args.quantize:
         raise ValueError("--measure compares before and after --quantize; give that, too")
     if args.quantize:
-        if args.to != "parts" or not args.merge:
+        if args.to == "peft" or not args.merge:
             raise ValueError(
-                f"--quantize {args.quantize} is for --to parts --merge: the LLM that it writes has "
-                "its LoRA within (a family of transformers is quantised by its own from_pretrained)"
+                f"--quantize {args.quantize} wants --merge and --to parts or transformers: the LLM "
+                "that it writes has its LoRA within"
             )
         quantised.check(args.quantize)
 
@@ -139,6 +155,7 @@ def _card(args: argparse.Namespace, done, lines: dict[str, str]) -> str:
     lora = [f"LoRA {name} is merged into the weights." for name in done.merged]
     lora += [f"LoRA {name} stands beside them, for peft." for name in done.beside]
     quantised = card.Quantised(args.quantize, done.sizes, lines) if done.sizes else None
+    lora += [FEWER[args.quantize]] if quantised else []
     how = f"A speech LLM of the system `{system.preset.name}`, trained with speechllm. "
     kind = "ForCausalLM" if done.family == "phi4_multimodal" else "ForMultimodalLM"
     use = LOAD[args.to].format(name=args.out.name, base=done.like, kind=kind)

@@ -45,7 +45,12 @@ class Exported:
 
 
 def to_transformers(
-    folder: Path, out: Path, like: str = "", merge: bool = True, progress: Callable | None = None
+    folder: Path,
+    out: Path,
+    like: str = "",
+    merge: bool = True,
+    progress: Callable | None = None,
+    quantize: str = "",
 ) -> Exported:
     """Write an imported model as its family's own classes read it.
 
@@ -55,9 +60,11 @@ def to_transformers(
         like: as of `Leaving`.
         merge: a LoRA that was added becomes part of the weights; else it stands in `out/lora`.
         progress: called with (bytes written, bytes in all) of each file.
+        quantize: of its LLM, one of `quantised.LIBRARIES`; "" leaves it as it is.
 
     Raises:
-        ValueError: as of `Leaving`; a LoRA that takes part only beside some media cannot be merged.
+        ValueError: as of `Leaving`, of `quantised.write`; a LoRA that takes part only beside some
+            media cannot be merged.
     """
     leaving = _imported(folder, like)
     merged = leaving.added if merge else ()
@@ -66,6 +73,7 @@ def to_transformers(
             f"{folder}: LoRA {gated[0]!r} takes part only beside its media, merged it would "
             "change texts without any; export without --merge"
         )
+    kind = leaving.kind() if quantize else None
     weights = leaving.weights(merged)
     leaving.fit(weights)
     with files.new_folder(Path(out)) as unfinished:
@@ -73,8 +81,12 @@ def to_transformers(
         for file in sorted(set(leaving.shards.apart.files.values())):
             _write(leaving, weights, file, unfinished / file, progress)
         beside = () if merge else _write_loras(leaving, unfinished / BESIDE, "..")
+        sizes = ()
+        if quantize:
+            llm = set(places(leaving).values())
+            sizes = quantised.write(unfinished, quantize, kind, lambda n: f"{n}.weight" in llm)
     n = len(leaving.shards.apart.names())
-    return Exported(leaving.family, leaving.like, n, merged, tuple(beside))
+    return Exported(leaving.family, leaving.like, n, merged, tuple(beside), sizes)
 
 
 def to_peft(folder: Path, out: Path, like: str = "") -> Exported:
@@ -104,7 +116,7 @@ def to_parts(folder: Path, out: Path, merge: bool = True, quantize: str = "") ->
         folder: as of `Leaving`.
         out: must not exist yet.
         merge: as of `to_transformers`.
-        quantize: of the LLM, one of `quantised.KINDS`; "" leaves it as it is.
+        quantize: of the LLM, one of `quantised.LIBRARIES`; "" leaves it as it is.
 
     Raises:
         ValueError: as of `Leaving`, of `quantised.write`; a LLM that is quantised already.
@@ -195,7 +207,7 @@ def _write_lora(leaving: Leaving, name: str, one: lora.Lora, out: Path, base: st
     with hub.without_bitsandbytes():
         from peft import LoraConfig
 
-    theirs, tensors, targets = _places(leaving), {}, []
+    theirs, tensors, targets = places(leaving), {}, []
     for place, module in leaving.model.llm.named_modules():
         if name not in getattr(module, "lora_A", {}):
             continue
@@ -217,17 +229,16 @@ def _write_lora(leaving: Leaving, name: str, one: lora.Lora, out: Path, base: st
     ).save_pretrained(out)
 
 
-def _places(leaving: Leaving) -> dict[str, str]:
-    """Give {our name: its name in the model that peft is to find it in}."""
+def places(leaving: Leaving) -> dict[str, str]:
+    """Give {our name: its name in the model that others open} of the LLM's weights.
+
+    Raises:
+        ValueError: the class that the published model names is none of transformers'.
+    """
     plain = [n.replace(".base_layer.", ".") for n in leaving.model.state_dict()]
     if not leaving.like:
-        return {n: n.removeprefix("llm.") for n in plain}
-    import transformers
-
-    if not hasattr(transformers, leaving.class_name):
-        raise ValueError(
-            f"{leaving.like}: its class {leaving.class_name!r} is none of transformers'; merge"
-        )
+        return {n: n.removeprefix("llm.") for n in plain if n.startswith("llm.")}
     with torch.device("meta"):
-        model = getattr(transformers, leaving.class_name)(leaving.published)
-    return {leaving.ours(n): n for n in model.state_dict()}
+        model = leaving.kind()(leaving.published)
+    named = ((leaving.ours(n), n) for n in model.state_dict())
+    return {ours: theirs for ours, theirs in named if (ours or "").startswith("llm.")}

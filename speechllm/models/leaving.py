@@ -59,6 +59,21 @@ class Leaving:
                 )
         return kept
 
+    def kind(self):
+        """Give the class of transformers that the published model names.
+
+        Raises:
+            ValueError: it is none of transformers'.
+        """
+        import transformers
+
+        if not hasattr(transformers, self.class_name):
+            raise ValueError(
+                f"{self.like}: its class {self.class_name!r} is none of transformers': neither a "
+                "LoRA beside it nor fewer bits; take --to transformers --merge alone"
+            )
+        return getattr(transformers, self.class_name)
+
     def ours(self, name: str) -> str | None:
         """Give our name of a published one; None for what the import has no use for."""
         if any(re.match(pattern, name) for pattern in self.names.IGNORE):

@@ -14,10 +14,14 @@ import transformers
 from peft import PeftModel
 
 from speechllm import cli, config
+from speechllm.cli import measured
+from speechllm.data import manifest
+from speechllm.data.manifest import Manifest
 from speechllm.decode.speech import Speech
-from speechllm.models import average, export, filling, store
+from speechllm.models import average, export, filling, quantised, store
 from speechllm.models import tiny as forms
 from speechllm.models.importing import bring
+from speechllm.models.leaving import Leaving
 from speechllm.models.system import System
 from speechllm.models.tiny import wake
 from tests.models.families import conftest as kit
@@ -36,7 +40,7 @@ def published(tmp_path_factory):
     made = transformers.Qwen2AudioForConditionalGeneration(
         transformers.Qwen2AudioConfig(
             audio_config={"model_type": "qwen2_audio_encoder", **kit.WHISPER},
-            text_config={"model_type": "qwen2", **kit.TEXT},
+            text_config={"model_type": "qwen2", **kit.TEXT, "hidden_size": 64},
             audio_token_index=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
         )
     )
@@ -196,7 +200,6 @@ def test_last_of_a_run(small, tmp_path):
 
 def test_quantised_parts_are_scored_before_and_after(small, tiny, tmp_path, capsys):
     """As the card says; what is written is what is opened again, and less than half as large."""
-    pytest.importorskip("torchao")
     words = ["export", str(small[0]), "--to", "parts", "--quantize", "int8"]
     said = [*words, "--merge", "--measure", str(tiny / "valid.jsonl"), "--out", str(tmp_path / "q")]
     assert cli.main(said) == 0
@@ -210,12 +213,55 @@ def test_quantised_parts_are_scored_before_and_after(small, tiny, tmp_path, caps
         ours, theirs = model.llm(IDS % 30).logits, llm(IDS % 30).logits
     assert 0 < (ours - theirs).abs().max() < 0.05 * ours.abs().max()
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "q/llm")("low").input_ids
-    for more, word in (
-        (["--quantize", "int4", "--merge"], "GPUs alone"),
-        ([], "--to parts --merge"),
-    ):
-        assert cli.main([*words, *more, "--out", str(tmp_path / "x")]) == 2
-        assert word in capsys.readouterr().err and not (tmp_path / "x").exists()
+    refused = [*words, "--out", str(tmp_path / "x")]
+    assert cli.main(refused) == 2
+    assert "wants --merge" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("kind, step", [("int8", 1 / 127), ("int4", 1 / 7)])
+def test_quantised_import_is_what_its_class_opens(published, tuned, tiny, tmp_path, kind, step):
+    """Its LLM's layers are within a step of ours, all else the same; it computes what they say."""
+    call = ["export", str(tuned), "--like", str(published), "--to", "transformers", "--merge"]
+    assert cli.main([*call, "--out", str(tmp_path / "whole")]) == 0
+    manifest.write(tmp_path / "few.jsonl", [Manifest(tiny / "valid.jsonl")[0]])
+    more = ["--quantize", kind, "--measure", str(tmp_path / "few.jsonl")]
+    assert cli.main([*call, *more, "--out", str(tmp_path / "few")]) == 0
+    card = (tmp_path / "few/README.md").read_text()
+    row = rf"^\| (?:before|{kind}) \| ([\d.]+) MB \| WER ([\d.]+) % \|$"
+    sizes = [float(size) for size, _ in re.findall(row, card, re.M)]
+    assert len(sizes) == 2 and sizes[1] < sizes[0]
+    whole, opened = theirs(tmp_path / "whole"), theirs(tmp_path / "few")
+    with torch.no_grad():
+        logits, exact = opened(input_ids=IDS).logits, whole.state_dict()
+        for name, weight in quantised.reopen(tmp_path / "few", type(whole)).state_dict().items():
+            weight, before = quantised.dense(weight), exact[name].clone()
+            exact[name].copy_(weight)
+            if "language_model" not in name or not name.endswith("proj.weight"):
+                assert torch.equal(weight, before), name
+                continue
+            assert 0 < (weight - before).abs().mean() < before.abs().max() * step / 2, name
+        torch.testing.assert_close(logits, whole(input_ids=IDS).logits, atol=1e-4, rtol=1e-4)
+        ours = Leaving(tuned, str(published))
+        measured.take_weights(ours, quantised.reopen(tmp_path / "few", type(whole)))
+        torch.testing.assert_close(ours.model.llm(IDS).logits, logits, atol=1e-4, rtol=1e-4)
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "few")("low").input_ids
+
+
+def test_four_bits_take_the_scale_that_loses_least():
+    """A scale a group, better than the one that its widest value asks for; also for zeros."""
+    weight = torch.randn(6, 64, generator=torch.Generator().manual_seed(0))
+    weight = (weight**3).to(torch.bfloat16)  # some are far wider than the others
+    weight[0, :32] = 0
+    scale = quantised.scales(weight)
+    assert scale.shape == (6, 2) and scale.dtype == weight.dtype and (scale > 0).all()
+    groups = weight.float().unflatten(-1, (2, 32))
+
+    def loss(scale):
+        steps = (groups / scale[..., None].float()).round().clamp(-8, 7)
+        return (steps * scale[..., None].float() - groups).square().sum(-1)
+
+    plain = (groups.abs().amax(-1) / 7.5 + 1e-30).to(torch.bfloat16)
+    assert (loss(scale) <= loss(plain)).all() and loss(scale).sum() < 0.9 * loss(plain).sum()
 
 
 RUN = """
