@@ -39,7 +39,7 @@ LOAD = {
 
 FEWER = {
     "int8": "The LLM's Linear layers have 8 bits, a scale a row; opening it wants torchao.",
-    "int4": "The LLM's Linear layers have 4 bits, a scale for each 32 values; opening it wants "
+    "int4": "The LLM's Linear layers have 4 bits, a scale for each 32; opening it wants "
     "compressed-tensors (with quantization_config=CompressedTensorsConfig(dequantize=True) where a "
     "LoRA is put on it).",
 }

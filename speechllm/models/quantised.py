@@ -27,7 +27,6 @@ from speechllm.models import hub
 
 LIBRARIES = {"int8": "torchao", "int4": "compressed_tensors"}
 GROUP = 32  # values of a row with one scale: the finest that kernels know (32, 64, 128)
-SHARES = torch.linspace(0.5, 1.0, 21).tolist()  # of a group's range; what is beyond is cut off
 
 
 def check(kind: str) -> None:
@@ -114,6 +113,7 @@ def _int4(folder: Path, model_class, inside: Callable, out: Path) -> None:
         QuantizationStatus,
         apply_quantization_config,
     )
+    from compressed_tensors.quantization.utils import calculate_qparams
 
     model = _load(folder, model_class)
     taken = {n: m for n, m in _linears(model, inside).items() if m.in_features % GROUP == 0}
@@ -130,27 +130,14 @@ def _int4(folder: Path, model_class, inside: Callable, out: Path) -> None:
     )
     apply_quantization_config(model, config, show_progress=False)
     for module in taken.values():
-        module.weight_scale.data.copy_(scales(module.weight.data))
+        low, high = module.weight.data.unflatten(-1, (-1, GROUP)).aminmax(dim=-1)
+        scale, zero_point = calculate_qparams(low, high, args)
+        module.weight_scale.data.copy_(scale)
+        module.weight_zero_point.data.copy_(zero_point)
         compress_module(module)
     model.save_pretrained(out)
     config.quantization_status = QuantizationStatus.COMPRESSED
     ModelCompressor(quantization_config=config).update_config(str(out))
-
-
-def scales(weight: torch.Tensor) -> torch.Tensor:
-    """Give the scale of each group (N, K / GROUP) of a weight (N, K) that loses least, squared.
-
-    The widest value of a group decides its steps; a little of it cut off makes all others finer.
-    """
-    groups = weight.float().unflatten(-1, (-1, GROUP))
-    widest = groups.abs().amax(-1, keepdim=True)
-    best = least = None
-    for share in SHARES:
-        scale = (share * widest / 7.5).clamp(min=torch.finfo(weight.dtype).tiny).to(weight.dtype)
-        loss = ((groups / scale).round().clamp(-8, 7) * scale - groups).square().sum(-1, True)
-        best = scale if best is None else torch.where(loss < least, scale, best)
-        least = loss if least is None else torch.minimum(loss, least)
-    return best.squeeze(-1)
 
 
 def _load(folder: Path, model_class, **options):

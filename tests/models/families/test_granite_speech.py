@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from speechllm.models import export, quantised
 from speechllm.models.importing import bring
 from speechllm.models.tiny import wake
 
@@ -163,3 +164,17 @@ def test_lora_begins_where_the_import_stands(kit, pair, tmp_path):
 
 def test_goes_out_as_it_came(kit, pair, tmp_path):
     kit.check_export(pair, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_its_lora_stays_beside_fewer_bits(pair, tmp_path, kind):
+    """Their class opens both together, and the LoRA has its part in the answer."""
+    out = tmp_path / kind
+    before, after = export.to_transformers(pair.folder, out, "", quantize=kind).sizes
+    assert after < before
+    ids = {"input_ids": torch.arange(20, 40)[None]}
+    with torch.no_grad():
+        alone = quantised.reopen(out, type(pair.theirs))(**ids).logits
+        both = type(pair.theirs).from_pretrained(out, dtype="auto").eval()(**ids).logits
+        wanted = pair.theirs(**ids).logits
+    assert (both - wanted).abs().max() < 0.5 * (alone - wanted).abs().max()
