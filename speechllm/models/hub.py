@@ -145,6 +145,8 @@ def load_weights(model_class, pretrained: str, config, ignore=(), rename=None, *
     lists = "; ".join(f"{what}: {some(keys)}" for what, keys in wrong.items() if keys)
     if lists:
         raise ValueError(f"{pretrained} does not fit {type(model).__name__} ({lists})")
+    if rename:  # ours, of a part of a bigger checkpoint: save_pretrained is not to do it backwards
+        model._weight_conversions = None
     return model
 
 

@@ -36,6 +36,15 @@ def checkpoint(request, tmp_path_factory):
     return str(folder), model if request.param == "Encoder" else model.get_encoder()
 
 
+def test_goes_out_alone_as_its_class_reads_it(checkpoint, tmp_path):
+    """Though it came in as a part of a bigger checkpoint, whose names had to be changed."""
+    folder, theirs = checkpoint
+    Config(pretrained=folder).build(20).model.save_pretrained(tmp_path / "out")
+    model, told = type(theirs).from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not told["missing_keys"] and not told["unexpected_keys"]
+    assert all(torch.equal(t, theirs.state_dict()[n]) for n, t in model.state_dict().items())
+
+
 @torch.no_grad()
 def test_window_equals_transformers(checkpoint):
     """With window = "30s" every state is exactly that of transformers; lengths trim."""
