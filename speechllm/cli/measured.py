@@ -44,7 +44,7 @@ def take_weights(leaving, theirs) -> None:
     whole = {name.replace(".base_layer.", "."): name for name in ours}
     weights = theirs.state_dict()
     for name, place in export.places(leaving).items():
-        if name in whole:
+        if name in whole and weights[place].shape == ours[whole[name]].shape:  # else two joined
             ours[whole[name]].copy_(quantised.dense(weights[place]))
 
 

@@ -153,8 +153,9 @@ def _load(folder: Path, model_class, **options):
 def _linears(model, inside: Callable) -> dict[str, torch.nn.Linear]:
     """Give the layers of the LLM by name, without its head."""
     head = model.get_output_embeddings()
+    left = set(head.modules()) if head is not None else set()
     modules = model.named_modules()
-    return {n: m for n, m in modules if _is_linear(m) and m is not head and inside(n)}
+    return {n: m for n, m in modules if _is_linear(m) and m not in left and inside(n)}
 
 
 def _others(model, taken: dict) -> list[str]:
