@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from speechllm.models.masks import valid_mask
+
 # What a whole model has besides, or a class and a checkpoint do not share.
 LEFT_OVER = (
     r"text_model\.", r"(visual|text)_projection\.", r"logit_(scale|bias)", r"pooler\.",
@@ -83,6 +85,47 @@ def embed(patch: nn.Module, pixels, channels: int, size: int):
     # SigLIP 2's is a Linear of pixels whose channels stand last
     last = pixels.unflatten(-1, (channels, size, size)).movedim(-3, -1).flatten(-3)
     return patch(last)
+
+
+def placed(family: Family, model: nn.Module, x, places=None):
+    """Add positions to vectors x (N, P, D), a class token in front; and say how many that are.
+
+    places: (N, P, 3) of pictures of any shape, None of whole tiles.
+    """
+    table = family.get(model, "place").reshape(-1, x.shape[-1])
+    if places is not None:
+        # a place is a whole number below the number of patches, whatever the row says
+        rows, columns = (places[..., i].clamp(0, x.shape[1] - 1) for i in (1, 2))
+        return x + free_places(table, rows, columns), 0
+    token = family.get(model, "front")
+    if token is None:
+        return x + table, 0
+    token = token.reshape(1, 1, -1).expand(len(x), -1, -1).to(x.dtype)
+    return torch.cat([token, x], 1) + table, 1
+
+
+def mask(inside, size: int, front: int):
+    """Let attention see the class token and the valid patches: (N, 1, size, size), or None."""
+    if bool((inside == size - front).all()):
+        return None
+    # a query that sees nothing has no softmax: an empty tile sees its first patch
+    valid = valid_mask(inside.clamp(min=1 - front) + front, size)
+    return valid[:, None, None].expand(-1, 1, size, -1)
+
+
+@torch.no_grad()
+def stretch(model: nn.Module, family: Family, side: int) -> None:
+    """Interpolate the positions of a model's patches to tiles of side x side, in place."""
+    *home, name = family.place.split(".")
+    holder = operator.attrgetter(".".join(home))(model)
+    old = getattr(holder, name)
+    table, front = old.reshape(-1, old.shape[-1]).float(), bool(family.front)
+    before = int((len(table) - front) ** 0.5)
+    grid = table[front:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
+    new = nn.functional.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
+    new = torch.cat([table[:front], new[0].flatten(1).T]).to(old.dtype)
+    new = new.reshape(*old.shape[:-2], *new.shape)
+    setattr(holder, name, nn.Parameter(new, requires_grad=old.requires_grad))
 
 
 def free_places(table, rows, columns):

@@ -23,7 +23,7 @@ from features.patches import FREE
 from speechllm.config import suggest
 from speechllm.models.encoders import _pretrained, _vision, _vit
 from speechllm.models.hub import newer, read_config
-from speechllm.models.masks import valid_mask, zero_beyond
+from speechllm.models.masks import zero_beyond
 from speechllm.ranges import Size
 
 # Small enough for tests: (width of the front end, settings) of each case.
@@ -40,7 +40,7 @@ TINY = (
     (15, {"family": "siglip", "config": FIXED, "tags": 2}),
     (15, {"family": "siglip2", "config": {**CONFIG, "intermediate_size": 48, "num_patches": 16}}),
     (15, {"family": "vit", "config": FIXED, "token": "keep"}),
-    (15, {"family": "dinov2", "config": {**TILE, "mlp_ratio": 2}}),
+    (15, {"family": "dinov2", "config": {**TILE, "mlp_ratio": 2}, "size": 6}),
     (15, {"family": "mae", "config": FIXED}),
     (15, {"family": "blip2", "config": {**FIXED, "initializer_range": 0.1}, "token": "keep"}),
     (15, {"family": "internvl", "config": FIXED}),
@@ -57,7 +57,9 @@ class Config:
     layers: whose states are joined, as transformers numbers hidden states (0 the embeddings, -1 the
     last layer's before the final norm); empty: the last, after the norm where the family has one.
     token: whether the class token's state stays in front of its tile's, "drop" or "keep".
-    tags: vectors that say which tile follows, 0: none. whole: layers and heads that no state comes
+    tags: vectors that say which tile follows, 0: none.
+    size: side of a tile in pixels, where it is not the checkpoint's: what it has learned of places
+    is interpolated, as DINOv2 does. whole: layers and heads that no state comes
     from are kept, for an import that shall go out as it came.
     """
 
@@ -67,6 +69,7 @@ class Config:
     layers: tuple[int, ...] = ()
     token: str = "drop"
     tags: Size = 0
+    size: Size = 0
     whole: bool = False
 
     def __post_init__(self):
@@ -75,6 +78,10 @@ class Config:
             raise ValueError(f"family: no {self.family!r}; {suggest(self.family, _vit.FAMILIES)}")
         if self.token not in TOKENS:
             raise ValueError(f"token: wanted 'drop' or 'keep', got {self.token!r}")
+        if self.size and (self.family == "siglip2" or self.size % self.patch):
+            raise ValueError(
+                f"size: wanted tiles of whole patches of {self.patch}, got {self.size}"
+            )
         if self.token == "keep" and not self.parts.front:
             raise ValueError(f"token = 'keep', but {self.family} has no class token")
 
@@ -114,7 +121,12 @@ class Config:
         """Patches of a whole tile; 0: a picture of any shape is one."""
         if self.family == "siglip2":
             return 0
-        return (_vit.one(self.hf.image_size) // self.patch) ** 2
+        return (self.tile // self.patch) ** 2
+
+    @property
+    def tile(self) -> int:
+        """Side of a tile in pixels."""
+        return self.size or _vit.one(self.hf.image_size)
 
     @property
     def extra(self) -> int:
@@ -140,7 +152,7 @@ class Config:
         tile = getattr(front, "side", 0) ** 2
         free = getattr(front, "fit", "") in FREE
         if self.per_tile and (free or tile != self.per_tile):
-            size, patch = _vit.one(self.hf.image_size), self.patch
+            size, patch = self.tile, self.patch
             raise ValueError(
                 f"vit: this {self.family} wants tiles of {size} pixels in patches of {patch}: set "
                 f"the front end's size = {size}, patch = {patch} and a fit that gives tiles"
@@ -167,6 +179,8 @@ class ViT(nn.Module):
         self.config, parts = config, config.parts
         model_class = newer(f"{parts.name}Model")
         self.model = _pretrained.made(model_class, config.pretrained, hf, _vit.LEFT_OVER)
+        if config.size:
+            _vit.stretch(self.model, parts, config.size // config.patch)
         self.wanted = [n % (config.depth + 1) for n in config.layers] or [config.depth]
         if not config.whole:
             parts.trim(self.model, max(self.wanted))
@@ -203,14 +217,14 @@ class ViT(nn.Module):
     def _run(self, pixels, places, inside):
         """Encode tiles of pixels (N, P, C P P), `inside` (N,) of each valid: (N, K, D)."""
         x, front = self._embedded(pixels, places)
-        x = self._layers(x, self._mask(inside, x.shape[1], front))
+        x = self._layers(x, _vit.mask(inside, x.shape[1], front))
         return x if self.config.token == "keep" else x[:, front:]
 
     def _embedded(self, pixels, places):
         """Vectors of patches with their positions, class token in front; how many those are."""
         patch, config = self.config.parts.get(self.model, "patch"), self.config
         x = _vit.embed(patch, pixels, config.channels, config.patch)
-        return self._placed(x, places)
+        return _vit.placed(config.parts, self.model, x, None if config.per_tile else places)
 
     def _layers(self, x, mask):
         """Run the layers over x (N, K, D), and join what is asked for."""
@@ -226,25 +240,3 @@ class ViT(nn.Module):
             return torch.cat([hidden[n] for n in self.wanted], -1)
         after = parts.get(model, "after")
         return after(x) if after else x
-
-    def _placed(self, x, places):
-        """Add positions to vectors x (N, P, D), a class token in front; places: (N, P, 3)."""
-        parts, model = self.config.parts, self.model
-        table = parts.get(model, "place").reshape(-1, x.shape[-1])
-        if not self.config.per_tile:
-            # a place is a whole number below the number of patches, whatever the row says
-            rows, columns = (places[..., i].clamp(0, x.shape[1] - 1) for i in (1, 2))
-            return x + _vit.free_places(table, rows, columns), 0
-        token = parts.get(model, "front")
-        if token is None:
-            return x + table, 0
-        token = token.reshape(1, 1, -1).expand(len(x), -1, -1).to(x.dtype)
-        return torch.cat([token, x], 1) + table, 1
-
-    def _mask(self, inside, size: int, front: int):
-        """Let attention see the class token and the valid patches: (N, 1, size, size), or None."""
-        if bool((inside == size - front).all()):
-            return None
-        # a query that sees nothing has no softmax: an empty tile sees its first patch
-        valid = valid_mask(inside.clamp(min=1 - front) + front, size)
-        return valid[:, None, None].expand(-1, 1, size, -1)

@@ -42,31 +42,7 @@ def tables(config) -> dict:
     if config.image_token_index is None:
         raise ValueError("config.json says no image_token_index: wanted a newer revision of it")
     return {
-        "branch": {
-            "image": {
-                "frontend": {
-                    "name": "clip",
-                    "fit": "stretch",
-                    "size": vision.image_size,
-                    "patch": vision.patch_size,
-                },
-                "encoder": {
-                    "name": "vit",
-                    "family": "blip2",
-                    "token": "keep",
-                    "config": _shared.fields(vision),
-                },
-                "adapter": {
-                    "name": "qformer",
-                    "queries": config.num_query_tokens,
-                    "hidden": queries.hidden_size,
-                    "heads": queries.num_attention_heads,
-                    "layers": queries.num_hidden_layers,
-                    "cross_every": queries.cross_attention_frequency,
-                    "norm": "none",
-                },
-            }
-        },
+        "branch": {"image": _image(config)},
         "fusion": _shared.INTERLEAVE,
         "llm": {
             "config": _shared.llm(config.text_config, config.text_config.tie_word_embeddings),
@@ -80,4 +56,25 @@ def tables(config) -> dict:
         },
         "task": {"name": "qa"},
         "phase": _shared.tune(1e-4, "branch.image.adapter.*"),
+    }
+
+
+def _image(config) -> dict:
+    """Give the branch of pictures."""
+    vision, queries = config.vision_config, config.qformer_config
+    tile = {"size": vision.image_size, "patch": vision.patch_size}
+    encoder = {"name": "vit", "family": "blip2", "token": "keep"}
+    adapter = {
+        "name": "qformer",
+        "queries": config.num_query_tokens,
+        "hidden": queries.hidden_size,
+        "heads": queries.num_attention_heads,
+        "layers": queries.num_hidden_layers,
+        "cross_every": queries.cross_attention_frequency,
+        "norm": "none",
+    }
+    return {
+        "frontend": {"name": "clip", "fit": "stretch", **tile},
+        "encoder": {**encoder, "config": _shared.fields(vision)},
+        "adapter": adapter,
     }

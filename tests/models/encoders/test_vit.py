@@ -65,6 +65,23 @@ def test_states_are_those_of_transformers(family, tmp_path):
         torch.testing.assert_close(states[0], wanted.flatten(0, 1), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("family", "more"), [
+    ("dinov2", {}), ("clip", {"interpolate_pos_encoding": True}),
+])  # fmt: skip
+@torch.no_grad()
+def test_tiles_of_another_size_than_the_checkpoint_s(family, more, tmp_path):
+    """Its positions are interpolated, as transformers does for such pictures."""
+    reference = checkpoint(family, tmp_path)
+    pixels = torch.randn(2, 3, 16, 16)
+    wanted = reference(pixels, **more).last_hidden_state
+    made = vit.Config(pretrained=str(tmp_path), family=family, size=16)
+    states, lengths = made.build(51).eval()(*rows(pixels))
+    assert lengths.tolist() == [32] == [made.count(32)]
+    torch.testing.assert_close(states[0], wanted[:, 1:].flatten(0, 1), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="wanted tiles of whole patches of 4, got 18"):
+        vit.Config(family=family, config=fields(family), size=18)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_layers_joined(family, tmp_path):
