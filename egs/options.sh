@@ -5,6 +5,9 @@
 #   begin N TEXT      succeeds where stage N is to run, and announces it
 #   parts             give in the array PARTS what --encoder, --llm and --adapter set of a preset
 #   results TITLE EXPERIMENT... [OPTION...]      write OUT/RESULTS.md and OUT/report.html
+#   published TITLE "SETS" [DECODE OPTION...]    stages 3 to 6 of a published system on a corpus
+#   from_nothing TITLE RUN MANIFEST...           stages 2 to 6 of a small corpus, from nothing
+# The last two call the recipe's own function `train [OPTION...]`.
 
 # Settings that each recipe has; a recipe may set others before it calls `options`.
 # shellcheck disable=SC2034  # the recipes use them
@@ -63,3 +66,36 @@ results() {
   speechllm report "$@" --title "$title" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
 }
 
+# shellcheck disable=SC2154  # the recipe has these settings
+published() {  # SETS: names of manifests in $data, decoded one by one
+  local title=$1 sets=$2 t
+  shift 2
+  if begin 3 "train up to the adapter"; then train --until "$until"; fi
+  if begin 4 "train the later phases"; then train; fi
+  if begin 5 "decode"; then
+    for t in $sets; do speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams" "$@"; done
+  fi
+  if begin 6 "score and report"; then
+    for t in $sets; do
+      speechllm score "$out/decode_$t" --metric "$metric" --manifest "$data/$t.jsonl"
+    done
+    results "$title" "$out"
+  fi
+}
+
+# shellcheck disable=SC2086,SC2154
+from_nothing() {  # RUN: the experiment; `reported` may be a pattern of all that go into the report
+  local title=$1 run=$2 d
+  shift 2
+  if begin 2 "tokenizer"; then
+    speechllm data tokenizer "$data/text.jsonl" --vocab-size 200 --out "$data/tokenizer"
+  fi
+  if begin 3 "the LLM reads questions"; then train --until text; fi
+  if begin 4 "all else"; then train; fi
+  if begin 5 "decode"; then speechllm decode "$run" "$@" --media real shuffled silent; fi
+  if begin 6 "score and report"; then
+    for d in "$run"/decode_*; do speechllm score "$d" --metric accuracy --normaliser basic; done
+    local IFS=  # the pattern is expanded, but not split at spaces
+    results "$title" ${reported:-$run}
+  fi
+}

@@ -33,22 +33,4 @@ fi
 if begin 1 "manifests"; then
   speechllm data prepare fsdd_mnist --spoken "$spoken" --written "$written" --out "$data" --seed "$seed"
 fi
-if begin 2 "tokenizer"; then
-  speechllm data tokenizer "$data/text.jsonl" --vocab-size 200 --out "$data/tokenizer"
-fi
-if begin 3 "the LLM reads questions"; then
-  train --until text
-fi
-if begin 4 "it hears, sees and compares"; then
-  train
-fi
-if begin 5 "decode"; then
-  speechllm decode "$out/run" "$data"/{pairs,spoken,written}_test.jsonl \
-    --media real shuffled silent
-fi
-if begin 6 "score and report"; then
-  for d in "$out"/run/decode_*; do
-    speechllm score "$d" --metric accuracy --normaliser basic
-  done
-  results "Spoken and written digits" "$out/run"
-fi
+from_nothing "Spoken and written digits" "$out/run" "$data"/{pairs,spoken,written}_test.jsonl

@@ -30,22 +30,4 @@ fi
 if begin 1 "manifests"; then
   speechllm data prepare sign_digits --corpus "$corpus" --out "$data" --seed "$seed"
 fi
-if begin 2 "tokenizer"; then
-  speechllm data tokenizer "$data/text.jsonl" --vocab-size 200 --out "$data/tokenizer"
-fi
-if begin 3 "the LLM reads questions"; then
-  train --until text
-fi
-if begin 4 "it sees"; then
-  train
-fi
-if begin 5 "decode"; then
-  speechllm decode "$out/run" "$data/test.jsonl" "$data/numbers_test.jsonl" \
-    --media real shuffled silent
-fi
-if begin 6 "score and report"; then
-  for d in "$out"/run/decode_*; do
-    speechllm score "$d" --metric accuracy --normaliser basic
-  done
-  results "Signs for digits" "$out/run"
-fi
+from_nothing "Signs for digits" "$out/run" "$data"/{test,numbers_test}.jsonl

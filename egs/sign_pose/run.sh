@@ -18,6 +18,7 @@ pretrain=yes
 seed=0
 options "$@"
 data=$out/data
+reported="$out/*_[0-9]*"
 run=$out/pretrained_$seed
 if [ "$pretrain" = no ]; then
   run=$out/from_nothing_$seed
@@ -36,21 +37,4 @@ fi
 if begin 1 "manifests"; then
   speechllm data prepare sign_pose --corpus "$corpus" --out "$data"
 fi
-if begin 2 "tokenizer"; then
-  speechllm data tokenizer "$data/text.jsonl" --vocab-size 200 --out "$data/tokenizer"
-fi
-if begin 3 "the LLM reads questions"; then
-  train --until text
-fi
-if begin 4 "pretraining and tuning"; then
-  train
-fi
-if begin 5 "decode"; then
-  speechllm decode "$run" "$data/test.jsonl" --media real shuffled silent
-fi
-if begin 6 "score and report"; then
-  for d in "$run"/decode_*; do
-    speechllm score "$d" --metric accuracy --normaliser basic
-  done
-  results "Signs of a lexicon" "$out"/*_[0-9]*
-fi
+from_nothing "Signs of a lexicon" "$run" "$data/test.jsonl"

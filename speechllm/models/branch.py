@@ -101,6 +101,11 @@ class Branch:
                 f"{name!r}, as it is set here, does not say (patches does, vit without tags and "
                 "class token does)"
             )
+        if hasattr(self.encoder, "dims") != getattr(self.adapter, "streams", False):
+            raise ValueError(
+                f"{self._at('adapter')}: the encoder 'streams' and the adapter 'streams' want each "
+                "other"
+            )
         # an adapter that stacks more steps than an ordinary medium has would leave the LLM deaf
         with torch.device("cpu"):  # also where the model itself is made on the meta device
             usual = media.of(self.kind).usual(self.front)
@@ -114,7 +119,8 @@ class Branch:
     def build(self, embedding: nn.Embedding) -> "Parts":
         """Build encoder and adapter, towards an LLM's embeddings (V, H)."""
         encoder = self.build_encoder()
-        adapter = self._with_lora("adapter", self.adapter.build(self.encoder.dim, embedding))
+        width = getattr(self.encoder, "dims", self.encoder.dim)  # of each stream, or of all states
+        adapter = self._with_lora("adapter", self.adapter.build(width, embedding))
         return Parts(encoder, adapter, self.encoder.dim, (self.encoder.count, self.adapter.count))
 
     def build_encoder(self) -> nn.Module:

@@ -63,7 +63,8 @@ def _encoders(tables: dict) -> list[dict]:
     """
     named = [way["encoder"] for way in _ways(tables)]
     named = [one for table in named for one in table.get("branch", [table])]
-    return [one for table in named for one in (table.get("frame"), table) if one]
+    found = [one for table in named for one in (table.get("frame"), table) if one]
+    return [one for one in found if "name" in one]  # a stream may have no encoder
 
 
 def _ways(tables: dict) -> list[dict]:

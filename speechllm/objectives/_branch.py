@@ -17,6 +17,12 @@ def branch(model: SpeechLLM, medium: str, key: str = "medium") -> nn.Module:
     return model.branches[medium]
 
 
+def among(encoder: nn.Module, kind: type) -> nn.Module | None:
+    """Give an encoder of a class: itself, or the first such among its streams, or None."""
+    found = (one for one in (encoder, *getattr(encoder, "encoders", ())) if isinstance(one, kind))
+    return next(found, None)
+
+
 def sees_patches(encoder) -> bool:
     """Say whether it is a ViT that can be given some of a tile's patches alone."""
     tile = getattr(getattr(encoder, "config", None), "per_tile", 0)

@@ -4,8 +4,8 @@ Frames in blocks of `span` are hidden, a share of them; a Linear over the states
 of joints, as many frames a state as the encoder's stride has. The error is the smooth L1 of the
 joints that were seen, a mean a block, over the hidden blocks alone. What the first frame behind a
 block says of its velocity would give the hidden place away, and is hidden, too. Nothing but the
-encoder is used afterwards. Sign2Vec: SignLLaVA, Gueuwou et al., arXiv 2412.16765; masked spans:
-wav2vec 2.0, arXiv 2006.11477.
+encoder is used afterwards. Masked spans: wav2vec 2.0, arXiv 2006.11477, which Sign2Vec takes to
+poses (JSALT workshop 2024, github.com/JSALT2024).
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from speechllm.data.batch import Batch
 from speechllm.models.encoders.pose import Pose
 from speechllm.models.masks import valid_mask, zero_beyond
 from speechllm.models.model import Pass, SpeechLLM
-from speechllm.objectives._branch import branch
+from speechllm.objectives._branch import among, branch
 from speechllm.ranges import BelowOne, NotNegative, Width
 
 
@@ -34,11 +34,11 @@ class Config:
         """Make the objective with its Linear.
 
         Raises:
-            ValueError: no such medium, or another encoder than `pose`.
+            ValueError: no such medium, or no encoder `pose` in it.
         """
-        encoder = branch(model, self.medium).encoder
-        if not isinstance(encoder, Pose):
-            raise ValueError("masked_pose wants the encoder pose")
+        encoder = among(branch(model, self.medium).encoder, Pose)
+        if encoder is None:
+            raise ValueError("masked_pose wants the encoder pose, or a stream of it")
         return MaskedPose(self, encoder)
 
 
@@ -60,7 +60,7 @@ class MaskedPose(nn.Module):
         if not (count := self.count(result.batch)):
             return torch.zeros((), device=result.batch.ids.device), torch.tensor(0)
         x, lengths = result.batch.media[self.config.medium]
-        encoder = result.model.branches[self.config.medium].encoder
+        encoder = among(result.model.branches[self.config.medium].encoder, Pose)
         loss = self.loss(encoder, x, lengths)
         return loss, torch.tensor(count, device=loss.device)
 

@@ -99,6 +99,14 @@ def test_phoenix(forecasts, tmp_path):
     assert row["speaker"] == "Signer01" and content(row)[0]["duration"] == 5 / 25
     from speechllm import media
 
+    moved = forecasts / "PHOENIX-2014-T/features/fullFrame-210x260px/test"
+    for frames in moved.iterdir():
+        (frames / "1").mkdir()
+        for frame in frames.glob("*.png"):
+            frame.rename(frames / "1" / frame.name)
+    there = content(Manifest(paths["test"])[0])[0]["video"]
+    paths = phoenix2014t.Config(str(forecasts), str(tmp_path / "moved")).prepare()
+    assert content(Manifest(paths["test"])[0])[0]["video"] == there + "/1"
     assert len(media.of("video").open(content(row)[0])) == 5
     with pytest.raises(ValueError, match="no pose at .*train/01April_2010_Thursday_heute-0.pose"):
         phoenix2014t.Config(str(forecasts), str(tmp_path / "o"), poses=str(tmp_path)).prepare()
@@ -120,20 +128,25 @@ def test_llava(tmp_path):
     talks = [talk(i, f"coco/{i}.jpg", "<image>\nWhat?", "A dog.", "Sure?", "Yes.")
              for i in range(30)]  # fmt: skip
     talks += [talk(30, "coco/3.jpg", "Describe it.\n<image>", "Black."), talk(31, None, "Hi", "Ho")]
+    loose = talk(32, None, "Hi", "Ho", "And?")
+    loose["conversations"].insert(0, {"from": "gpt", "value": "Welcome."})
+    talks.append(loose)
     (tmp_path / "mix.json").write_text(json.dumps(talks))
     config = llava.Config(str(tmp_path / "mix.json"), str(tmp_path / "images"), n_dev=8)
     import dataclasses
 
     paths = dataclasses.replace(config, out=str(tmp_path / "out")).prepare()
     rows = {name: [*Manifest(path)] for name, path in paths.items()}
-    assert len(rows["train"]) + len(rows["dev"]) == 32 and 2 < len(rows["dev"]) < 18
+    assert len(rows["train"]) + len(rows["dev"]) == 33 and 2 < len(rows["dev"]) < 18
     by_id = {row["id"]: row for name in rows for row in rows[name]}
     turns = by_id["t3"]["messages"]
     assert [m["role"] for m in turns] == ["user", "assistant"] * 2
     picture = {"type": "image", "image": str(tmp_path / "images/coco/3.jpg")}
     assert turns[0]["content"] == [picture, {"type": "text", "text": "What?"}]
     assert turns[2]["content"] == "Sure?" and by_id["t3"]["text"] == "Yes."
-    assert content(by_id["t30"]) == [{"type": "text", "text": "Describe it."}, picture]
+    assert content(by_id["t30"]) == [picture, {"type": "text", "text": "Describe it."}]
+    asked = [(m["role"], m["content"]) for m in by_id["t32"]["messages"]]
+    assert asked == [("user", "Hi"), ("assistant", "Ho")], "between an answer and a question"
     here = {name: {r["id"] for r in rows[name]} for name in rows}
     assert any({"t3", "t30"} <= ids for ids in here.values()), "one picture, one side"
 
@@ -144,7 +157,9 @@ def test_llava(tmp_path):
         ({"id": "x"}, "item 0: no conversations"),
         (talk(0, "absent.jpg", "<image>", "b"), "no picture at"),
         (talk(0, None, "<image> what", "b"), "<image> once for its picture"),
-        (talk(0, None, "a", "b", "c"), "an answer at the end"),
+        (talk(0, ["a.jpg", "b.jpg"], "<image>", "b"), "wanted the path of one picture, got"),
+        (talk(0, None, "a"), "an answer at the end"),
+        ({"id": "x", "conversations": ["a"]}, "turn 0: wanted something that human says"),
         (talk(0, None, "a", " "), "turn 1: wanted something that gpt says"),
     ],
 )

@@ -81,7 +81,9 @@ def media_of(case, lengths: list[int], garbage: float = 0.0):
 def fixed(case) -> bool:
     """Say whether the front end pads every example to one window, which is then no padding."""
     return any(
-        table["name"] == "whisper" and table.get("window") != "variable" and "frontend" not in table
+        table.get("name") == "whisper"
+        and table.get("window") != "variable"
+        and "frontend" not in table
         for table in case.table.get("branch", [case.table])
     )
 

@@ -38,12 +38,4 @@ if begin 1 "manifests"; then
     --target "$target" --out "$data" --on-error skip
   for split in train dev test; do speechllm data validate "$data/$split.jsonl"; done
 fi
-if begin 3 "train up to the adapter"; then train --until "$until"; fi
-if begin 4 "train the later phases"; then train; fi
-if begin 5 "decode"; then
-  speechllm decode "$out" "$data/test.jsonl" --num-beams "$num_beams" --max-tokens-per-s 50
-fi
-if begin 6 "score and report"; then
-  speechllm score "$out/decode_test" --metric "$metric" --manifest "$data/test.jsonl"
-  results "CoVoST 2 $source-$target" "$out"
-fi
+published "CoVoST 2 $source-$target" test --max-tokens-per-s 50

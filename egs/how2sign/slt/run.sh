@@ -34,10 +34,4 @@ if begin 1 "manifests"; then
     --on-error skip
   for split in train val test; do speechllm data validate "$data/$split.jsonl"; done
 fi
-if begin 3 "train up to the adapters"; then train --until "$until"; fi
-if begin 4 "train the later phases"; then train; fi
-if begin 5 "decode"; then speechllm decode "$out" "$data/test.jsonl" --num-beams "$num_beams"; fi
-if begin 6 "score and report"; then
-  speechllm score "$out/decode_test" --metric "$metric" --manifest "$data/test.jsonl"
-  results "How2Sign" "$out"
-fi
+published "How2Sign" test

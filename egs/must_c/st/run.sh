@@ -35,14 +35,4 @@ if begin 1 "manifests"; then
     --splits train dev $test --on-error skip
   for split in train dev $test; do speechllm data validate "$data/$split.jsonl"; done
 fi
-if begin 3 "train up to the adapter"; then train --until "$until"; fi
-if begin 4 "train the later phases"; then train; fi
-if begin 5 "decode"; then
-  for t in $test; do
-    speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams" --max-tokens-per-s 50
-  done
-fi
-if begin 6 "score and report"; then
-  for t in $test; do speechllm score "$out/decode_$t" --metric "$metric" --manifest "$data/$t.jsonl"; done
-  results "MuST-C en-$target" "$out"
-fi
+published "MuST-C en-$target" "$test" --max-tokens-per-s 50

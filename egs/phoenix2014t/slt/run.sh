@@ -31,10 +31,4 @@ if begin 1 "manifests"; then
   speechllm data prepare phoenix2014t --corpus "$corpus" --poses "$poses" --out "$data" --on-error skip
   for split in train dev test; do speechllm data validate "$data/$split.jsonl"; done
 fi
-if begin 3 "train up to the adapter"; then train --until "$until"; fi
-if begin 4 "train the later phases"; then train; fi
-if begin 5 "decode"; then speechllm decode "$out" "$data/test.jsonl" --num-beams "$num_beams"; fi
-if begin 6 "score and report"; then
-  speechllm score "$out/decode_test" --metric "$metric" --manifest "$data/test.jsonl"
-  results "PHOENIX-2014 T" "$out"
-fi
+published "PHOENIX-2014 T" test

@@ -4,13 +4,19 @@
     sentence_level/<split>/rgb_front/features/openpose_output/json/<SENTENCE_NAME>/*.json
     sentence_level/<split>/rgb_front/raw_videos/<SENTENCE_NAME>.mp4
 
+The tables' columns, between tabs: VIDEO_ID, VIDEO_NAME, SENTENCE_ID, SENTENCE_NAME,
+START_REALIGNED, END_REALIGNED, SENTENCE. Some sentences have no keypoints (118, 2 and 14 of the
+three splits): `on_error = "skip"` leaves them out.
+
 `corpus` is the folder that holds sentence_level. Written is a manifest for each split (train, val,
 test): a pose, with `video` the clip beside it, the question with the `context` sentences before of
 the same video, the English sentence.
 
     speechllm data prepare how2sign --corpus How2Sign --out data/how2sign
 
-A. Duarte et al., How2Sign, CVPR 2021, arXiv 2008.08143.
+A. Duarte et al., How2Sign, CVPR 2021, arXiv 2008.08143; layout: that which download_how2sign.sh of
+github.com/how2sign/how2sign.github.io makes (rgb_front_clips, rgb_front_2D_keypoints,
+english_translation_re-aligned).
 """
 
 from dataclasses import dataclass

@@ -1,18 +1,24 @@
 """LLaVA's instructions: conversations about pictures, as one list in JSON.
 
-    llava_v1_5_mix665k.json    [{"id": "1", "image": "coco/1.jpg", "conversations": [
-                                 {"from": "human", "value": "<image> What is it?"},
+    llava_v1_5_mix665k.json    [{"id": "000000033471", "image": "coco/train2017/000000033471.jpg",
+                                 "conversations": [
+                                 {"from": "human", "value": "<image>\\nWhat is it?"},
                                  {"from": "gpt", "value": "A dog."}]}, ...]
-    images/coco/1.jpg
+    images/coco/train2017/000000033471.jpg, gqa/images, ocr_vqa/images (.jpg), textvqa/train_images,
+           vg/VG_100K, vg/VG_100K_2
 
 Written are `train` and `dev` (`n_dev` conversations, drawn by the seed, those of one picture on one
-side): all turns, the picture where `<image>` stands, every answer learned. `corpus` is the file;
-`images` the folder of the pictures, that of the file if not given. Conversations without a picture
-stay.
+side): all turns, every answer learned. As LLaVA's own training (llava/train/train.py) does it, the
+picture stands first in the turn that holds `<image>`, wherever in it that is, and an answer that
+nobody asked for (ShareGPT's) is left out at the beginning; a last question without an answer, too.
+`corpus` is the file; `images` the folder of the pictures, that of the file if not given.
+Conversations without a picture stay (40,688 of the 665 thousand); ids that stand several times,
+as those of COCO's do, are told apart by a number.
 
     speechllm data prepare llava --corpus llava_v1_5_mix665k.json --images images --out data/llava
 
-H. Liu et al., arXiv 2304.08485 and 2310.03744.
+H. Liu et al., arXiv 2304.08485 and 2310.03744; layout: docs/Finetune_Custom_Data.md and README.md
+of github.com/haotian-liu/LLaVA, the file of huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K.
 """
 
 import zlib
@@ -69,13 +75,21 @@ def _row(item, images: Path, number: int) -> dict:
     turns = item.get("conversations") if isinstance(item, dict) else None
     if not isinstance(turns, list) or not turns:
         raise ValueError("no conversations in it")
-    picture = item.get("image")
+    turns, picture = _answered(turns), item.get("image")
+    if picture and not isinstance(picture, str):
+        raise ValueError(f"image: wanted the path of one picture, got {picture!r}")
     if picture and not (images / picture).is_file():
         raise ValueError(f"no picture at {images / picture}")
     messages, marks = [], 0
     for place, turn in enumerate(turns):
-        said, wanted = turn.get("value"), ("human", "gpt")[place % 2]
-        if turn.get("from") != wanted or not isinstance(said, str) or not said.strip():
+        wanted = ("human", "gpt")[place % 2]
+        said = turn.get("value") if isinstance(turn, dict) else None
+        if (
+            not isinstance(turn, dict)
+            or turn.get("from") != wanted
+            or not isinstance(said, str)
+            or not said.strip()
+        ):
             raise ValueError(f"turn {place}: wanted something that {wanted} says, got {turn}")
         marks += said.count(MARK)
         messages.append({"role": ROLES[wanted], "content": _content(said, images, picture)})
@@ -86,11 +100,18 @@ def _row(item, images: Path, number: int) -> dict:
     return {"id": str(item.get("id", number)), "messages": messages, "text": text}
 
 
+def _answered(turns: list) -> list:
+    """Leave out an answer at the beginning, and a question at the end."""
+    said = [turn.get("from") if isinstance(turn, dict) else None for turn in turns]
+    first = int(said[0] == "gpt" and "human" in said)
+    last = len(turns) - (said[-1] == "human" and "gpt" in said[first:])
+    return turns[first:last]
+
+
 def _content(said: str, images: Path, picture: str | None):
-    """What a turn holds: text, or text around its picture."""
+    """What a turn holds: text, or its picture and text behind it."""
     if MARK not in said or not picture:
         return said.strip()
-    before, _, after = said.partition(MARK)
+    text = said.replace(MARK, "", 1).strip()
     part = {"type": "image", "image": str(images / picture)}
-    texts = [{"type": "text", "text": text.strip()} for text in (before, after)]
-    return [one for one in (texts[0], part, texts[1]) if one.get("text") != ""]
+    return [part, {"type": "text", "text": text}] if text else [part]

@@ -1,7 +1,11 @@
 """RWTH-PHOENIX-Weather 2014 T: weather forecasts in German Sign Language, as folders of frames.
 
-    annotations/manual/PHOENIX-2014-T.<split>.corpus.csv   name|...|speaker|orth|translation
+    annotations/manual/PHOENIX-2014-T.<split>.corpus.csv
+                       name|video|start|end|speaker|orth|translation
     features/fullFrame-210x260px/<split>/<name>/images0001.png ...
+
+The column `video` says NAME/1/*.png; in the release (v3) the frames lie in NAME itself, some have
+moved them: both are found. `start` and `end` are -1.
 
 `corpus` is the folder PHOENIX-2014-T, or one that holds it. Written is a manifest for each split
 (train, dev, test): a video, the question, the German sentence; the glosses as `gloss`. With
@@ -9,7 +13,8 @@
 
     speechllm data prepare phoenix2014t --corpus PHOENIX-2014-T --out data/phoenix2014t
 
-N. C. Camgoz et al., Neural Sign Language Translation, CVPR 2018.
+N. C. Camgoz et al., Neural Sign Language Translation, CVPR 2018; layout: the release
+PHOENIX-2014-T-release-v3, as loaders of it read it (sign-language-processing/datasets on GitHub).
 """
 
 from dataclasses import dataclass
@@ -70,8 +75,10 @@ class Config:
             if not place.is_file():
                 raise ValueError(f"no pose at {place}")
             return {"type": "pose", "pose": str(place)}
-        place = home / "features/fullFrame-210x260px" / split / name
-        frames = sum(1 for _ in place.glob("*.png")) if place.is_dir() else 0
-        if not frames:
-            raise ValueError(f"no frames at {place}")
+        home = home / "features/fullFrame-210x260px" / split / name
+        for place in (home, home / "1"):
+            if frames := sum(1 for _ in place.glob("*.png")):
+                break
+        else:
+            raise ValueError(f"no frames at {home}")
         return {"type": "video", "video": str(place), "duration": frames / RATE_HZ}

@@ -5,6 +5,8 @@ Encoders of tiles of one size take `per_tile` rows as a tile, whatever their pla
 recording is cut to windows; the last tile of a picture may be incomplete.
 """
 
+import dataclasses
+
 import torch
 from torch.nn import functional
 
@@ -29,6 +31,59 @@ def pixels(in_dim: int, channels: int, patch: int, what: str) -> None:
 def split(x):
     """Tell pixels (..., C P P) and places (..., 3), whole numbers, apart."""
     return x[..., :-PLACE], x[..., -PLACE:].round().long()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Puts tiles of patches together and cuts them anew, into patches of another size.
+
+    side, patch: of a tile in patches, of a patch in pixels, as they come; wanted: pixels.
+    """
+
+    channels: int
+    side: int
+    patch: int
+    wanted: int
+
+    @classmethod
+    def of(cls, in_dim: int, per_tile: int, wanted: int) -> "Cut":
+        """Find the sizes of rows of `in_dim` values, of pictures in three colours or in grey.
+
+        Raises:
+            ValueError: no such rows, or tiles that are no whole patches of `wanted` pixels.
+        """
+        for channels in (3, 1):
+            patch, side = round(((in_dim - PLACE) / channels) ** 0.5), round(per_tile**0.5)
+            fits = channels * patch**2 + PLACE == in_dim and side**2 == per_tile
+            if fits and patch and not side * patch % wanted:
+                return cls(channels, side, patch, wanted)
+        raise ValueError(
+            f"wanted tiles of {per_tile} patches (a front end for pictures) whose sides are whole "
+            f"patches of {wanted} pixels, got a front end of dimension {in_dim}"
+        )
+
+    @property
+    def dim(self) -> int:
+        """Values of a row."""
+        return self.channels * self.wanted**2 + PLACE
+
+    def __call__(self, tiles, inside):
+        """Cut tiles (N, P, F), `inside` (N,) of each there, into (N, P', F'), (N,).
+
+        Of a tile that is not whole the new patches are counted as if it were cut off evenly.
+        """
+        (values, places), n = split(tiles), self.side * self.patch // self.wanted
+        whole = values.unflatten(-1, (self.channels, self.patch, self.patch))
+        whole = whole.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 4, 2, 5)
+        whole = whole.flatten(4, 5).flatten(2, 3)
+        squares = whole.unflatten(2, (n, self.wanted)).unflatten(4, (n, self.wanted))
+        values = squares.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+        row, column = (torch.arange(n * n, device=tiles.device) // n,
+                       torch.arange(n * n, device=tiles.device) % n)  # fmt: skip
+        tile = places[:, :1, 0].expand(-1, n * n)
+        place = torch.stack([tile, row.expand_as(tile), column.expand_as(tile)], -1)
+        rows = torch.cat([values, place.to(values.dtype)], -1)
+        return rows, -(-inside * n * n // self.side**2)
 
 
 def tiled(x, lengths, per_tile: int):

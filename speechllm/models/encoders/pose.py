@@ -4,8 +4,8 @@ Frames (features/pose_frames.py: places, velocities, masks of joints) go through
 strided convolution over time that brings the rate down, and Transformer layers with positions that
 are added to their input (sines). Attention sees a clip's own steps alone.
 
-Shapes: x (B, T, F) -> (B, L, D), L = T / stride, rounded up. Papers: SignLLaVA and Sign2Vec,
-Gueuwou et al., arXiv 2412.16765; the Transformer, arXiv 1706.03762.
+Shapes: x (B, T, F) -> (B, L, D), L = T / stride, rounded up. Sources: Sign2Vec and SignLLaVA, JSALT
+workshop 2024, github.com/JSALT2024/Sign_LLaVA; the Transformer, arXiv 1706.03762.
 """
 
 import dataclasses
