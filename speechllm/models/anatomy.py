@@ -152,6 +152,16 @@ def _others(system: System, width: int) -> list[tuple]:
             n = media.of(kind).usual(branch.front)
             states, tokens = branch.encoder.count(n), branch.count(n)
             shapes = ((n, branch.front.dim), (states, branch.encoder.dim), (tokens, width))
-            names = (branch.tables[noun]["name"] for noun in ("encoder", "adapter"))
+            names = (_called(branch.tables[noun]) for noun in ("encoder", "adapter"))
             rows.append((kind, ", ".join(names), " -> ".join(map(str, shapes))))
     return rows
+
+
+def _called(table: dict) -> str:
+    """Name a part, and in brackets the encoders of which it is made."""
+    if "branch" not in table:
+        return table["name"]
+    families = [one.get("frame", {}).get("family", "") for one in table["branch"]]
+    names = [one.get("name", "frames") for one in table["branch"]]
+    inner = [" ".join(filter(None, pair)) for pair in zip(families, names, strict=True)]
+    return f"{table['name']} ({', '.join(inner)})"

@@ -72,8 +72,10 @@ def test_signllava_has_four_streams_with_a_perceptron_each():
     # facebook/vit-mae-base 85.8 M, dinov2-small 22.06 M less the places that 224 pixels do not want
     counts = [sum(p.numel() for p in one.parameters()) / 1e6 for one in encoders]
     assert counts == pytest.approx([85.8, 21.63], abs=0.02)
-    kinds = [row[0] for row in anatomy.drawing(preset, system, model)]
-    assert kinds == ["pose", "video", "fusion", "llm"]
+    rows = anatomy.drawing(preset, system, model)
+    assert [row[0] for row in rows] == ["pose", "video", "fusion", "llm"]
+    assert rows[0][1] == "streams (frames, pose), streams"
+    assert rows[1][1] == "streams (mae video, dinov2 video), streams"
 
 
 def test_what_does_not_fit_is_refused():
