@@ -76,7 +76,8 @@ class Ours:
         """Ask a question."""
         seconds = float(len(request.pictures))  # a picture counts as a second
         seconds += sum(len(wave) for wave in request.waves) / (self.sampling_rate or 1)
-        return Piece((request, bound, str.strip), (config, False), max(seconds, 1.0), job, told)
+        cost = max(seconds, 1.0) * config.num_beams
+        return Piece((request, bound, str.strip), (config, False), cost, job, told)
 
     def steps(self, pieces: list[Piece], more, room: float) -> Iterator[list[tuple]]:
         """Answer pieces of one search, and those that come meanwhile; see `engine.Engine`."""

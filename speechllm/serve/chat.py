@@ -1,6 +1,7 @@
 """`POST /v1/chat/completions`: questions about sounds and pictures, as OpenAI's clients write them.
 
-A picture is a `data:` URL; no other is ever opened.
+A picture is a `data:` URL; no other is ever opened. `structured_outputs` with a `choice` is vLLM's
+way to name the answers that there are, in the `extra_body` of OpenAI's client.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from contextlib import ExitStack
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from speechllm.decode import requests, search
 from speechllm.serve import written
@@ -21,7 +22,11 @@ from speechllm.serve.waiting import events, whole
 
 router = APIRouter()
 MOST_MESSAGES = 64
-NOT_DONE = ("tools", "functions", "response_format", "stop", "logprobs", "logit_bias")
+MOST_CHOICES = 32  # each is a beam
+NOT_DONE = (
+    "tools", "functions", "response_format", "stop", "logprobs", "logit_bias",
+    "guided_choice", "guided_json", "guided_regex", "guided_grammar",  # once vLLM's
+)  # fmt: skip
 ENDS = {"eos": "stop", "length": "length", "loop": "stop"}
 
 
@@ -29,6 +34,21 @@ class StreamOptions(BaseModel):
     """What a stream tells besides."""
 
     include_usage: bool = False
+
+
+class Structured(BaseModel):
+    """What an answer may be; of vLLM's ways to say so only the list of all answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    choice: list[str] = Field(min_length=1, max_length=MOST_CHOICES)
+
+    @field_validator("choice")
+    @classmethod
+    def _different(cls, choice: list[str]) -> list[str]:
+        if len({*choice}) < len(choice) or any(not one or one != one.strip() for one in choice):
+            raise ValueError("wanted different answers, none empty or with spaces around it")
+        return choice
 
 
 class Asked(BaseModel):
@@ -46,11 +66,14 @@ class Asked(BaseModel):
     max_completion_tokens: int | None = Field(None, ge=1)
     stream: bool = False
     stream_options: StreamOptions = StreamOptions()
+    structured_outputs: Structured | None = None
 
     @property
     def search(self) -> search.Config:
         """How to search."""
-        return search.Config(temperature=self.temperature, top_p=self.top_p, seed=self.seed)
+        drawn = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
+        allowed = self.structured_outputs.choice if self.structured_outputs else ()
+        return search.Config(**drawn, choices=allowed)
 
 
 @router.post("/v1/chat/completions")

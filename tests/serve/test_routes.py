@@ -101,13 +101,18 @@ def conversation(data: bytes) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def answer(speech, short, tmp_path_factory):
-    """What the model answers alone."""
+def question(speech, short, tmp_path_factory):
+    """What `conversation` asks."""
     path = tmp_path_factory.mktemp("sounds") / "short.wav"
     path.write_bytes(short)
-    request = Request([speech._wave(path)], [{"role": "user", "content": [
+    return Request([speech._wave(path)], [{"role": "user", "content": [
         {"type": "audio"}, {"type": "text", "text": "say"}]}])  # fmt: skip
-    return speech.answers([request], [20])[0]
+
+
+@pytest.fixture(scope="module")
+def answer(speech, question):
+    """What the model answers alone."""
+    return speech.answers([question], [20])[0]
 
 
 def test_chat(client, short, answer):
@@ -131,9 +136,35 @@ def test_chat_streams(client, short, answer):
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1]
 
 
+@pytest.mark.parametrize("more", [{}, {"temperature": 1.0}])
+def test_chat_answers_what_is_allowed(client, speech, short, question, answer, more):
+    """The most probable of the answers that there are, or one that is drawn; streamed or whole."""
+    allowed = ["low mid", "high", "mid", "say high"]
+    asked = {"model": "tiny", "messages": conversation(short), **more}
+    asked["extra_body"] = {"structured_outputs": {"choice": allowed}}
+    said = client.chat.completions.create(**asked)
+    ChatCompletion.model_validate(said.to_dict())
+    assert said.choices[0].message.content in allowed and answer.text not in allowed
+    assert said.choices[0].finish_reason == "stop"
+    chunks = client.chat.completions.create(**asked, stream=True)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == said.choices[0].message.content
+    assert text == speech.answers([question], [20], choices=allowed, **more)[0].text
+
+
 def test_chat_says_what_is_wrong(client, short):
     image = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/x.png"}}
+    wrong = {
+        "structured_outputs.choice": [{"choice": one} for one in (
+            [], ["low", "low"], ["low", ""], [" low"], ["low"] * 99, "low", [1])],
+        "structured_outputs": ["low", ["low"], {"regex": "a+"}, {"choice": ["low"], "json": {}}],
+        "guided_choice": [["low", "mid"]],
+    }  # fmt: skip
+    choices = [
+        ({"extra_body": {word.split(".")[0]: one}}, word) for word in wrong for one in wrong[word]
+    ]
     for change, word in (
+        *choices,
         ({"messages": []}, "messages"),
         ({"temperature": 3}, "temperature"),
         ({"n": 2}, "n: "),
