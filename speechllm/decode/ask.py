@@ -79,14 +79,18 @@ class Answerer:
         """Give the ids of each choice, as the model would have learned to say it.
 
         Raises:
-            ValueError: one that the tokenizer makes nothing of, or the same of as of another.
+            ValueError: one that the tokenizer makes nothing of, or the same of as of another, or
+                that has what it does not know.
         """
         spelled: dict[tuple, str] = {}
+        unknown = self.builder.tokenizer.unk_token_id
         for text in choices:
             ids = tuple(self.builder.tokenizer(text, add_special_tokens=False)["input_ids"])
             if not ids or ids in spelled:
                 what = f"the same as {spelled[ids]!r}" if ids else "nothing"
                 raise ValueError(f"choices: {text!r} is {what} in this model's tokens")
+            if unknown in ids:
+                raise ValueError(f"choices: {text!r} has letters that this model cannot say")
             spelled[ids] = text
         return [list(ids) for ids in spelled]
 

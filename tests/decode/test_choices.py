@@ -60,6 +60,8 @@ def test_asked_for_by_name(speech, tiny, tmp_path, monkeypatch, capsys):
     waves = [np.random.default_rng(i).standard_normal(9000).astype(np.float32) for i in range(6)]
     said = [speech.ask(wave, choices=words) for wave in waves]
     assert set(said) <= {*words}
+    with pytest.raises(ValueError, match="choices: 'LOW' has letters that this model cannot say"):
+        speech.ask(waves[0], choices=("low", "LOW"))
     answers = speech.answers([Request([wave]) for wave in waves], [9] * 6, choices=words)
     assert [one.text for one in answers] == said
     monkeypatch.setattr("speechllm.models.store.load", lambda _: (speech.system, speech.model))

@@ -165,6 +165,7 @@ def test_chat_says_what_is_wrong(client, short):
     ]
     for change, word in (
         *choices,
+        ({"extra_body": {"structured_outputs": {"choice": ["low", "LOW"]}}}, "cannot say"),
         ({"messages": []}, "messages"),
         ({"temperature": 3}, "temperature"),
         ({"n": 2}, "n: "),
