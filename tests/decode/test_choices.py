@@ -90,7 +90,7 @@ def test_choices_that_mean_nothing(options, wanted):
 
 
 def test_choices_that_are_one_to_the_tokenizer(speech):
-    with pytest.raises(ValueError, match="'\\?' is the same as '!' in this model's tokens"):
-        speech.ask(np.zeros(9000, np.float32), choices=("low", "!", "?"))
+    with pytest.raises(ValueError, match="' low' is the same as 'low' in this model's tokens"):
+        speech.ask(np.zeros(9000, np.float32), choices=("mid", "low", " low"))
     with pytest.raises(ValueError, match="one_of: wanted at least one"):
         filters.one_of([], [3])
