@@ -9,6 +9,11 @@ An adapter is a frozen dataclass `Config`, whose fields are the settings of `[ad
     placed                          optional: True where the module takes (states, lengths, places),
                                     the places (B, L, 3) of states of pictures: tile, row, column
 
+    beside                          optional: kinds of media; then the module takes besides, as
+                                    `beside` (B,), which items stand with one of these in an example
+    streams                         optional: True where `build` takes the widths of several
+                                    encoders (`dims`), whose states stand one behind another
+
     places(places, lengths)         optional, of the module: where each soft token stands (B, K, 3)
 
 and a module that maps (states, lengths) to (tokens, lengths) so that padding changes nothing. Its

@@ -12,7 +12,10 @@ An encoder is a frozen dataclass `Config`, whose fields are the settings of `[en
     placed             optional: True where each state is of a patch of a picture; then the module
                        has `places(x, lengths)` -> (B, L, 3): tile, row and column of each
 
+    dims               optional: the widths of several encoders whose states stand one behind
+                       another (`streams`), for an adapter that has a part for each
+
 and a module that maps (x, lengths) to (states, lengths) so that what lies beyond a length changes
-nothing before it, be it NaN. To try it, add its tiny settings to ENCODERS in
-tests/models/test_contracts.py, which then holds it to all of this; `cnn.py` is a short one.
+nothing before it, be it NaN. tests/models/test_contracts.py holds it to all of this, with the
+settings that its file calls TINY; `cnn.py` is a short one.
 """
