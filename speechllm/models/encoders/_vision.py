@@ -53,7 +53,8 @@ class Cut:
             ValueError: no such rows, or tiles that are no whole patches of `wanted` pixels.
         """
         for channels in (3, 1):
-            patch, side = round(((in_dim - PLACE) / channels) ** 0.5), round(per_tile**0.5)
+            patch = round((max(in_dim - PLACE, 0) / channels) ** 0.5)
+            side = round(per_tile**0.5)
             fits = channels * patch**2 + PLACE == in_dim and side**2 == per_tile
             if fits and patch and not side * patch % wanted:
                 return cls(channels, side, patch, wanted)

@@ -4,6 +4,8 @@ import pytest
 import torch
 import transformers
 
+from speechllm.models.families import idefics
+from speechllm.models.families._unread import unread
 from tests.models.families import pictures
 
 SIZE = 28
@@ -100,3 +102,20 @@ def test_goes_out_as_it_came(kit, pair, tmp_path):
     inputs = {"input_ids": ids, "pixel_values": torch.rand(1, 1, 3, SIZE, SIZE),
               "image_attention_mask": torch.ones(1, 20, 1)}  # fmt: skip
     kit.check_export(pair, tmp_path, inputs)
+
+
+def test_what_a_published_config_says_is_read():
+    """Fields of idefics-9b's config.json that say something, and what its trainer left there."""
+    config = transformers.IdeficsConfig(
+        additional_vocab_size=2, cross_layer_interval=4, qk_layer_norms=True, use_resampler=True,
+        freeze_lm_head=True, freeze_vision_module_exceptions=["LayerNorm"], vision_embed_dim=1280,
+        vision_config={"embed_dim": 1280, "vision_model_name": "CLIP-ViT-H-14"}, max_new_tokens=100,
+        perceiver_config={"qk_layer_norms_perceiver": True},
+    )  # fmt: skip
+    assert unread(config, idefics.tables, idefics.LOUD) == []
+    tables = idefics.tables(config)
+    assert tables["llm"]["config"]["vocab_size"] == 32002 and tables["fusion"]["width"] == 1280
+    assert tables["branch"]["image"]["adapter"]["latents"] == 64
+    vision = transformers.IdeficsConfig(vision_config={"hidden_act": "relu"}).vision_config
+    config.vision_config = vision
+    assert idefics.tables(config)["branch"]["image"]["encoder"]["config"]["hidden_act"] == "relu"
