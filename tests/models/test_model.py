@@ -74,6 +74,7 @@ ADAPTERS = {
 FUSIONS = {
     "interleave": {},
     "cross_attention": {"every": 1},
+    "flamingo": {"every": 1, "head_norm": True},
     "hybrid": {"every": 1, "thumbnail": 2},
     "expert": {},
 }

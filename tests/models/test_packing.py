@@ -18,6 +18,7 @@ CASES = {
     "interleave": [],
     "cross_attention": ["fusion={name='cross_attention',every=1}"],
     "last of them": ["fusion={name='cross_attention',every=1,sees='last'}"],
+    "flamingo": ["fusion={name='flamingo',every=1,gate='vector'}"],
     "fewer tokens than slots": ["adapter={name='ctc_compress',blank='average'}"],
     "qwen2": [QWEN],
     "gemma2, sliding window": [GEMMA, "llm.attention='eager'"],
