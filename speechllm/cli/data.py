@@ -140,11 +140,11 @@ def _join(args: argparse.Namespace) -> None:
 
 def _tokenizer(args: argparse.Namespace) -> None:
     from speechllm.data.manifest import Manifest
+    from speechllm.data.rows import texts_of
     from speechllm.data.tokenizer import train
 
     rows = [row for path in args.manifest for row in Manifest(path)]
-    keys = ("question", "text", "translation")
-    texts = [row[key] for row in rows for key in keys if row.get(key)]
+    texts = [text for row in rows for text in texts_of(row)]
     size = train(texts + args.also * -(-len(rows) // 10), args.vocab_size, args.out)
     print(f"{args.out}: {size} units")
 

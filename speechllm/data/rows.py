@@ -112,3 +112,13 @@ def parts_of(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for part in content if isinstance(content, list) else []:
             if isinstance(part, dict):
                 yield part
+
+
+def texts_of(row: dict[str, Any]) -> list[str]:
+    """Give all that an LLM reads or says of a row: its texts, what was heard, its messages'."""
+    texts = [row.get(key) for key in ("question", "text", "translation")]
+    if not row.get("messages"):
+        return [text for text in (*texts, *(row.get("heard") or ())) if text]
+    contents = [message.get("content") for message in row["messages"]]
+    parts = [part.get("text") for part in parts_of(row) if part.get("type") == "text"]
+    return [text for text in (*contents, *parts) if isinstance(text, str) and text]
