@@ -93,6 +93,16 @@ def signed(tmp_path_factory):
     return folder
 
 
+def state_by_state(system, rows: Manifest, path) -> Manifest:
+    """The same rows, with answers of as many tokens as a picture has states."""
+    token = next(w for w in ("a", "low") if len(system.tokenizer(w)["input_ids"]) == 1)
+    text = " ".join([token] * system.states(system.branches["image"].front.count(1), "image"))
+    turns = ([row["messages"][0], {"role": "assistant", "content": text}] for row in rows)
+    made = [{**row, "messages": told, "text": text} for row, told in zip(rows, turns, strict=True)]
+    manifest.write(path, made)
+    return Manifest(path)
+
+
 @pytest.mark.parametrize("name", config.presets())
 def test_tiny_form_trains_and_decodes(name, corpus, pictures, both, signed, tmp_path):
     system = tiny.system(config.load(name))
@@ -109,9 +119,13 @@ def test_tiny_form_trains_and_decodes(name, corpus, pictures, both, signed, tmp_
     plan = phases(system.preset)
     tables = [mixing.sources(t, phase.name) for phase in plan for t in (phase.data, phase.valid)]
     wanted = {which for table in tables for which in table}
+    manifests = {which: Manifest(corpus) for which in wanted}
+    for phase in (phase for phase in plan if "framewise" in phase.objectives):
+        named = state_by_state(system, Manifest(corpus), tmp_path / f"{phase.name}.jsonl")
+        manifests |= {phase.data: named, phase.valid: named}
     run = Run(
         system=system,
-        manifests={which: Manifest(corpus) for which in wanted},
+        manifests=manifests,
         out=tmp_path,
         accelerator=accelerate.Accelerator(cpu=True),
         workers=0,

@@ -11,6 +11,9 @@ from speechllm.data.corpora import _scenes, mnist_vqa
 from speechllm.data.corpora._scenes import DIGITS, EMPTY, FORMS, PLACES, Asker, Scene
 from speechllm.data.validate import validate
 
+SIZES = {"n_train": 40, "n_test": 30, "n_text": 180, "n_digits": 50, "n_cells": 20, "n_talks": 80,
+         "n_lists": 40}  # fmt: skip
+
 
 def idx(path, values: np.ndarray) -> None:
     """Write an array of bytes as MNIST has them."""
@@ -32,7 +35,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    config = mnist_vqa.Config(str(corpus), str(out), n_train=40, n_test=30, n_text=180, n_digits=50)
+    config = mnist_vqa.Config(str(corpus), str(out), **SIZES)
     return {name: [*manifest.Manifest(path)] for name, path in config.prepare().items()}
 
 
@@ -57,6 +60,72 @@ def test_digits_alone(made):
         assert part["text"].split().count(EMPTY) == 8 and row["text"] in part["text"].split()
         assert image.load(part["image"]).max() == DIGITS.index(row["text"]) * 20 + 10
         assert question["text"] == "which digit is it"
+
+
+def test_cells_are_named_one_by_one(made):
+    """As many words as cells, each digit once; what is there is what is said."""
+    sizes = set()
+    for row in made["cells_train"]:
+        part, _ = row["messages"][0]["content"]
+        assert row["text"] == part["text"] and len(row["text"].split()) == 9
+        named = [DIGITS.index(word) for word in row["text"].split() if word != EMPTY]
+        assert len({*named}) == len(named) >= 2
+        sizes.add(len(named))
+        assert image.load(part["image"]).max() == max(named) * 20 + 10
+    assert len(sizes) > 4
+
+
+def test_conversations_are_true(made):
+    """Of one scene or two, each question once, on layouts of train alone; a caption comes last."""
+    allowed, kinds, answers = set(_scenes.layouts("train", 0)), set(), []
+    for row in made["talks"]:
+        turns = [message["content"] for message in row["messages"]]
+        words = turns[0].split()
+        n = 18 if _is_scene(words[9:18]) else 9
+        scenes = [scene_of(" ".join(words[i : i + 9])) for i in range(0, n, 9)]
+        assert all(
+            tuple(i for i, c in enumerate(s.cells) if c is not None) in allowed for s in scenes
+        )
+        questions = [" ".join(words[n:]), *turns[2::2]]
+        assert len(set(questions)) == len(questions)
+        for question, told in zip(questions, turns[1::2], strict=True):
+            kind = kind_of(question)
+            kinds.add(kind)
+            wanted = scenes[0].caption if kind == "caption" else answer(kind, scenes, question)
+            assert told == wanted, (scenes, question)
+            answers += [told] if n == 18 else []
+        assert (kind_of(questions[-1]) == "caption") == (n == 9)
+    assert kinds == {*FORMS} and 0.35 < answers.count("true") / len(answers) < 0.65
+
+
+def _is_scene(words: list[str]) -> bool:
+    return len(words) == 9 and {*words} <= {EMPTY, *DIGITS}
+
+
+def kind_of(question: str) -> str:
+    """Which kind has a form of words that fits."""
+    words = question.split()
+    open_ = {"{a}": DIGITS, "{b}": DIGITS, "{place}": PLACES, "{which}": ("first", "second")}
+    (kind,) = {
+        kind for kind, forms in FORMS.items() for form in forms["train"]
+        if len(form.split()) == len(words)
+        and all(w == f or w in open_.get(f, ()) for w, f in zip(words, form.split(), strict=True))
+    }  # fmt: skip
+    return kind
+
+
+def test_lists_hold_all_that_is_there(made):
+    orders = set()
+    for row in made["lists"]:
+        scene, words = scene_of(row["heard"][0]), row["text"].split()
+        pairs = [tuple(words[i : i + 2]) for i in range(0, len(words), 2)]
+        orders.add(words[0] in DIGITS)
+        if words[0] in PLACES:
+            pairs = [pair[::-1] for pair in pairs]
+        there = zip(scene.cells, PLACES, strict=True)
+        wanted = {(DIGITS[c], place) for c, place in there if c is not None}
+        assert {*pairs} == wanted and len(pairs) == len(wanted)
+    assert orders == {True, False}
 
 
 def scene_of(words: str) -> Scene:
@@ -131,9 +200,7 @@ def test_yes_is_as_common_as_no():
 
 
 def test_manifests_are_fine_and_drawn_alike(made, corpus, tmp_path):
-    config = mnist_vqa.Config(
-        str(corpus), str(tmp_path), n_train=40, n_test=30, n_text=180, n_digits=50
-    )
+    config = mnist_vqa.Config(str(corpus), str(tmp_path), **SIZES)
     paths = config.prepare()
     assert {n: len([*manifest.Manifest(p)]) for n, p in paths.items()} == {
         name: len(rows) for name, rows in made.items()

@@ -22,7 +22,9 @@ options "$@"
 data=$out/data
 train() {  # train [OPTION...]
   speechllm train "$preset" --tokenizer "$data/tokenizer" --out "$out/run" --set seed="$seed" \
-    --device cpu --workers 0 --data text="$data/text.jsonl" --data text_valid="$data/text_dev.jsonl" \
+    --device cpu --workers 0 --data lists="$data/lists.jsonl" --data lists_valid="$data/lists_dev.jsonl" \
+    --data text="$data/text.jsonl" --data text_valid="$data/text_dev.jsonl" --data talks="$data/talks.jsonl" \
+    --data cells="$data/cells_train.jsonl" --data cells_valid="$data/cells_dev.jsonl" \
     --data captions="$data/captions_train.jsonl" --data captions_valid="$data/captions_dev.jsonl" \
     --data questions="$data/questions_train.jsonl" \
     --data questions_valid="$data/questions_dev.jsonl" $train_options "$@"

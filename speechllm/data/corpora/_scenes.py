@@ -180,13 +180,17 @@ class Asker:
             cells[cell] = int(self.rng.integers(10))
         return Scene(tuple(cells))
 
-    def fits(self, kind: str, scene: Scene) -> bool:
-        """Say whether a question of this kind has one answer for a scene."""
+    def coin(self) -> int:
+        """Draw 0 or 1."""
+        return int(self.rng.integers(2))
+
+    def fits(self, kind: str, scene: Scene, number: int = 0) -> bool:
+        """Say whether a question of this kind (and number: `ask`) has one answer for a scene."""
         if kind == "sum":
             return len(scene.digits) == 2
         if kind == "where":
             return bool(self._unique(scene))
-        return kind != "left" or bool(self._beside(scene, 0))
+        return kind != "left" or bool(self._beside(scene, number))
 
     def ask(self, kind: str, scene: Scene, number: int = 0) -> Question:
         """Ask about a scene that fits; an even `number` wants yes or true, an odd one no or false.
@@ -198,7 +202,8 @@ class Asker:
     def _one(self, things):
         return things[int(self.rng.integers(len(things)))]
 
-    def _made(self, kind: str, scenes, text: str, choices=(), **words) -> Question:
+    def made(self, kind: str, scenes, text: str, choices=(), **words) -> Question:
+        """Make a question of a kind: `words` go into a form of words of this split."""
         scenes = scenes if isinstance(scenes, tuple) else (scenes,)
         form = self._one(FORMS[kind][self.split])
         return Question(kind, scenes, form.format(**words), text, tuple(choices))
@@ -217,34 +222,34 @@ class Asker:
 
     def _which(self, scene: Scene, _: int) -> Question:
         place = self._one([i for i, cell in enumerate(scene.cells) if cell is not None])
-        return self._made("which", scene, DIGITS[scene.cells[place]], DIGITS, place=PLACES[place])
+        return self.made("which", scene, DIGITS[scene.cells[place]], DIGITS, place=PLACES[place])
 
     def _where(self, scene: Scene, _: int) -> Question:
         place = self._one(self._unique(scene))
-        return self._made("where", scene, PLACES[place], PLACES, a=DIGITS[scene.cells[place]])
+        return self.made("where", scene, PLACES[place], PLACES, a=DIGITS[scene.cells[place]])
 
     def _count(self, scene: Scene, _: int) -> Question:
         choices = NUMBERS[FEWEST : MOST + 1]
-        return self._made("count", scene, NUMBERS[len(scene.digits)], choices)
+        return self.made("count", scene, NUMBERS[len(scene.digits)], choices)
 
     def _largest(self, scene: Scene, _: int) -> Question:
-        return self._made("largest", scene, DIGITS[max(scene.digits)], DIGITS)
+        return self.made("largest", scene, DIGITS[max(scene.digits)], DIGITS)
 
     def _left(self, scene: Scene, number: int) -> Question:
         a, b = self._one(self._beside(scene, number))
-        return self._made("left", scene, YES_NO[number % 2], YES_NO, a=DIGITS[a], b=DIGITS[b])
+        return self.made("left", scene, YES_NO[number % 2], YES_NO, a=DIGITS[a], b=DIGITS[b])
 
     def _sum(self, scene: Scene, _: int) -> Question:
-        return self._made("sum", scene, NUMBERS[sum(scene.digits)], NUMBERS)
+        return self.made("sum", scene, NUMBERS[sum(scene.digits)], NUMBERS)
 
     def _caption(self, scene: Scene, _: int) -> Question:
-        return self._made("caption", scene, scene.caption)
+        return self.made("caption", scene, scene.caption)
 
     def _pair(self, scene: Scene, number: int) -> Question:
         a = self._one(scene.digits)
         other = self._until(lambda: self.scene(), lambda s: (a in s.digits) == (number % 2 == 0))
         scenes = (scene, other) if self.rng.random() < 0.5 else (other, scene)
-        return self._made("pair", scenes, TRUE_FALSE[number % 2], TRUE_FALSE, a=DIGITS[a])
+        return self.made("pair", scenes, TRUE_FALSE[number % 2], TRUE_FALSE, a=DIGITS[a])
 
     def _more(self, scene: Scene, number: int) -> Question:
         mine = len(scene.digits)
@@ -252,7 +257,7 @@ class Asker:
         larger = 0 if mine > len(other.digits) else 1
         which = ("first", "second")[larger if number % 2 == 0 else 1 - larger]
         answer = TRUE_FALSE[number % 2]
-        return self._made("more", (scene, other), answer, TRUE_FALSE, which=which)
+        return self.made("more", (scene, other), answer, TRUE_FALSE, which=which)
 
     def _until(self, draw: Callable[[], Scene], fine: Callable[[Scene], bool]) -> Scene:
         for _ in range(TRIES):

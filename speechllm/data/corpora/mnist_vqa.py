@@ -6,7 +6,10 @@ laid out in a grid of three by three, each moved within its cell. Written are
     captions_<split>      describe the picture: each digit and its place
     questions_<split>     which, where, count, largest, left of, sum; true or false of two pictures
     digits_<split>        a digit alone, in any cell, and its name: for contrastive pretraining
+    cells_<split>         two to nine digits anywhere, and nine words, what is in each cell
     text, text_dev        such questions with the digits' names in the pictures' place
+    talks                 conversations of several such questions
+    lists, lists_dev      such scenes of two to nine digits, each listed with its place
     scenes/<split>/*.png  the pictures
 
 Splits share no digit (8000, 1000 and 1000 of the 10,000, drawn by the seed), no layout (which cells
@@ -27,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from speechllm.data import manifest
-from speechllm.data.corpora import _scenes
+from speechllm.data.corpora import _conversations, _scenes
 from speechllm.data.corpora._build import folder_of
 from speechllm.data.corpora._scenes import Asker, Question, Scene
 from speechllm.ranges import Positive
@@ -42,7 +45,8 @@ COST_S = 1.0  # of a picture (media/image.py)
 class Config:
     """Options: scenes of each split (dev has as many as test), questions a scene, of text alone.
 
-    n_digits: digits alone, of train; dev and test have as many as scenes.
+    n_digits, n_cells: digits alone and crowded scenes, of train; dev and test have as many as
+    scenes. n_talks, turns: conversations, and questions in one. n_lists: lists.
     """
 
     corpus: str
@@ -50,8 +54,12 @@ class Config:
     n_train: Positive = 8000
     n_test: Positive = 300
     per_scene: Positive = 3
-    n_text: Positive = 40000
+    n_text: Positive = 20000
+    n_talks: Positive = 60000
+    turns: Positive = 6
+    n_lists: Positive = 15000
     n_digits: Positive = 4000
+    n_cells: Positive = 8000
     seed: int = 0
     on_error: str = "stop"
 
@@ -68,8 +76,13 @@ class Config:
             captions, questions = self._scenes(split, painter, rng)
             made[f"captions_{split}"], made[f"questions_{split}"] = captions, questions
             made[f"digits_{split}"] = self._digits(split, painter)
+            made[f"cells_{split}"] = self._cells(split, painter)
         for name, split, n in (("text", "train", self.n_text), ("text_dev", "dev", 600)):
             made[name] = list(_text_rows(name, split, n, self.seed, self._rng(name)))
+        asker = Asker("train", self.seed, self._rng("talks"))
+        made["talks"] = list(_talks(asker, self.n_talks, self.turns))
+        for name, n in (("lists", self.n_lists), ("lists_dev", 300)):
+            made[name] = list(_lists(name, n, self._rng(name)))
         paths = {name: out / f"{name}.jsonl" for name in made}
         for name, rows in made.items():
             manifest.write(paths[name], rows)
@@ -106,6 +119,16 @@ class Config:
             path = painter.paint(scene, f"digit_{number:05d}", rng)
             asked = Question("digit", (scene,), "which digit is it", _scenes.DIGITS[digit])
             rows.append(_row(f"{split}-digit-{number:05d}", asked, [path]))
+        return rows
+
+    def _cells(self, split: str, painter: "Painter") -> list[dict]:
+        """Draw crowded scenes."""
+        rng, rows = self._rng(f"cells {split}"), []
+        for number in range(self.n_cells if split == "train" else self.n_test):
+            scene = _conversations.crowd(rng)
+            path = painter.paint(scene, f"cells_{number:05d}", rng)
+            asked = Question("cells", (scene,), "what is in each place", scene.words)
+            rows.append(_row(f"{split}-cells-{number:05d}", asked, [path]))
         return rows
 
     def _rng(self, what: str) -> np.random.Generator:
@@ -197,3 +220,23 @@ def _text_rows(
         row = {"id": f"{name}-{number:06d}", "heard": [one.words for one in asked.scenes]}
         row |= {"question": asked.question, "text": asked.text, "kind": kind}
         yield row | _choices(asked)
+
+
+def _talks(asker: Asker, n: int, turns: int) -> Iterator[dict]:
+    """Conversations about one scene in words, and, as often, about two."""
+    for number in range(n):
+        asked = _conversations.conversation(asker, turns, pair=number % 2 == 1)
+        told = " ".join(scene.words for scene in asked[0].scenes)
+        messages = []
+        for one in asked:
+            question = one.question if messages else f"{told} {one.question}"
+            messages.append({"role": "user", "content": question})
+            messages.append({"role": "assistant", "content": one.text})
+        yield {"id": f"talk-{number:06d}", "messages": messages, "text": asked[-1].text}
+
+
+def _lists(name: str, n: int, rng: np.random.Generator) -> Iterator[dict]:
+    for number in range(n):
+        one = _conversations.listed(rng, digits_first=number % 2 == 0)
+        row = {"id": f"{name}-{number:06d}", "heard": [one.scenes[0].words]}
+        yield row | {"question": one.question, "text": one.text, "kind": one.kind}

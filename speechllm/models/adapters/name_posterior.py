@@ -75,6 +75,11 @@ class NamePosterior(nn.Module):
         heard = means(states, lengths, 0).squeeze(1)
         return self._logits(heard if self.norm is None else self.norm(heard))
 
+    def token_logits(self, states, lengths):
+        """Logits (B, K, V) of what each window of states (B, L, D) is called, and lengths (B,)."""
+        heard = means(states, lengths, self.config.window)
+        return self._logits(self._settled(heard)), self.config.count(lengths)
+
     def _logits(self, heard):
         """Logits (..., V) of means (..., D) after the norm."""
         scores = self.head(self.dropout(heard))
