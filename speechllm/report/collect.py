@@ -153,9 +153,22 @@ def facts(experiment: Experiment) -> dict[str, str]:
     texts["versions"] = ", ".join(f"{k} {v}" for k, v in versions.items() if v)
     texts["training time"] = duration(run["seconds"]) if "seconds" in run else ""
     texts["peak memory"] = f"{run['peak_memory_mb']:,} MB" if "peak_memory_mb" in run else ""
+    texts |= {f"validation of {name}": text for name, text in validated(experiment).items()}
     notices = [portable(str(line)) for line in run.get("notices", [])]
     texts |= {f"noted{f' ({i})' if i else ''}": line for i, line in enumerate(notices)}
     return {key: text for key, text in texts.items() if text}
+
+
+def validated(experiment: Experiment) -> dict[str, str]:
+    """Write what the last validation of each phase measured, its loss first."""
+    found = {}
+    for name, lines in experiment.phases().items():
+        last = [line["valid"] for line in lines if isinstance(line.get("valid"), dict)][-1:]
+        numbers = [(k, v) for one in last for k, v in one.items() if isinstance(v, int | float)]
+        numbers.sort(key=lambda pair: pair[0] != "loss")
+        if text := ", ".join(f"{key} {value:.4g}" for key, value in numbers):
+            found[name] = text
+    return found
 
 
 def decode_facts(score: Score) -> dict[str, str]:
