@@ -1,5 +1,6 @@
 """Every preset of the folder: its tiny form trains a step of each phase, decodes and comes back."""
 
+import functools
 import json
 import re
 import tomllib
@@ -95,8 +96,10 @@ def signed(tmp_path_factory):
 
 def state_by_state(system, rows: Manifest, path) -> Manifest:
     """The same rows, with answers of as many tokens as a picture has states."""
-    token = next(w for w in ("a", "low") if len(system.tokenizer(w)["input_ids"]) == 1)
-    text = " ".join([token] * system.states(system.branches["image"].front.count(1), "image"))
+    n = system.states(system.branches["image"].front.count(1), "image")
+    said = (" ".join(["low"] * k) + " l" * more for k in range(1, n + 1) for more in range(n))
+    encode = functools.partial(system.tokenizer, add_special_tokens=False)
+    text = next(text for text in said if len(encode(text)["input_ids"]) == n)
     turns = ([row["messages"][0], {"role": "assistant", "content": text}] for row in rows)
     made = [{**row, "messages": told, "text": text} for row, told in zip(rows, turns, strict=True)]
     manifest.write(path, made)

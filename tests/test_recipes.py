@@ -36,6 +36,7 @@ WORDS = {
     "librispeech/asr": "--corpus . --download yes",
     "llava/vqa": "--corpus table.tsv --captions table.tsv --images .",
     "mini/asr": "",
+    "mnist/titok": "--corpus .",
     "mnist/vqa": "--corpus .",
     "multi": "--corpus table.tsv --sounds . --size tiny --speech-alone a --sounds-alone b",
     "must_c/st": "--corpus . --target de",

@@ -16,6 +16,7 @@ VERBS = {
     "data": "prepare, validate and show data; train a tokenizer",
     "train": "train a preset's phases",
     "decode": "decode a manifest with a trained model",
+    "draw": "pictures through a model's discrete tokens, and new ones of what is named",
     "ask": "ask a trained or imported model about a sound file",
     "transcribe": "write down what is said in sound files of any length",
     "score": "score a decode: WER, CER, accuracy, with intervals and alignments",

@@ -33,6 +33,7 @@ EXTRAS = {
         "fastapi prometheus-client python-multipart uvicorn websockets",
     ),
     "remote": ("shards elsewhere, by http and S3", "aiohttp s3fs"),
+    "tokens": ("pictures as discrete tokens: the encoder titok", "vector-quantize-pytorch"),
     "vad": ("who finds speech in long files: silero's network", "silero-vad"),
     "video": ("videos in containers", "av"),
 }
