@@ -13,10 +13,11 @@ Weights of pretrained parts that were never trained are not copied into the fold
 where the preset says. Everything else must be there, and nothing besides.
 """
 
+import contextlib
 import errno
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -31,6 +32,7 @@ from speechllm.models.tokens import load_tokenizer
 
 ORDERS = ("phases.json", "stages.json")  # the second is of experiments of before
 STEP = re.compile(r"step-(\d{8})(-unvalidated)?$")
+LOOKS = 5  # at a phase whose checkpoints change under our eyes
 _log = logging.getLogger(__name__)
 
 
@@ -48,12 +50,31 @@ def chosen(phase_folder: Path, keep: str, strict: bool = False) -> Path:
     """Return the checkpoint of a phase that goes on: its best or its last.
 
     Which is the best stands in the newest, so that one rename decides on both. Where it is damaged
-    the newest whole one is taken, and said; `strict` refuses that.
+    the newest whole one is taken, and said; `strict` refuses that. Where a training goes on there,
+    and removes what its next one has surpassed, it is looked for anew.
 
     Raises:
         ValueError: the phase has no checkpoint, or none that is whole.
     """
-    candidates = checkpoints(phase_folder)
+    for _ in range(LOOKS):
+        candidates = checkpoints(phase_folder)
+        try:
+            found, fault = _choose(phase_folder, candidates, keep)
+        except ValueError as error:
+            found, fault = None, error
+        if not fault or checkpoints(phase_folder) == candidates:
+            break
+    if found is None:
+        raise fault
+    if fault and strict:
+        raise ValueError(f"{fault}; remove {phase_folder} to train that phase again") from None
+    if fault:
+        _log.warning("%s; taken instead of the best: %s", fault, found)
+    return found
+
+
+def _choose(phase_folder: Path, candidates: list[Path], keep: str) -> tuple[Path, str]:
+    """Give one of the candidates, and what is wrong with the best where it is not that one."""
     if not candidates:
         raise ValueError(f"{phase_folder}: no checkpoint yet; train first")
     newest = whole.newest(candidates)
@@ -61,16 +82,13 @@ def chosen(phase_folder: Path, keep: str, strict: bool = False) -> Path:
     progress = files.expect(whole.facts(newest).get("progress"), dict, where)
     step = files.entry(progress, "best_step", int, where)
     if keep == "last" or step < 0:
-        return newest
+        return newest, ""
     best = phase_folder / step_name(step)
     try:
         whole.verify(best)
-        return best
+        return best, ""
     except ValueError as error:
-        if strict:
-            raise ValueError(f"{error}; remove {phase_folder} to train that phase again") from None
-        _log.warning("%s; taken instead of the best: %s", error, newest)
-        return newest
+        return newest, str(error)
 
 
 def step_name(step: int, validated: bool = True) -> str:
@@ -187,8 +205,25 @@ def system_of(folder: Path) -> System:
     Raises:
         ValueError: not a checkpoint, or a file of it is damaged or missing.
     """
-    whole.verify(folder)
-    return System(config.load(Path(folder) / "preset.toml"), load_tokenizer(folder / "tokenizer"))
+    with _staying(Path(folder)):
+        whole.verify(folder)
+        preset = config.load(Path(folder) / "preset.toml")
+        return System(preset, load_tokenizer(folder / "tokenizer"))
+
+
+@contextlib.contextmanager
+def _staying(folder: Path) -> Iterator[None]:
+    """Say it where a folder that was there is gone before all of it is read."""
+    was_there = folder.is_dir()
+    try:
+        yield
+    except (OSError, ValueError):
+        if not was_there or folder.is_dir():
+            raise
+        raise ValueError(
+            f"{folder} was removed while it was read: a training goes on there, which keeps its "
+            f"newest checkpoint and its best; name {folder.parent} to have one that it has now"
+        ) from None
 
 
 def load(folder) -> tuple[System, SpeechLLM]:
@@ -198,10 +233,11 @@ def load(folder) -> tuple[System, SpeechLLM]:
         ValueError: not a checkpoint, keys missing or too many, tensors of another shape.
     """
     folder = Path(folder)
-    system = system_of(folder)
-    with filling.Blank():
-        model = system.build()
-        facts = whole.facts(folder)
-        heads.attach(model, facts, str(folder / whole.FACTS))
-    filling.fill(model, state(system, model, facts["trained"]), folder / "model.safetensors")
+    with _staying(folder):
+        system = system_of(folder)
+        with filling.Blank():
+            model = system.build()
+            facts = whole.facts(folder)
+            heads.attach(model, facts, str(folder / whole.FACTS))
+        filling.fill(model, state(system, model, facts["trained"]), folder / "model.safetensors")
     return system, model.eval()

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from speechllm import files
-from speechllm.models import store
-from speechllm.train import loop
+from speechllm.models import filling, store, whole
+from speechllm.train import checkpoint, loop
 
 
 def phase_of(folder, steps, best=None):
@@ -31,6 +31,38 @@ def test_best_and_last(tmp_path, caplog):
         store.chosen(lost, "best", strict=True)
     with pytest.raises(ValueError, match="no checkpoint yet; train first"):
         store.chosen(tmp_path / "c", "last")
+
+
+def test_a_best_that_training_has_just_removed(tmp_path, monkeypatch, caplog):
+    """Between the look at the newest and the one at its best another training step was saved."""
+    phase, verify, looked = phase_of(tmp_path / "p", (3, 6), best=3), whole.verify, []
+
+    def meanwhile(folder):
+        looked.append(folder.name)
+        if looked == ["step-00000006", "step-00000003"]:
+            (phase / "step-00000099.tmp").rmdir()
+            phase_of(phase, (9,), best=9)
+            checkpoint.tidy(phase, phase / "step-00000009", checkpoint.Progress(best_step=9))
+        verify(folder)
+
+    monkeypatch.setattr(whole, "verify", meanwhile)
+    assert store.chosen(phase, "best") == phase / "step-00000009"
+    assert len(looked) == 4 and not caplog.records
+
+
+def test_a_checkpoint_that_goes_while_it_is_read(make_run, tmp_path, monkeypatch):
+    loop.train(make_run(tmp_path))
+    folder, fill = store.find(tmp_path), filling.fill
+
+    def meanwhile(model, wanted, file):
+        files.remove_folder(folder)
+        fill(model, wanted, file)
+
+    monkeypatch.setattr(filling, "fill", meanwhile)
+    with pytest.raises(ValueError, match="step-.* was removed while it was read: a training"):
+        store.load(folder)
+    with pytest.raises(ValueError, match="is not a checkpoint of speechllm"):
+        store.load(folder)
 
 
 def test_what_an_experiment_is_decoded_with(tmp_path):
