@@ -4,7 +4,7 @@ import base64
 import binascii
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from speechllm.serve.decoder import PICTURE, SOUND
 from speechllm.serve.refusals import UnfitError
 
-MOST_PARTS = 64
+MOST_PARTS, MOST_LETTERS = 64, 1 << 20
 MEDIA = {"input_audio": "audio", "image_url": "image"}  # part of a message -> medium
 
 
@@ -43,7 +43,13 @@ class Message(BaseModel):
     """A turn."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] = Field(max_length=1 << 20)
+    content: (
+        Annotated[str, Field(max_length=MOST_LETTERS)]
+        | Annotated[
+            list[Part],
+            Field(max_length=MOST_PARTS),  # before any of them is looked at
+        ]
+    )
 
 
 class Taken:
@@ -70,8 +76,6 @@ class Taken:
         parts = message.content
         if isinstance(parts, str):
             parts = [Part(type="text", text=parts)]
-        if len(parts) > MOST_PARTS:
-            raise UnfitError(f"wanted at most {MOST_PARTS} parts in a message", "messages")
         role = "system" if message.role == "developer" else message.role
         return {"role": role, "content": [self._part(part) for part in parts]}
 

@@ -4,12 +4,15 @@ Uvicorn closes its door at SIGTERM or Ctrl-C and waits for what it has let in; a
 at once.
 """
 
+import asyncio
 import contextlib
+import functools
 import socket
 import threading
 from collections.abc import Iterator
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from speechllm.decode.heap import trimmed
 from speechllm.serve.app import build
@@ -28,13 +31,47 @@ def server(service: Service) -> uvicorn.Server:
         port=settings.port,
         log_level="warning",
         server_header=False,
-        http="h11",
+        http=functools.partial(_Patient, patience_s=settings.head_s),
         h11_max_incomplete_event_size=HEAD_BYTES,
         ws_max_size=MESSAGE_BYTES,
         timeout_graceful_shutdown=round(settings.drain_s),
         lifespan="off",
     )
     return _Draining(config, service)
+
+
+class _Patient(H11Protocol):
+    """Hangs up where a request's head does not come, which uvicorn waits for as long as it takes.
+
+    patience_s: from the beginning of a line, or from the first byte behind an answer.
+    """
+
+    def __init__(self, *args, patience_s: float, **options):
+        super().__init__(*args, **options)
+        self._patience_s = patience_s
+        self._end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        self._end = self.loop.call_later(self._patience_s, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        is_socket = self.transport.get_protocol() is not self  # a WebSocket has taken the line
+        is_asked = self.cycle is not None and not self.cycle.response_complete
+        if is_socket or is_asked:
+            self._stop()
+        elif not self._end:
+            self._end = self.loop.call_later(self._patience_s, self.transport.close)
+
+    def connection_lost(self, exc) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def _stop(self) -> None:
+        if self._end:
+            self._end.cancel()
+            self._end = None
 
 
 class _Draining(uvicorn.Server):

@@ -28,7 +28,8 @@ class Settings:
         max_batch_s: how much is computed at once, windows times the longest, in seconds.
         max_tokens: of one chat answer.
         memory_mb: that the process which decodes a file may take besides what it begins with.
-        body_s: seconds in which a request's body must be there.
+        head_s: seconds in which a request's line and headers must be there.
+        body_s: seconds in which its body must be there.
         drain_s: seconds that running requests have after SIGTERM.
         vad: who finds speech (`decode/voice.py`).
         page: whether there is a page for browsers.
@@ -47,6 +48,7 @@ class Settings:
     max_batch_s: float = 200.0
     max_tokens: int = 1000
     memory_mb: int = 512
+    head_s: float = 20.0
     body_s: float = 60.0
     drain_s: float = 30.0
     vad: str = "auto"
