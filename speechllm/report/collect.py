@@ -11,7 +11,7 @@ Nothing is made up for what is missing: an experiment without a score says so.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -164,11 +164,19 @@ def validated(experiment: Experiment) -> dict[str, str]:
     found = {}
     for name, lines in experiment.phases().items():
         last = [line["valid"] for line in lines if isinstance(line.get("valid"), dict)][-1:]
-        numbers = [(k, v) for one in last for k, v in one.items() if isinstance(v, int | float)]
-        numbers.sort(key=lambda pair: pair[0] != "loss")
+        numbers = sorted(_numbers(last[0]), key=lambda pair: pair[0] != "loss") if last else ()
         if text := ", ".join(f"{key} {value:.4g}" for key, value in numbers):
             found[name] = text
     return found
+
+
+def _numbers(values: dict, before: str = "") -> Iterator[tuple[str, float]]:
+    """Yield the numbers of a validation, those of one manifest under its name."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{before}{key}/")
+        elif isinstance(value, int | float):
+            yield before + key, value
 
 
 def decode_facts(score: Score) -> dict[str, str]:

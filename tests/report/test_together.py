@@ -46,6 +46,17 @@ def test_each_is_tested_against_the_best(many):
     assert all(float(chance) < 0.05 for chance in rows[0][8:])
 
 
+def test_the_last_validation_of_each_phase_is_told(many):
+    """Its loss first; that of several manifests by their names."""
+    lines = ({"loss": 2.0}, {"clip/zero_shot": 0.97, "loss": 0.5, "dev": {"loss": 1, "why": "x"}})
+    with (many[0] / "log.jsonl").open("a") as log:
+        for step, valid in enumerate(lines):
+            print(json.dumps({"phase": "see", "step": step, "valid": valid}), file=log)
+    told = collect.facts(collect.read(many[0]))
+    assert told["validation of tune"] == "loss 3"
+    assert told["validation of see"] == "loss 0.5, clip/zero_shot 0.97, dev/loss 1"
+
+
 def test_what_was_not_scored_alike_is_not_compared(many, tmp_path):
     other = experiment(tmp_path / "d", 0, normaliser="basic")
     (many[2] / "decode_test/hyp.jsonl").write_text('{"id": "x", "ref": "a", "hyp": "b"}\n')

@@ -7,7 +7,7 @@
 # DIR holds MNIST's t10k files. The test has digits, layouts and forms of words that training never
 # had. All is decoded with the pictures as they are, shuffled and blank: so much comes from looking.
 # With --contrast yes the encoder also learns beside names of digits, by CLIP's loss and by SigLIP's, in
-# runs of their own; their `zero_shot` is of digits that they never saw.
+# runs of their own; their `zero_shot` (in RESULTS.md, validation) is of digits that they never saw.
 # Stages: 0 look, 1 scenes and manifests, 2 tokenizer, 3 the LLM reads questions, 4 it sees, 5 decode,
 # 6 score and report.
 
@@ -57,5 +57,7 @@ if begin 6 "score and report"; then
   for d in "$out"/run/decode_*; do
     speechllm score "$d" --metric accuracy --normaliser basic
   done
-  results "Scenes of MNIST digits" "$out/run"
+  runs=("$out/run")
+  [ "$contrast" != yes ] || runs+=("$out/clip" "$out/siglip")
+  results "Scenes of MNIST digits" "${runs[@]}"
 fi
