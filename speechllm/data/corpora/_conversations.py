@@ -12,6 +12,7 @@ import numpy as np
 from speechllm.data.corpora._scenes import (
     DIGITS,
     KINDS,
+    MOST,
     PAIRS,
     PLACES,
     TRUE_FALSE,
@@ -28,9 +29,9 @@ SECOND = ("first", "second")
 OF_ONE = [kind for kind in KINDS if kind not in (*PAIRS, "caption")]
 
 
-def crowd(rng: np.random.Generator, fewest: int = 2) -> Scene:
-    """Draw a scene of `fewest` to nine digits, each of them once, in any cells."""
-    size = int(rng.integers(fewest, 10))
+def crowd(rng: np.random.Generator) -> Scene:
+    """Draw a scene of more digits than any split's, up to nine, each once, in any cells."""
+    size = int(rng.integers(MOST + 1, 10))  # so that no split's layout is given away
     cells: list[int | None] = [None] * 9
     for cell, digit in zip(rng.permutation(9)[:size], rng.permutation(10)[:size], strict=True):
         cells[cell] = int(digit)
@@ -48,8 +49,8 @@ def listed(rng: np.random.Generator, digits_first: bool) -> Question:
     return Question("listed", (scene,), asked, " ".join(words))
 
 
-def conversation(asker: Asker, n: int, pair: bool) -> list[Question]:
-    """Ask up to n different questions about one scene, or about two (pair).
+def conversation(asker: Asker, n: int, pair: bool, crowded: bool) -> list[Question]:
+    """Ask up to n different questions about one scene, perhaps a crowded one, or about two (pair).
 
     The caption, which tells everything, comes last.
     """
@@ -57,7 +58,7 @@ def conversation(asker: Asker, n: int, pair: bool) -> list[Question]:
         first = asker.ask(PAIRS[int(asker.rng.integers(2))], asker.scene(), asker.coin())
         found = [first, *(_of_two(asker, first.scenes) for _ in range(n - 1))]
     else:
-        scene = asker.scene()
+        scene = crowd(asker.rng) if crowded else asker.scene()
         found = [one for _ in range(n - 1) if (one := _of_one(asker, scene))]
     asked = [*{one.question: one for one in found if one}.values()]
     return asked if pair else [*asked, asker.ask("caption", scene)]

@@ -6,10 +6,10 @@ laid out in a grid of three by three, each moved within its cell. Written are
     captions_<split>      describe the picture: each digit and its place
     questions_<split>     which, where, count, largest, left of, sum; true or false of two pictures
     digits_<split>        a digit alone, in any cell, and its name: for contrastive pretraining
-    cells_<split>         two to nine digits anywhere, and nine words, what is in each cell
+    cells_<split>         four to nine digits anywhere, and nine words, what is in each cell
     text, text_dev        such questions with the digits' names in the pictures' place
-    talks                 conversations of several such questions
-    lists, lists_dev      such scenes of two to nine digits, each listed with its place
+    talks                 conversations of several such questions, some on four to nine digits
+    lists, lists_dev      such scenes of four to nine digits, each listed with its place
     scenes/<split>/*.png  the pictures
 
 Splits share no digit (8000, 1000 and 1000 of the 10,000, drawn by the seed), no layout (which cells
@@ -223,9 +223,10 @@ def _text_rows(
 
 
 def _talks(asker: Asker, n: int, turns: int) -> Iterator[dict]:
-    """Conversations about one scene in words, and, as often, about two."""
+    """Conversations about one scene in words, every other one crowded, and, as often, about two."""
     for number in range(n):
-        asked = _conversations.conversation(asker, turns, pair=number % 2 == 1)
+        pair, crowded = number % 2 == 1, number % 4 == 2
+        asked = _conversations.conversation(asker, turns, pair, crowded)
         told = " ".join(scene.words for scene in asked[0].scenes)
         messages = []
         for one in asked:
