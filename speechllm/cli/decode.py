@@ -36,6 +36,26 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         "--task", default="", help="ask every row under this task, with the preset's settings of it"
     )
     add_search(parser)
+    _add_bounds(parser)
+    parser.add_argument(
+        "--words",
+        action="store_true",
+        help="with times and confidence of words in hyp.jsonl, by the model's CTC head",
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="decode anew, whatever answers are there"
+    )
+    _add_changes(parser)
+    add_reading(parser)
+    add_ray(parser)
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16"), default="fp32", help="of the computation"
+    )
+    parser.set_defaults(run=run)
+
+
+def _add_bounds(parser: argparse.ArgumentParser) -> None:
+    """Add how much is computed at once, and how long an answer may be."""
     parser.add_argument(
         "--max-batch-s",
         type=number(AboveZero),
@@ -54,14 +74,10 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default=200,
         help="of the answer to text alone, or to a picture, at most",
     )
-    parser.add_argument(
-        "--words",
-        action="store_true",
-        help="with times and confidence of words in hyp.jsonl, by the model's CTC head",
-    )
-    parser.add_argument(
-        "--again", action="store_true", help="decode anew, whatever answers are there"
-    )
+
+
+def _add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add what the model hears and is asked in place of what a row says."""
     parser.add_argument(
         "--audio",
         "--media",
@@ -81,12 +97,6 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         metavar="task.KEY=VALUE",
         help="change a setting of the task, such as what is asked: task.way=chain",
     )
-    add_reading(parser)
-    add_ray(parser)
-    parser.add_argument(
-        "--precision", choices=("fp32", "bf16"), default="fp32", help="of the computation"
-    )
-    parser.set_defaults(run=run)
 
 
 def _way(text: str) -> str:
@@ -119,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
     """Decode each manifest, heard in each way."""
     from speechllm.data.asked import asked as table_of
     from speechllm.decode.run import Options
-    from speechllm.decode.search import Config, usual
+    from speechllm.decode.settings import Config, usual
     from speechllm.models import kernels, store
 
     jobs = [(manifest, audio) for manifest in args.manifest for audio in args.audio]

@@ -52,7 +52,7 @@ def _line(system, model, manifest: Path) -> str:
     """Decode as `speechllm decode` does without options, and score as the task says."""
     from speechllm.data.manifest import Manifest
     from speechllm.decode import record, run
-    from speechllm.decode.search import Config, usual
+    from speechllm.decode.settings import Config, usual
     from speechllm.score import run as scoring
 
     options = run.Options(search=Config(**usual(system.preset, {}, "")))

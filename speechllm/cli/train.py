@@ -53,7 +53,13 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         metavar="TABLE.KEY=VALUE",
         help="change a setting of the preset, as often as wanted; phases: phase.NAME.key=value",
     )
-    parser.add_argument("--until", metavar="PHASE", default="", help="stop after this phase")
+    _add_computation(parser)
+    _add_course(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_computation(parser: argparse.ArgumentParser) -> None:
+    """Add what computes, and in which precision."""
     parser.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16"),
@@ -80,6 +86,11 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         help="how several processes hold the model: each all of it, or each its part; if not "
         "given, as the preset's [parallel] says (ddp)",
     )
+
+
+def _add_course(parser: argparse.ArgumentParser) -> None:
+    """Add where a training stops, how it goes on, and what it tells and keeps on the way."""
+    parser.add_argument("--until", metavar="PHASE", default="", help="stop after this phase")
     parser.add_argument(
         "--other-data",
         action="store_true",
@@ -97,7 +108,6 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         default=50,
         help="steps between printed lines",
     )
-    parser.set_defaults(run=run)
 
 
 def manifests(pairs: list[str]) -> dict[str, Path]:
@@ -137,9 +147,9 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     """Train in this process; the first of several prints and writes."""
     import accelerate
 
-    from speechllm import energy, files, provenance
+    from speechllm import energy
     from speechllm.data.manifest import Manifest
-    from speechllm.decode.search import usual
+    from speechllm.decode.settings import usual
     from speechllm.models import kernels
     from speechllm.models.system import System
     from speechllm.train import launch, loop, parallel
@@ -182,22 +192,28 @@ def train(args: argparse.Namespace, paths: dict[str, Path]) -> None:
     whole = time.monotonic() - began > 0.95 * summary.seconds
     spent = {"energy_j": meter.joules} if whole and meter.joules else {}
     if accelerator.is_main_process:
-        digests = {name: manifest.digest() for name, manifest in job.manifests.items()}
-        facts = provenance.facts(
-            preset=preset.name,
-            seed=preset.seed,
-            precision=precision,
-            data=digests,
-            **dataclasses.asdict(summary),
-            **spent,
-        )
-        files.write_json(args.out / "run.json", facts)
-        for error in summary.errors:
-            print(f"skipped: {error}")
-        print(
-            f"{args.out}: trained in {summary.seconds:.0f} s, "
-            f"peak memory {facts['peak_memory_mb']} MB"
-        )
+        _tell(job, summary, spent)
+
+
+def _tell(job, summary, spent: dict) -> None:
+    """Write run.json, and print what was trained."""
+    from speechllm import files, provenance
+
+    preset = job.system.preset
+    facts = provenance.facts(
+        preset=preset.name,
+        seed=preset.seed,
+        precision=job.precision,
+        data={name: manifest.digest() for name, manifest in job.manifests.items()},
+        **dataclasses.asdict(summary),
+        **spent,
+    )
+    files.write_json(job.out / "run.json", facts)
+    for error in summary.errors:
+        print(f"skipped: {error}")
+    print(
+        f"{job.out}: trained in {summary.seconds:.0f} s, peak memory {facts['peak_memory_mb']} MB"
+    )
 
 
 def hush() -> None:

@@ -25,10 +25,10 @@ from speechllm.decode.filters import Filter, one_of
 from speechllm.decode.flow import Begun, flowing
 from speechllm.decode.heard import Heard, draft_of, head_of, spelling_of
 from speechllm.decode.timing import Timer
-from speechllm.models import outputs, sliced
+from speechllm.models import alike, outputs, sliced
 from speechllm.models.llm import ends
 from speechllm.models.model import Pass, SpeechLLM
-from speechllm.models.reading import Reading, joins
+from speechllm.models.reading import begun, joins
 from speechllm.models.system import System
 
 
@@ -114,7 +114,7 @@ class Answerer:
         """Answer as by a call, step by step: yields as `search.said`, returns the answers."""
         batch = batch.to(next(self.model.parameters()).device)
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16):
-            result, settings = self.model(batch), self.settings
+            result, settings = self._pass(batch), self.settings
             tokenizer, heard = self.builder.tokenizer, None
             if settings.ctc_weight or settings.by == "ctc":
                 heard = Heard.of(result, tokenizer, self.spelling)
@@ -143,6 +143,11 @@ class Answerer:
                 answers = [heard.ranked(row, one, settings) for row, one in enumerate(answers)]
             return self._timed(sounds, [answer.read(self.text) for answer in answers])
 
+    def _pass(self, batch: Batch) -> Pass:
+        """Start a pass; of a search without beams one whose rows are, to the bit, as alone."""
+        one = self.settings.num_beams == 1 and not self.settings.joint
+        return self.model(batch, alone=one and alike.wanted(self.model.llm))
+
     @property
     def refills(self) -> bool:
         """Whether answers that have ended can make room for others (`decode/flow.py`)."""
@@ -157,10 +162,10 @@ class Answerer:
         """
         batch = batch.to(next(self.model.parameters()).device)
         with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.bf16):
-            result = self.model(batch)
+            result = self._pass(batch)
             bounds = self._shortened(result, bounds)
             with result.joined() as embeddings:
-                reading = Reading(result, embeddings)
+                reading = begun(result, embeddings)
         if self.timer:
             self._passes |= dict.fromkeys(keys, _Answered(result, keys, {}))
         return Begun(keys, reading, bounds, cost, batch.names)

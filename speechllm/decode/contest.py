@@ -155,7 +155,7 @@ def _ours(contestant: Contestant, settings: Settings) -> tuple:
     """A model of ours: it decodes as `speechllm decode` does, and hears single files as `ask`."""
     from speechllm.data import examples
     from speechllm.decode.run import Options, decode
-    from speechllm.decode.search import Config, usual
+    from speechllm.decode.settings import Config, usual
     from speechllm.decode.speech import Speech
     from speechllm.media import audio
     from speechllm.models import store

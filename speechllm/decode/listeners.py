@@ -20,7 +20,7 @@ from speechllm import config, places
 from speechllm.data import loader
 from speechllm.data.asked import asked
 from speechllm.data.chat import Builder
-from speechllm.decode import hotwords, record, room, search
+from speechllm.decode import hotwords, record, room, search, settings
 from speechllm.decode.of_recogniser import OfRecogniser
 from speechllm.decode.requests import Request
 from speechllm.decode.timing import Timer
@@ -53,7 +53,7 @@ class OfSpeech(Listener):
         name = "asr" if wanted.task == "transcribe" else wanted.task
         own = asked(system.preset)
         self.table = own if name in ("", own.get("name")) else asked(system.preset, name)
-        self._options = search.usual(system.preset, options, name)
+        self._options = settings.usual(system.preset, options, name)
         if (name := self.table.get("name")) not in WINDOWED:
             raise ValueError(
                 f"task {name!r}: its answers to parts of a sound are no answer to the whole; "
@@ -211,4 +211,4 @@ def load(model, device: str, wanted: Wanted, options: dict):
             f"--{set_[0].replace('_', '-')}: {model} searches as its checkpoint says; this is for "
             "models of ours"
         )
-    return OfRecogniser(recognisers.load(str(model), device), wanted)
+    return OfRecogniser(recognisers.load(str(model), device, guarded=True), wanted)

@@ -10,7 +10,7 @@ from speechllm.decode import align
 from speechllm.decode.grouping import groups, tried
 from speechllm.decode.transcript import Heard, split
 from speechllm.decode.wanted import MOST_S, Listener, Wanted, lengthened, refuse_unwritable
-from speechllm.models import evidence
+from speechllm.models import evidence, whispers
 from speechllm.models.evidence import Evidence
 from speechllm.models.recognisers import Recogniser
 from speechllm.tasks import languages
@@ -39,7 +39,7 @@ class OfRecogniser(Listener):
         self._prompt = None
         if wanted.hotwords:
             refuse_unwritable(wanted.hotwords, recogniser.parts.tokenizer)
-            self._prompt = recogniser.prompt(wanted.hotwords)
+            self._prompt = whispers.prompt(recogniser, wanted.hotwords)
 
     @property
     def needless(self) -> str:

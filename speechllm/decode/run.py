@@ -104,14 +104,7 @@ def decode(
     folder = Path(folder)
     with lock.hold(folder):
         files.sweep(folder)
-        more = {
-            "preset": system.preset.name,
-            "metric": record.task_metric(system, options.task),
-            "task_of_all": options.task is not None,  # else each row was asked under its own
-            "manifest": str(manifest.path),
-            "n_rows": len(manifest),
-            **(facts or {}),
-        }
+        more = _facts(system, manifest, options) | (facts or {})
         now = record.identity(system, model, manifest, options)
         record.begin(folder, now, more, again)
         out = folder / record.ANSWERS
@@ -121,8 +114,8 @@ def decode(
         if left:
             fitting = _fitting(room.Room(system, model), manifest, left, options, tally)
             found = examples(system, model, manifest, fitting, options)
+            asked = answerer(system, model, options)
             with files.naming(out), open(out, "a", encoding="utf-8") as file:
-                asked = answerer(system, model, options)
                 if spread:
                     parts = _parts(asked, found.manifest, fitting, options)
                     _gather(spread(parts), file, tally, progress)
@@ -132,6 +125,17 @@ def decode(
             speed = {"rtfx": round(tally.rtfx, 2)} if tally.audio_s else {}
             record.end(folder, more | speed | asdict(tally))
     return tally
+
+
+def _facts(system: System, manifest: Manifest, options: Options) -> dict:
+    """Say in decode.json what does not decide whose answers these are."""
+    return {
+        "preset": system.preset.name,
+        "metric": record.task_metric(system, options.task),
+        "task_of_all": options.task is not None,  # else each row was asked under its own
+        "manifest": str(manifest.path),
+        "n_rows": len(manifest),
+    }
 
 
 def answerer(system: System, model: SpeechLLM, options: Options) -> Answerer:

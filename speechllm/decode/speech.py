@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from speechllm.data.asked import asked
-from speechllm.decode import many, search
+from speechllm.decode import many, search, settings
 from speechllm.decode.answer import Answer
 from speechllm.decode.ask import Answerer
 from speechllm.decode.filters import Filter
@@ -87,7 +87,7 @@ class Speech:
         if not question and len(every) == 1 and self._is_long(every[0]):
             return self.transcribe(every[0], **options)
         request = Request([self._wave(sound) for sound in every], question, _name(every[0]))
-        options = options if question else search.usual(self.system.preset, options)
+        options = options if question else settings.usual(self.system.preset, options)
         return self.answers([request], [max_tokens], **options)[0].text
 
     def transcribe(self, sounds, max_batch_s: float = 200.0, vad: str = "auto", **options):
@@ -107,7 +107,7 @@ class Speech:
         """
         if not isinstance(sounds, list | tuple):
             return self.transcribe([sounds], max_batch_s, vad, **options)[0]
-        options = search.usual(self.system.preset, options)
+        options = settings.usual(self.system.preset, options)
         lengths = [self._seconds(sound) for sound in sounds]
         texts = [""] * len(sounds)
         long = [i for i in range(len(sounds)) if self._is_long(sounds[i])]

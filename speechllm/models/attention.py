@@ -8,10 +8,14 @@ dropout, a bias in place of a mask) goes to transformers' "sdpa", by whose masks
 B rows, H heads of queries, K of keys (each for G = H / K of queries), S queries, T keys, D width.
 """
 
+from contextlib import contextmanager
+
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "rows"  # what `_attn_implementation` calls it
+ALONE = "alone"  # and what it calls `attend_alone`
 MOST = 2**25  # scores of a row, at most; Whisper base has 18 million of 30 s
 CACHED = 2**20  # scores at a time: 4 MB in float32
 
@@ -35,6 +39,53 @@ def use(config) -> None:
         AttentionInterface.register(NAME, attend)
         AttentionMaskInterface.register(NAME, sdpa_mask)
         config._attn_implementation = NAME
+
+
+@contextmanager
+def by_query(model: nn.Module):
+    """Let the parts of a model that attend by products do so for each query alone, for a while."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(ALONE, attend_alone)
+    AttentionMaskInterface.register(ALONE, sdpa_mask)
+    configs = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
+    chosen = [c for c in configs.values() if getattr(c, "_attn_implementation", "") == NAME]
+    try:
+        for config in chosen:
+            config._attn_implementation = ALONE
+        yield
+    finally:
+        for config in chosen:
+            config._attn_implementation = NAME
+
+
+def attend_alone(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **options):
+    """Attend as `attend`; behind a cache one query after another, to the keys that it sees alone.
+
+    So what a query finds depends on nothing beside it: not on other rows, not on queries after it.
+    For single queries torch's fused kernel is the fast one, 11 microseconds in place of 67.
+    """
+    known = attention_mask is not None or query.shape[2] == 1
+    if not known or not _fits(query, key, value, attention_mask, options):
+        return attend(module, query, key, value, attention_mask, dropout, scaling, **options)
+    out = query.new_empty(query.shape).transpose(1, 2)
+    groups = query.unflatten(1, (key.shape[1], -1))  # (B, K, G, S, D): of a head of keys together
+    for row, spans in enumerate(_seen(attention_mask, len(query), key.shape[2])):
+        for place, (begin, end) in enumerate(spans):
+            k, v = (x[row, None, :, begin:end] for x in (key, value))
+            one = scaled_dot_product_attention(groups[row, None, :, :, place], k, v, scale=scaling)
+            out[row, place] = one.flatten(0, 2)
+    return out, None
+
+
+def _seen(mask: torch.Tensor | None, rows: int, keys: int) -> list[list[list[int]]]:
+    """List which keys [begin, end) each query of each row sees; they lie side by side."""
+    if mask is None:
+        return [[[0, keys]]] * rows
+    begins = mask[:, 0].int().argmax(-1)
+    spans = torch.stack([begins, begins + mask[:, 0].sum(-1)], -1)
+    return spans.expand(rows, -1, -1).tolist()
 
 
 def attend(module, query, key, value, attention_mask, dropout=0.0, scaling=None, **options):

@@ -51,14 +51,14 @@ def heads(model) -> list[tuple[int, int]]:
 
 
 def of_whisper(
-    recogniser, states, ids: torch.Tensor, waves: list[np.ndarray], lang: str, task: str, prompt
+    recogniser, states, ids: list[list[int]], waves: list[np.ndarray], lang: str, task: str, prompt
 ) -> list[Evidence | None]:
     """Read the attention of texts, one after another; None where nothing was said.
 
     Args:
         recogniser: a Whisper.
         states: what its encoder gives, (B, 1500, D) first.
-        ids: what `generate` gives, (B, T).
+        ids: of each text, as `generate` gives them.
         waves: (N,) each, whose ends are the last steps.
         lang, task, prompt: what was asked; lang "" is what the model hears.
     """
@@ -67,7 +67,7 @@ def of_whisper(
     prompts = _prompts(model, states, lang, task, prompt)
     end = np.min(model.generation_config.eos_token_id)  # all special tokens come after it
     found: list[Evidence | None] = []
-    for row, told, one, wave in zip(ids.tolist(), prompts, states[0], waves, strict=True):
+    for row, told, one, wave in zip(ids, prompts, states[0], waves, strict=True):
         said = [id for id in row if id < end]
         found.append(_attention(recogniser, one[None], told, said, wave) if said else None)
     return found
@@ -90,7 +90,7 @@ def _attention(recogniser, states, prompt: list[int], said: list[int], wave) -> 
     model, front = recogniser.model, recogniser.parts.front
     places = list(range(len(prompt), len(prompt) + len(said)))
     ids = torch.tensor([[*prompt, *said]], device=states.device)
-    result = _attended(model, states, ids)
+    result = _attended(model, states, ids[:, :-1])  # nothing is predicted behind the last
     before = torch.tensor([place - 1 for place in places])  # where a token is predicted
     targets = ids[0, places][:, None]
     log_probs = result.logits[0, before].float().log_softmax(-1).gather(1, targets)[:, 0]

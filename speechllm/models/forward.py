@@ -13,7 +13,7 @@ from torch import nn
 
 from speechllm.data.batch import Batch
 from speechllm.models import apart, held, lora, outputs, sliced, standing
-from speechllm.models.grouping import encode
+from speechllm.models.grouping import encode, through
 from speechllm.models.llm import beside
 from speechllm.models.masks import mean_at
 
@@ -21,12 +21,14 @@ from speechllm.models.masks import mean_at
 class Pass:
     """One pass of a model over a batch: each part once, and only when somebody asks.
 
-    An objective that needs only encoder states never pays for the LLM.
+    An objective that needs only encoder states never pays for the LLM. `alone`: encoder and adapter
+    read one medium after another, so that its soft tokens are, to the bit, what they are alone.
     """
 
-    def __init__(self, model: nn.Module, batch: Batch):
+    def __init__(self, model: nn.Module, batch: Batch, alone: bool = False):
         self.model = model
         self.batch = batch
+        self.alone = alone
         self._states: dict[str, tuple] = {}
         self._losses: dict[float, tuple] = {}  # by smoothing
 
@@ -60,9 +62,12 @@ class Pass:
                 counts = [branch.counts[0](n) for n in lengths.tolist()]
                 states, steps = x, torch.tensor(counts, device=lengths.device)
             else:
-                states, steps = encode(encoder, x, lengths, getattr(encoder, "below", None))
+                below = getattr(encoder, "below", None)
+                states, steps = encode(encoder, x, lengths, below, self.alone)
             states = states if mask is None else mean_at(states, steps, mask)
-            return encoder.above(states, steps) if hasattr(encoder, "above") else (states, steps)
+            if not hasattr(encoder, "above"):
+                return states, steps
+            return through(encoder.above, states, steps, self.alone)
 
     def _branch(self, kind: str):
         branches = self.model.branches
@@ -92,7 +97,9 @@ class Pass:
             more["places"] = branch.encoder.places(*self.batch.media[kind])
         if beside := getattr(settings, "beside", ()):
             more["beside"] = self.batch.beside(kind, beside)
-        return branch.adapter(*self.states_of(kind), **more)
+        if more:
+            return branch.adapter(*self.states_of(kind), **more)
+        return through(branch.adapter, *self.states_of(kind), self.alone)
 
     def _in_order(self, results: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
         """Bring the soft tokens of several media, one after another, into the slots' order.

@@ -20,17 +20,13 @@ class Fused(Linear):
 
     def forward(self, x, *args, **kwargs):
         """Map x (..., I) to (..., O)."""
-        name = None if args or kwargs else _plain(self)
+        name = None if args or kwargs else plain(self)
         if name is None:
             return super().forward(x, *args, **kwargs)
-        base = self.base_layer
-        dtype = base.weight.dtype
-        if torch.is_autocast_enabled(x.device.type):
-            dtype = torch.get_autocast_dtype(x.device.type)
-        bias = None if base.bias is None else base.bias.to(dtype)
+        weight, bias = base(self.base_layer)
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
         with torch.autocast(x.device.type, enabled=False):
-            return _Linear.apply(x.to(dtype), base.weight.to(dtype), bias, a, b, self.scaling[name])
+            return _Linear.apply(x.to(weight.dtype), weight, bias, a, b, self.scaling[name])
 
 
 def fuse(model: nn.Module) -> None:
@@ -40,7 +36,15 @@ def fuse(model: nn.Module) -> None:
             module.__class__ = Fused
 
 
-def _plain(layer: LoraLayer) -> str | None:
+def base(layer: nn.Linear) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Give weight and bias of a linear layer in the precision that it computes in."""
+    kind, dtype = layer.weight.device.type, layer.weight.dtype
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    return layer.weight.to(dtype), None if layer.bias is None else layer.bias.to(dtype)
+
+
+def plain(layer: LoraLayer) -> str | None:
     """Give the name of the one LoRA that a layer computes; None where it is not as simple."""
     names = [name for name in layer.active_adapters if name in layer.lora_A]
     if layer.disable_adapters or layer.merged or len(names) != 1 or layer.lora_variant:

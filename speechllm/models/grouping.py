@@ -25,25 +25,40 @@ def groups(lengths: list[int]) -> list[list[int]]:
     return parts
 
 
-def encode(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor, part=None):
+def encode(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor, part=None, alone=False):
     """Run an encoder on x (M, T, F) or (M, N), lengths (M,): states (M, L, D), lengths (M,).
 
-    part: what runs in place of its `forward`, such as its `below`. Where batch statistics are being
-    trained (BatchNorm), the batch stays whole.
+    part: what runs in place of its `forward`, such as its `below`. alone: each by itself, cut to
+    its length. Where batch statistics are being trained (BatchNorm), the batch stays whole.
     """
-    parts, part = groups(lengths.tolist()), part or encoder
-    if len(parts) == 1 or _mixes(encoder):
+    part = part or encoder
+    parts = [[i] for i in range(len(x))] if alone else groups(lengths.tolist())
+    if len(parts) == 1 and not alone or _mixes(encoder):
         return part(x, lengths)
     whole, results = getattr(encoder, "windowed", False), []
     for group in parts:
         chosen = torch.tensor(group, device=x.device)
         size = x.shape[1] if whole else int(lengths[chosen].max())
         results.append(part(x[chosen, :size], lengths[chosen]))
-    longest = max(states.shape[1] for states, _ in results)
-    padded = [nn.functional.pad(s, (0, 0, 0, longest - s.shape[1])) for s, _ in results]
     # the groups (0, 2), (1) stand as items 0 2 1; argsort of that puts them back into 0 1 2
     back = torch.tensor([i for group in parts for i in group], device=x.device).argsort()
-    return torch.cat(padded)[back], torch.cat([n for _, n in results])[back]
+    states, steps = _together(results)
+    return states[back], steps[back]
+
+
+def through(part, x: torch.Tensor, lengths: torch.Tensor, alone: bool):
+    """Run an adapter, or a part of an encoder, on (M, L, D) and (M,); `alone`: each by itself."""
+    if not alone:
+        return part(x, lengths)
+    each = enumerate(lengths.tolist())
+    return _together([part(x[i : i + 1, :n], lengths[i : i + 1]) for i, n in each])
+
+
+def _together(results: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Put states (m, L, D) of several sizes, and their lengths (m,), one behind the other."""
+    longest = max(states.shape[1] for states, _ in results)
+    padded = [nn.functional.pad(s, (0, 0, 0, longest - s.shape[1])) for s, _ in results]
+    return torch.cat(padded), torch.cat([n for _, n in results])
 
 
 def _mixes(encoder: nn.Module) -> bool:

@@ -74,6 +74,6 @@ class SpeechLLM(nn.Module):
         """Make the context in which the LLM is as it came: no LoRA, no dropout, no gradient."""
         return lora.untouched(self.llm)
 
-    def forward(self, batch: Batch) -> Pass:
-        """Start one pass over a batch."""
-        return Pass(self, batch)
+    def forward(self, batch: Batch, alone: bool = False) -> Pass:
+        """Start one pass over a batch; `alone` as of `Pass`."""
+        return Pass(self, batch, alone)

@@ -4,12 +4,14 @@ N lines stand side by side in the LLM, at first one for each of the B rows of a 
 left out, repeated or put in another order between two steps: a search needs nothing else.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from speechllm.models import held
+from speechllm.models import alike, held
 from speechllm.models.llm import beside
 from speechllm.models.model import Pass, SpeechLLM
 
@@ -24,6 +26,17 @@ def joins(model: SpeechLLM) -> bool:
     return bool(layers) and plain and not held.holders(model.llm)
 
 
+@torch.no_grad()
+def begun(result: Pass, embeddings: torch.Tensor) -> "Reading":
+    """Read the prompts of a pass; one by one where the pass keeps all `alone`."""
+    n = len(embeddings)
+    if n == 1 or not (result.alone and joins(result.model)):
+        return Reading(result, embeddings)
+    first, *others = (Reading(result, embeddings, row=row) for row in range(n))
+    first.take(*others)
+    return first
+
+
 class Reading:
     """An LLM in the middle of N lines.
 
@@ -33,17 +46,35 @@ class Reading:
     """
 
     @torch.no_grad()
-    def __init__(self, result: Pass, embeddings: torch.Tensor, rewinds: bool = False):
-        """Read the prompts of a pass, embeddings (B, S, H), in one step; `rewinds`: for `back`."""
+    def __init__(
+        self,
+        result: Pass,
+        embeddings: torch.Tensor,
+        rewinds: bool = False,
+        row: int | None = None,
+    ):
+        """Read the prompts of a pass, embeddings (B, S, H), in one step.
+
+        rewinds: for `back`. row: that one alone, without padding.
+        """
         layout, self._result = result.layout, result
         self._cache = DynamicCache(config=self._result.model.llm.config.get_text_config())
         if rewinds:  # layers with a window keep what they would forget
             self._cache.activate_past_recording()
+        ids, self._mask, self._positions = layout.ids, layout.segments, layout.positions
+        if row is not None:
+            left = int((self._mask[row] > 0).int().argmax())
+            parts = embeddings, ids, self._mask, self._positions
+            embeddings, ids, self._mask, self._positions = (x[row : row + 1, left:] for x in parts)
         # as many ids as the prompt has positions are to a LoRA's gate another prompt
         self.most = embeddings.shape[1] - 2
-        self._mask = layout.segments
-        self._positions = layout.positions
-        self._read(inputs_embeds=embeddings, **beside(result.model.llm, layout.ids))
+        self._read(inputs_embeds=embeddings, **beside(result.model.llm, ids))
+
+    def _behind(self, n: int = 1, **what) -> torch.Tensor:
+        """Read ids behind what is read: each row as it is alone, where the pass keeps that."""
+        llm = self._result.model.llm
+        with alike.rows(llm) if self._result.alone else nullcontext():
+            return self._read(n, **what)
 
     def _read(self, n: int = 1, **what) -> torch.Tensor:
         logits = self._result.model.llm(
@@ -64,7 +95,7 @@ class Reading:
         # rows are padded on the left: the new column is the next of every row, whatever its length
         self._mask = pad(self._mask, (0, 1), value=1)
         self._positions = self._positions[:, -1:] + 1
-        self._read(input_ids=ids[:, None])
+        self._behind(input_ids=ids[:, None])
 
     @torch.no_grad()
     def ahead(self, ids: list[int]) -> torch.Tensor:
@@ -73,7 +104,7 @@ class Reading:
         self._mask = pad(self._mask, (0, k), value=1)
         steps = torch.arange(1, k + 1, device=self._positions.device)
         self._positions = self._positions[:, -1:] + steps
-        return self._read(k, input_ids=torch.tensor([ids], device=self._mask.device))[0]
+        return self._behind(k, input_ids=torch.tensor([ids], device=self._mask.device))[0]
 
     def back(self, n: int) -> None:
         """Forget the last n ids that were read `ahead`; call it after each, also with 0."""
@@ -94,32 +125,30 @@ class Reading:
             self._mask, self._positions = self._mask[lines], self._positions[lines]
             self._result.keep(lines)
 
-    def take(self, other: "Reading") -> None:
-        """Go on with the lines of another reading too, behind one's own; both must `joins`.
+    def take(self, *others: "Reading") -> None:
+        """Go on with the lines of other readings too, behind one's own; all must `joins`.
 
         The shorter ones get padding on the left, and columns that are padding in all go.
         """
-        masks = self._mask, other._mask
-        size = max(mask.shape[1] for mask in masks)
-        mask = torch.cat([pad(mask, (size - mask.shape[1], 0)) for mask in masks])
+        every = self, *others
+        size = max(one._mask.shape[1] for one in every)
+        mask = torch.cat([pad(one._mask, (size - one._mask.shape[1], 0)) for one in every])
         left = int((mask > 0).any(0).int().argmax())  # columns before the first that counts
         self._mask = mask[:, left:]
-        pairs = zip(self._cache.layers, other._cache.layers, strict=True)
-        for own, new in pairs:
+        for own, *new in zip(*(one._cache.layers for one in every), strict=True):
             if own.is_initialized:
                 _join(own, new, size - left)
-        last = (reading._positions[:, -1:] for reading in (self, other))
-        self._positions = torch.cat(list(last))
-        self.scores = torch.cat([self.scores, other.scores])
+        self._positions = torch.cat([one._positions[:, -1:] for one in every])
+        self.scores = torch.cat([one.scores for one in every])
 
 
-def _join(own, new, size: int) -> None:
-    """Put the lines of a cache's layer behind another's, at `size` positions."""
+def _join(own, others: list, size: int) -> None:
+    """Put the lines of a cache's layer in other caches behind it, at `size` positions."""
     # A layer with a window of W keeps the last W - 1 positions. Keys (N, heads, positions, width).
     kept = size
     if isinstance(own, DynamicSlidingWindowLayer):
         kept = min(size, own.sliding_window - 1)
         own.cumulative_length = size
     for name in ("keys", "values"):
-        parts = [getattr(layer, name)[:, :, -kept:] for layer in (own, new)]
+        parts = [getattr(layer, name)[:, :, -kept:] for layer in (own, *others)]
         setattr(own, name, torch.cat([pad(x, (0, 0, kept - x.shape[2], 0)) for x in parts]))

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers.modeling_outputs import BaseModelOutput
 
 from speechllm import files
-from speechllm.models import attention, hub
-from speechllm.models.evidence import Evidence, missing, of_ctc, of_whisper
+from speechllm.models import attention, hub, whispers
+from speechllm.models.evidence import Evidence, missing, of_ctc
 from speechllm.models.fingerprint import fingerprint
 from speechllm.models.packed import pack
 from speechllm.models.recogniser_parts import CTC, SEQ2SEQ, Parts, inspect
@@ -35,13 +34,17 @@ class Recogniser:
         parts: from `inspect`.
         model: its network.
         packed: lay its linear layers out for float32 on a CPU (`packed.py`).
+        guarded: a Whisper's loops and guesses are drawn anew, silence is nothing (`watched.py`).
 
     Attributes:
         window_s: seconds that each sound is brought to; 0: its own length.
         alone: whether each sound must be heard by itself.
     """
 
-    def __init__(self, parts: Parts, model: torch.nn.Module, packed: bool = True):
+    def __init__(
+        self, parts: Parts, model: torch.nn.Module, packed: bool = True, guarded: bool = False
+    ):
+        self.guarded = guarded and parts.kind == SEQ2SEQ
         self._weights = fingerprint(model)  # before they are laid out
         self.parts, self.model = parts, pack(model.eval()) if packed else model.eval()
         front = parts.front
@@ -66,6 +69,7 @@ class Recogniser:
             "vocabulary": _digest(sorted(self.parts.tokenizer.get_vocab().items())),
             "generation": settings.to_diff_dict() if settings else {},
             "precision": self.precision,
+            **({"guarded": True} if self.guarded else {}),
         }
 
     @torch.inference_mode()
@@ -82,7 +86,7 @@ class Recogniser:
             waves: at least one.
             langs: language of each, which a multilingual Whisper is told; "" lets it find out.
             task: "transcribe", or "translate" for a multilingual Whisper: into English.
-            prompt: of `prompt`, for a Whisper.
+            prompt: of `whispers.prompt`, for a Whisper.
 
         Raises:
             ValueError: the checkpoint's own processor or search refuses something.
@@ -118,26 +122,6 @@ class Recogniser:
                 answers[i] = text.strip(), one
         return answers
 
-    def prompt(self, hotwords: Sequence[str]) -> torch.Tensor:
-        """Make the prompt that tells a Whisper words: they stand where the text before would.
-
-        Raises:
-            ValueError: it is no Whisper, or they are more than it reads.
-        """
-        if not hasattr(self.parts.tokenizer, "get_prompt_ids") or not self.window_s:
-            raise ValueError(f"hotwords: {self.parts.name} reads no prompt")
-        try:
-            ids = self.parts.tokenizer.get_prompt_ids(", ".join(hotwords), return_tensors="pt")
-        except ValueError as error:
-            raise ValueError(f"hotwords: {hub.one_line(error)}") from None
-        most = self.model.config.max_target_positions // 2 - 1
-        if len(ids) > most:
-            raise ValueError(
-                f"hotwords: they are {len(ids)} tokens, and {self.parts.name} reads {most}: give "
-                "fewer"
-            )
-        return ids.to(self.model.device)
-
     def _apart(self, waves: Sequence, langs: Sequence[str]) -> list[list[int]]:
         """Group what can be heard in one pass: of one language, within a window or beyond it."""
         groups: dict = {}
@@ -148,33 +132,13 @@ class Recogniser:
 
     def _hear(self, waves: list[np.ndarray], lang: str, task: str, prompt, where) -> list[tuple]:
         if self.parts.kind == CTC:
-            return self._ctc(self._frames(waves, padding=True), waves, where)
+            return self._ctc(self.frames(waves, padding=True), waves, where)
         if not self.window_s:
-            return self._read(self._generated(self._frames(waves, padding=True), waves))
-        said = {"language": lang or None, "task": task} if self.multilingual else {}
-        said |= {} if prompt is None else {"prompt_ids": prompt}
-        if len(waves[0]) > self.window_s * self.sampling_rate:
-            how = {"padding": "longest", "truncation": False, "return_attention_mask": True}
-            frames = self._frames(waves, **how)
-            return self._read(self._generated(frames, waves, return_timestamps=True, **said))
-        # Once, not once more for the language; `generate` takes them as its own.
-        states = self._states(self._frames(waves)["input_features"])
-        self._refuse_no_numbers(states[0])
-        ids = self._generated({}, waves, encoder_outputs=states, **said)
-        places = (
-            of_whisper(self, states, ids, waves, lang, task, prompt)
-            if where
-            else [None] * len(waves)
-        )
-        return [(text, place) for (text, _), place in zip(self._read(ids), places, strict=True)]
+            return self.read(self.generated(self.frames(waves, padding=True), waves))
+        return whispers.hear(self, waves, lang, task, prompt, where)
 
-    def _states(self, frames: torch.Tensor) -> BaseModelOutput:
-        """Encode windows; on a CPU one by one, which is as fast and takes the memory of one."""
-        encoder = self.model.get_encoder()
-        each = frames.split(1) if frames.device.type == "cpu" else [frames]
-        return BaseModelOutput(torch.cat([encoder(one)[0] for one in each]))
-
-    def _read(self, ids) -> list[tuple]:
+    def read(self, ids) -> list[tuple]:
+        """Give the text of ids (B, T) of any lengths, and no evidence of it."""
         texts = self.parts.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [(text, None) for text in texts]
 
@@ -183,14 +147,16 @@ class Recogniser:
         """Whether it may be told the language."""
         return bool(getattr(self.model.generation_config, "is_multilingual", False))
 
-    def _frames(self, waves: list[np.ndarray], **how) -> dict:
+    def frames(self, waves: list[np.ndarray], **how) -> dict:
+        """Give what the processor makes of waves, for the network."""
         found = self.parts.front(
             waves, sampling_rate=self.sampling_rate, return_tensors="pt", **how
         )
         to, dtype = self.model.device, self.model.dtype
         return {k: v.to(to, dtype if v.is_floating_point() else None) for k, v in found.items()}
 
-    def _generated(self, frames: dict, waves: list[np.ndarray], **how):
+    def generated(self, frames: dict, waves: list[np.ndarray], **how):
+        """Search as the checkpoint says; where it sets no bound, by the length of the waves."""
         config = self.model.generation_config
         unset = config.max_new_tokens is None and config.max_length in (None, UNSET)
         if unset and not self.window_s:
@@ -201,7 +167,7 @@ class Recogniser:
 
     def _ctc(self, frames: dict, waves: list[np.ndarray], where: bool) -> list[tuple]:
         logits = self.model(**frames).logits
-        self._refuse_no_numbers(logits)
+        self.refuse_no_numbers(logits)
         ids = logits.argmax(-1)
         steps = [ids.shape[1]] * len(ids)
         if len(ids) > 1:  # never without a mask and without `_steps`: then each is alone
@@ -229,20 +195,25 @@ class Recogniser:
         places = [(one, name) for one in (self.model, inner) for name in names]
         return next((getattr(one, name) for one, name in places if hasattr(one, name)), None)
 
-    def _refuse_no_numbers(self, values: torch.Tensor) -> None:
+    def refuse_no_numbers(self, values: torch.Tensor) -> None:
+        """Refuse what a network has computed (FloatingPointError) where it is not finite."""
         if not torch.isfinite(values).all():
             raise FloatingPointError(f"{self.parts.name}: the network computes no numbers")
 
 
 def load(
-    name: str, device: str = "cpu", packed: bool = True, precision: str = "fp32"
+    name: str,
+    device: str = "cpu",
+    packed: bool = True,
+    precision: str = "fp32",
+    guarded: bool = False,
 ) -> Recogniser:
     """Load a recogniser for use.
 
     Args:
         name: Hub name or folder.
         device: where it computes.
-        packed: as of `Recogniser`.
+        packed, guarded: as of `Recogniser`.
         precision: of the weights and of what is computed, "fp32" or "bf16".
 
     Raises:
@@ -255,7 +226,7 @@ def load(
     model = hub.load_weights(getattr(transformers, names[parts.kind]), name, parts.config, IGNORED)
     if precision == "bf16":
         attention.use(model.to(torch.bfloat16).config)
-    return Recogniser(parts, model.to(device), packed)
+    return Recogniser(parts, model.to(device), packed, guarded)
 
 
 def _digest(values) -> str:

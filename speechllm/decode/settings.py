@@ -1,0 +1,135 @@
+"""How an answer is searched for: the settings, which go together, and a preset's own."""
+
+import math
+from dataclasses import asdict, dataclass
+
+BY, AT = ("llm", "ctc", "fusion"), ("step", "end")
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to search.
+
+    Attributes:
+        num_beams: 1 is greedy, or sampling where there is a temperature.
+        temperature: 0 takes the most probable id; above, ids are drawn.
+        top_p: draw from the most probable ids that make up this share.
+        seed: of the draws; every row begins with it.
+        length_penalty: power of the length in a score, above 0 for longer answers. None is 1, the
+            mean by token; with CTC or choices 0, the sum: their texts compare as wholes.
+        num_best: answers to return of each row, with beams.
+        max_repeats: repetitions of one n-gram that end an answer as a loop, 0: no guard.
+        by: who decides: "llm"; "ctc", the model's CTC head alone; "fusion", that head and the LLM
+            as a language model of text, which reads `lm_prompt` and hears nothing.
+        ctc_weight: of what the CTC head says of an answer, beside the LLM; see `decode/joint.py`.
+        ctc_at: "step", in the search; "end", only where it puts the `num_best` answers in order.
+        ctc_candidates: pieces that the LLM proposes in each step, where CTC takes part.
+        lm_prompt: what the LLM reads before the answer, by "fusion".
+        choices: the answers that there are, such as ("yes", "no"): the most probable of them is
+            found, by as many beams; () any.
+        draft: "ctc", what the head reads is a draft of the answer, of which the LLM checks several
+            tokens at once (`decode/draft.py`): of one row, found greedily; "" none. The answer is
+            the same.
+    """
+
+    num_beams: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    length_penalty: float | None = None
+    num_best: int = 1
+    max_repeats: int = 10
+    by: str = "llm"
+    ctc_weight: float = 0.0
+    ctc_at: str = "step"
+    ctc_candidates: int = 20
+    lm_prompt: str = ""
+    draft: str = ""
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        """Refuse values that mean nothing."""
+        object.__setattr__(self, "choices", tuple(self.choices))
+        if self.length_penalty is None:
+            whole = self.ctc_weight or self.choices
+            object.__setattr__(self, "length_penalty", 0.0 if whole else 1.0)
+        if not self.temperature:
+            object.__setattr__(self, "num_beams", max(self.num_beams, len(self.choices)))
+        checks = {
+            "by": (self.by in BY, f"one of {', '.join(BY)}"),
+            "ctc_weight": (0 <= self.ctc_weight < math.inf, "0 or more"),
+            "draft": (self.draft in ("", "ctc"), "ctc, or nothing"),
+            "choices": (
+                len({*self.choices}) == len(self.choices) and all(self.choices),
+                "different answers, none of them empty",
+            ),
+            "ctc_at": (self.ctc_at in AT, f"one of {', '.join(AT)}"),
+            "ctc_candidates": (self.ctc_candidates >= 1, "1 or more"),
+            "num_beams": (self.num_beams >= 1, "1 or more"),
+            "temperature": (0 <= self.temperature < math.inf, "0 or more"),
+            "top_p": (0 < self.top_p <= 1, "a share above 0, up to 1"),
+            "seed": (0 <= self.seed < 2**63, "0 or more"),
+            "length_penalty": (math.isfinite(self.length_penalty), "a number"),
+            "num_best": (1 <= self.num_best <= self.num_beams, "1 to num_beams"),
+            "max_repeats": (self.max_repeats == 0 or self.max_repeats >= 2, "2 or more, or 0"),
+        }
+        for name, (fine, wanted) in checks.items():
+            if not fine:
+                raise ValueError(f"{name}: wanted {wanted}, got {getattr(self, name)}")
+        if self.temperature and self.num_beams > 1:
+            raise ValueError(
+                f"num_beams: wanted 1 with a temperature ({self.temperature}), got {self.num_beams}"
+            )
+        self._check_ctc()
+
+    def _check_ctc(self) -> None:
+        """Refuse settings of CTC that do not go together."""
+        if self.choices and self.by != "llm":
+            raise ValueError(f"choices: are the LLM's to choose from: by llm, got by {self.by}")
+        if self.by == "ctc" and (self.num_beams > 1 or self.ctc_weight or self.temperature):
+            raise ValueError(
+                "by: 'ctc' takes the head's best path, without beams, weight or temperature; "
+                "'fusion' searches with a language model"
+            )
+        if self.by == "fusion" and not (self.ctc_weight and self.ctc_at == "step"):
+            raise ValueError("by: 'fusion' wants a ctc_weight above 0, such as 1, in each step")
+        if self.ctc_weight and self.temperature:
+            raise ValueError("ctc_weight: wanted 0 with a temperature; CTC takes part in beams")
+        if self.draft and (
+            self.by != "llm" or self.num_beams > 1 or self.temperature or self.joint
+        ):
+            raise ValueError(
+                "draft: is for the LLM's greedy search: by llm, one beam, no ctc_weight, no choices"
+            )
+        if self.lm_prompt and self.by != "fusion":
+            raise ValueError(f"lm_prompt: is for by = 'fusion', got by = {self.by!r}")
+
+    @property
+    def joint(self) -> bool:
+        """Whether CTC takes part in each step."""
+        return self.ctc_weight > 0 and self.ctc_at == "step"
+
+    @property
+    def uses_ctc(self) -> bool:
+        """Whether the model's CTC head is asked for anything."""
+        return self.by != "llm" or self.ctc_weight > 0 or bool(self.draft)
+
+    def facts(self) -> dict:
+        """What an answer depends on: CTC's settings and choices where there are any, no draft."""
+        ours = ("by", "ctc_weight", "ctc_at", "ctc_candidates", "lm_prompt")
+        left_out = {"draft", *(() if self.ctc_weight or self.by != "llm" else ours)}
+        left_out |= set() if self.choices else {"choices"}
+        return {k: v for k, v in asdict(self).items() if k not in left_out}
+
+
+def usual(preset, options: dict, task: str = "") -> dict:
+    """Give options with the fields of `Config` that a preset's `[search]` has for its own task.
+
+    Where any field is among the options, they alone are meant; another task by name knows none.
+
+    Raises:
+        ValueError: a setting in the preset that there is not, or that means nothing.
+    """
+    named = asdict(preset.section("search", Config))  # checked, whether or not it is meant
+    is_own = task in ("", preset.table("task").get("name"))
+    return named | options if is_own and not named.keys() & options.keys() else options
