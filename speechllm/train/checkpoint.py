@@ -13,12 +13,11 @@ from pathlib import Path
 
 from torch import nn
 
-from speechllm import config, files, nested
+from speechllm import config, files
 from speechllm.models import filling, heads, store, whole
 from speechllm.models.system import System
-from speechllm.models.tokens import load_tokenizer
 from speechllm.ranges import Count, NotNegative
-from speechllm.train import optim
+from speechllm.train import optim, same
 from speechllm.train.parallel import Alone
 from speechllm.train.phases import Learner, Phase
 
@@ -174,10 +173,10 @@ def resume(job: Job, other_data: bool = False) -> Progress:
     newest = job.newest = whole.newest(folders)
     facts = whole.facts(newest)
     progress = Progress.read(newest)
-    same_preset(newest, job.system.preset, job.folder.name)
-    same_tokenizer(newest, job.system)
+    same.preset(newest, job.system.preset, job.folder.name)
+    same.tokenizer(newest, job.system)
     if not other_data:
-        same_data(newest, facts.get("data", job.data), job.data)
+        same.data(newest, facts.get("data", job.data), job.data)
     if job.writes:
         tidy(job.folder, newest, progress)
     load_weights(newest, job.system, job.learner)
@@ -199,62 +198,6 @@ def optimise(job: Job, engine: Alone, optimizer: optim.Optimizer) -> None:
     if job.newest:
         complete = "files" in whole.facts(job.newest)
         optim.load(optimizer, job.newest / "optimizer.safetensors", complete, engine.part)
-
-
-def same_tokenizer(folder: Path, system: System) -> None:
-    """Refuse to go on with another tokenizer: the same ids would be other words.
-
-    Raises:
-        ValueError: names the one to give.
-    """
-    place = folder / "tokenizer"
-    if load_tokenizer(place).get_vocab() != system.tokenizer.get_vocab():
-        raise ValueError(
-            f"{folder} was made with another tokenizer; give --tokenizer {place}, or choose "
-            "another --out"
-        )
-
-
-def same_data(folder: Path, before: dict, now: dict) -> None:
-    """Refuse to go on with other manifests: the batches would be of another order.
-
-    Raises:
-        ValueError: names them.
-    """
-    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-    if changed:
-        raise ValueError(
-            f"{folder} was made with another manifest under --data {', '.join(changed)}; give that "
-            "one, choose another --out, or add --other-data to go on with this one"
-        )
-
-
-def same_preset(folder: Path, preset: config.Preset, phase: str) -> None:
-    """Refuse to go on with another preset than the one that made the checkpoint.
-
-    Phases after `phase` may differ: they have not begun.
-    """
-    presets = config.load(folder / "preset.toml"), preset
-    apart = {"preset": "", "parallel": {}, "search": {}}  # none says what is learned
-    before, now = (nested.flat({**_up_to(p, phase), **apart}) for p in presets)
-    differing = [
-        f"{key}: {before.get(key, 'nothing')} -> {now.get(key, 'nothing')}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if differing:
-        raise ValueError(
-            f"{folder} was made with other settings ({'; '.join(differing)}); "
-            "choose another --out, or remove that folder to start again"
-        )
-
-
-def _up_to(preset: config.Preset, phase: str) -> dict:
-    """Return a preset's tables without the phases after `phase`."""
-    entries = preset.tables.get("phase", [])
-    names = [entry.get("name") for entry in entries]
-    last = names.index(phase) + 1 if phase in names else len(names)
-    return {**preset.tables, "phase": entries[:last]}
 
 
 def write_order(experiment: Path, phases: list[Phase]) -> None:
