@@ -130,12 +130,12 @@ def run(args: argparse.Namespace) -> int:
     from speechllm.train import launch
     from speechllm.train.stopping import Stopped
 
-    paths = manifests(args.data)
     if args.num_processes > 1 and not launch.is_child():
+        manifests(args.data)  # told once, before any process is started
         return launch.launch(sys.argv[1:], args.num_processes)
     with launch.member():
         try:
-            train(args, paths)
+            train(args, manifests(args.data))
         except Stopped as stopped:
             if os.environ.get("RANK", "0") == "0":
                 print(f"speechllm train: {stopped}", file=sys.stderr)

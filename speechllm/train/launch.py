@@ -10,6 +10,7 @@ failed by itself: an error that all run into is printed once.
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from speechllm.train.stopping import NAMES
 
 CHILD = "SPEECHLLM_CHILD"  # set in the processes that are started here
 FAILED = b"\0failed\n"  # ends what a failing process says
+LOST = re.compile("closed by peer|reset by peer|remote process exited|broken pipe", re.IGNORECASE)
 GRACE_S = 5.0  # for process 0 to fail of the same by itself
 POLL_S = 0.05
 
@@ -97,7 +99,7 @@ def _blame(first: Member, bad: Member) -> int:
     """Say what has failed, unless process 0 says it."""
     with contextlib.suppress(subprocess.TimeoutExpired):
         first.process.wait(GRACE_S)
-    if first.code is not None:
+    if first.code is not None and bad.failed:
         return first.code
     first.end()
     if bad.failed:
@@ -182,8 +184,10 @@ def member() -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        if rank == 0:
+        if rank == 0 and _plain(error) is error:
             raise
+        if rank == 0:
+            raise _plain(error) from None
         # To end now would break the connection, and process 0 with it, in other words.
         _report(error)
         time.sleep(10 * GRACE_S)
@@ -195,10 +199,18 @@ def _named() -> Iterator[None]:
     """Say in what is told to the user which of torchrun's processes tells it."""
     try:
         yield
-    except (ValueError, OSError, FloatingPointError) as error:
-        if not is_child():
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        plain = _plain(error)
+        if not is_child() or isinstance(plain, RuntimeError):
             raise
-        raise ValueError(f"process {os.environ.get('RANK', '?')}: {error}") from None
+        raise ValueError(f"process {os.environ.get('RANK', '?')}: {plain}") from None
+
+
+def _plain(error: BaseException) -> BaseException:
+    """Give what torch says where a connection has ended in words of ours; any other error as is."""
+    if isinstance(error, RuntimeError) and LOST.search(str(error)):
+        return ValueError("another process has ended, and says why")
+    return error
 
 
 def _report(error: BaseException) -> None:

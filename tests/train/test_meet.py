@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from speechllm import cli
 from speechllm.train import launch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -55,6 +56,20 @@ def test_errors_of_torchruns_processes_name_theirs(monkeypatch):
     with pytest.raises(ValueError, match="^process 5: shards/a.tar: no such shard"):
         with launch.member():
             raise ValueError("shards/a.tar: no such shard")
+    with pytest.raises(ValueError, match="^process 5: another process has ended, and says why$"):
+        with launch.member():
+            raise RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:1")
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        with launch.member():
+            raise RuntimeError("size mismatch")
+
+
+def test_a_manifest_that_one_process_has_not_is_said_with_its_name(monkeypatch, capsys):
+    monkeypatch.delenv(launch.CHILD, raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "5")
+    assert cli.main(["train", "mini", "--data", "train=absent.jsonl", "--out", "exp"]) == 2
+    assert "process 5: --data wants NAME=MANIFEST, an existing file" in capsys.readouterr().err
 
 
 def test_alone_nobody_is_waited_for(monkeypatch):
