@@ -39,9 +39,9 @@ def enter(page) -> None:
     page.until("!document.getElementById('hearing').hidden")
 
 
-def choose(page, path) -> None:
+def choose(page, path, box: str = "file") -> None:
     """Choose a file, as a user does."""
-    found = page.call("Runtime.evaluate", expression="document.getElementById('file')")
+    found = page.call("Runtime.evaluate", expression=f"document.getElementById('{box}')")
     page.call("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
 
 

@@ -16,7 +16,9 @@ from speechllm.decode.requests import Request
 from speechllm.decode.speech import Speech
 from speechllm.models import tiny as forms
 from speechllm.serve import backends
+from tests import browser
 from tests.serve.test_attempts import silent
+from tests.serve.test_page import choose
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +124,32 @@ def test_a_model_that_only_sees_is_not_spoken_to(client):
         client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": [part]}])
     with pytest.raises(openai.BadRequestError, match="hears nothing"):
         client.audio.transcriptions.create(file=("a.wav", b"RIFF"), model="tiny")
+
+
+@browser.needed
+def test_the_page_asks_about_a_picture(serving, seeing, tmp_path):
+    """It is shown, looked at and answered about; a sound there is none to choose."""
+    (tmp_path / "a.png").write_bytes(picture(3))
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    pixels = np.asarray(Image.open(tmp_path / "a.png"))
+    parts = [{"type": "image"}, {"type": "text", "text": "where?"}]
+    request = Request([], [{"role": "user", "content": parts}], pictures=[pixels])
+    wanted = seeing.answers([request], [12])[0].text
+    answer = "document.getElementById('answer').innerText.trim()"
+    with (
+        serving(backends.Ours(seeing), page=True, max_tokens=12) as (address, _),
+        browser.page(address, width=420) as page,
+    ):
+        page.until("!document.getElementById('seeing').hidden")
+        assert page.ask("document.getElementById('hearing').hidden")
+        choose(page, tmp_path / "a.png", "picture")
+        page.until("document.getElementById('seen').naturalWidth === 108")
+        page.ask("document.getElementById('question').value = 'where?'")
+        page.ask("document.querySelector('#ask button').click()")
+        page.until("!document.querySelector('#ask button').disabled")
+        assert page.ask(answer).split() == wanted.split() and wanted
+        assert page.ask("document.documentElement.scrollWidth") == 420 and not page.faults
+        choose(page, tmp_path / "bad.png", "picture")
+        page.ask("document.querySelector('#ask button').click()")
+        assert "picture" in page.until("document.getElementById('trouble').innerText")
+        assert not [url for url in page.asked if not url.startswith((address, "blob:", "data:"))]

@@ -285,7 +285,12 @@ function take(file) {
 }
 $("door").onsubmit = (event) => { event.preventDefault(); token = $("token").value; attempt(enter); };
 $("record").onclick = () => (live ? stop() : attempt(start));
-$("ask").onsubmit = (event) => { event.preventDefault(); attempt(ask); };
+$("ask").onsubmit = (event) => {
+  event.preventDefault();
+  const button = $("ask").querySelector("button");
+  button.disabled = true;  // one question at a time
+  attempt(ask).finally(() => { button.disabled = false; });
+};
 for (const name of ["file", "picture"]) $(name).onchange = () => { if ($(name).files[0]) take($(name).files[0]); };
 document.ondragover = (event) => { event.preventDefault(); document.body.classList.add("over"); };
 document.ondragleave = () => document.body.classList.remove("over");
