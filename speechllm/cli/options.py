@@ -188,6 +188,12 @@ def add_search(parser: argparse.ArgumentParser) -> None:
         metavar="a,b,c",
         help="the answers that there are: the model says the most probable of them (yes,no)",
     )
+    group.add_argument(
+        "--exact",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="in bfloat16 on a processor: each answer to the bit as it is alone, in more time",
+    )
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -202,7 +208,7 @@ def searched(args: argparse.Namespace) -> dict:
     """
     from speechllm.decode.search import Config
 
-    names = [name.replace("-", "_") for name in (*SEARCH, *WORDS, "choices")]
+    names = [name.replace("-", "_") for name in (*SEARCH, *WORDS, "choices", "exact")]
     given = {name: getattr(args, name) for name in names if hasattr(args, name)}
     Config(**given)
     return given

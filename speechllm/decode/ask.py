@@ -144,8 +144,9 @@ class Answerer:
             return self._timed(sounds, [answer.read(self.text) for answer in answers])
 
     def _pass(self, batch: Batch) -> Pass:
-        """Start a pass; of a search without beams one whose rows are, to the bit, as alone."""
+        """Start a pass; of one row, or where it is to be `exact`, with rows that are as alone."""
         one = self.settings.num_beams == 1 and not self.settings.joint
+        one = one and (self.settings.exact or len(batch.names) == 1)
         return self.model(batch, alone=one and alike.wanted(self.model.llm))
 
     @property

@@ -72,6 +72,7 @@ class _Lines:
             self.reading = group.reading
         else:
             self.reading.take(group.reading)
+            self.reading.alike = self.config.exact and self.reading.alike
         numbers = range(self.first, self.first + n)
         device = self.reading.scores.device
         self.rows += [Row(number, generator(self.config, device)) for number in numbers]

@@ -30,6 +30,9 @@ class Config:
         draft: "ctc", what the head reads is a draft of the answer, of which the LLM checks several
             tokens at once (`decode/draft.py`): of one row, found greedily; "" none. The answer is
             the same.
+        exact: in bfloat16 on a processor rows beside others say, to the bit, what each says alone
+            (`models/alike.py`), which takes longer; without beams. A row by itself, with a draft or
+            without, always does, and in float32 all do but for rounding in the seventh digit.
     """
 
     num_beams: int = 1
@@ -46,6 +49,7 @@ class Config:
     lm_prompt: str = ""
     draft: str = ""
     choices: tuple[str, ...] = ()
+    exact: bool = False
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
@@ -101,6 +105,10 @@ class Config:
             raise ValueError(
                 "draft: is for the LLM's greedy search: by llm, one beam, no ctc_weight, no choices"
             )
+        if self.exact and (self.num_beams > 1 or self.uses_ctc and not self.draft):
+            raise ValueError(
+                "exact: is for the LLM's search without beams: one beam, no CTC weight"
+            )
         if self.lm_prompt and self.by != "fusion":
             raise ValueError(f"lm_prompt: is for by = 'fusion', got by = {self.by!r}")
 
@@ -118,7 +126,7 @@ class Config:
         """What an answer depends on: CTC's settings and choices where there are any, no draft."""
         ours = ("by", "ctc_weight", "ctc_at", "ctc_candidates", "lm_prompt")
         left_out = {"draft", *(() if self.ctc_weight or self.by != "llm" else ours)}
-        left_out |= set() if self.choices else {"choices"}
+        left_out |= {name for name in ("choices", "exact") if not getattr(self, name)}
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 

@@ -43,6 +43,7 @@ class Reading:
     Attributes:
         scores: (N, V) float32, log-probability of each next id.
         most: ids that may be read at once (`ahead`), besides the first.
+        alike: each line is computed as it is alone (`alike.py`).
     """
 
     @torch.no_grad()
@@ -57,7 +58,7 @@ class Reading:
 
         rewinds: for `back`. row: that one alone, without padding.
         """
-        layout, self._result = result.layout, result
+        layout, self._result, self.alike = result.layout, result, result.alone
         self._cache = DynamicCache(config=self._result.model.llm.config.get_text_config())
         if rewinds:  # layers with a window keep what they would forget
             self._cache.activate_past_recording()
@@ -73,7 +74,7 @@ class Reading:
     def _behind(self, n: int = 1, **what) -> torch.Tensor:
         """Read ids behind what is read: each row as it is alone, where the pass keeps that."""
         llm = self._result.model.llm
-        with alike.rows(llm) if self._result.alone else nullcontext():
+        with alike.rows(llm) if self.alike else nullcontext():
             return self._read(n, **what)
 
     def _read(self, n: int = 1, **what) -> torch.Tensor:

@@ -44,7 +44,7 @@ def test_one_text_however_it_was_asked(answerer, tiny):
     batches = [batch_of(system, tiny, [i]) for i in range(4)]
     alone = [plain(batch, [n])[0] for batch, n in zip(batches, BOUNDS, strict=True)]
     assert len({len(answer.ids) for answer in alone}) > 1
-    together = plain(batch_of(system, tiny), BOUNDS)
+    together = made_with(exact=True)(batch_of(system, tiny), BOUNDS)
     assert told(together) == told(alone)
     by_draft = [drafted(batch, [n])[0] for batch, n in zip(batches, BOUNDS, strict=True)]
     assert told(by_draft) == told(alone)
@@ -59,6 +59,16 @@ def test_what_flows_is_as_alone(answerer, tiny):
         return batch_of(system, tiny, rows), [BOUNDS[i] for i in rows]
 
     alone = [plain(*make([i]))[0] for i in range(4)]
-    groups = many.waiting((many.Group(rows, len(rows), make) for rows in ([0, 1], [3], [2])), 3.0)
-    found = dict(one for _, ended in many.answered(plain, groups, 3.0) for one in ended)
+    by_itself = many.waiting((many.Group([i], 1.0, make) for i in range(4)), 1.0)
+    found = dict(one for _, ended in many.answered(plain, by_itself, 1.0) for one in ended)
     assert told(found[i] for i in range(4)) == told(alone)
+    exact = made_with(exact=True)
+    groups = many.waiting((many.Group(rows, len(rows), make) for rows in ([0, 1], [3], [2])), 3.0)
+    found = dict(one for _, ended in many.answered(exact, groups, 3.0) for one in ended)
+    assert told(found[i] for i in range(4)) == told(alone)
+
+
+def test_exact_is_for_one_line_a_row():
+    with pytest.raises(ValueError, match="exact: is for the LLM's search without beams"):
+        search.Config(exact=True, num_beams=2)
+    assert "exact" not in search.Config().facts() and search.Config(exact=True).facts()["exact"]
