@@ -7,8 +7,9 @@ from speechllm.ranges import AboveZero, Positive
 
 EPILOG = """No weights are loaded and nothing is trained: layers are counted at full size, lengths
 come from a tiny form of the preset. MFU is the share of a GPU's stated bf16 FLOP/s that a training
-reaches; 0.33 to 0.39 is published for LLMs of 8B on H100 (torchtitan). Activations are estimated to
-a factor of 2, the rest is counted. A price is what you pay for a GPU and hour.
+reaches; 0.33 to 0.39 is published for LLMs of 8B on H100 (torchtitan). Activations are counted by a
+pass on shapes alone, or estimated to a factor of 2 where an adapter drops blank steps. A price
+is what you pay for a GPU and hour.
 
 examples:
   speechllm plan slam_asr_whisper --gpus 8 --gpu h100 --hours 1000
@@ -23,6 +24,7 @@ GPUS = {
     "b200": (180, 2250),
     "l40s": (48, 362),
     "rtx4090": (24, 165),
+    "a5000": (24, 111),
 }
 PURPOSES = ("weights", "gradients", "optimizer", "activations", "gathered", "total")
 

@@ -115,7 +115,7 @@ def show(args: argparse.Namespace) -> None:
     for part, n in {**counts, "total": sum(counts.values())}.items():
         print(f"  {part:<10} {n / 1e6:12,.2f} M parameters")
     precision = f"{args.rows} x {args.seconds:g} s, {args.precision}"
-    print(f"\nmemory of a batch of {precision}, in GB; estimated, to a factor of 2\n")
+    print(f"\nmemory of a batch of {precision}, in GB; decoding is estimated, to a factor of 2\n")
     print("  {:<10} {}  learns".format("", " ".join(f"{p:>11}" for p in PURPOSES)))
     budget(args, (system, model), tiny.system(preset))
 

@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_leaves
 class Live(TorchDispatchMode):
     """Counts the bytes of all tensors made inside it: `now`, and `peak`, the most at once.
 
-    What a kernel takes and gives back within one call is not seen.
+    What was there before is not counted, nor are views of it. What a kernel takes and gives back
+    within one call is not seen.
     """
 
     def __init__(self):
@@ -20,14 +21,19 @@ class Live(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Call `func` and count what it gives."""
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                self._add(tensor.untyped_storage())
+        kwargs = kwargs or {}
+        self._note((args, kwargs), counts=False)
+        out = func(*args, **kwargs)
+        self._note(out, counts=True)
         return out
 
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
+    def _note(self, tensors, counts: bool) -> None:
+        for tensor in tree_leaves(tensors):
+            if isinstance(tensor, torch.Tensor):
+                self._add(tensor.untyped_storage(), counts)
+
+    def _add(self, storage: torch.UntypedStorage, counts: bool) -> None:
+        key, size = storage._cdata, storage.nbytes() * counts
         if key in self._known:
             return
         self._known.add(key)

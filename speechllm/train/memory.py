@@ -1,14 +1,13 @@
 """How much memory training and decoding will want, before anything of that size is made.
 
 Weights, gradients and the optimiser's state, with the float32 masters of what learns in 16 bits,
-are counted on the meta device. What a pass keeps between them is estimated: the tiny form, whose
-lengths are those of the real system, runs once on a batch of the asked size and says how many
-positions go through each layer and which outputs wait for a gradient; each is then as wide as the
-real layer. Attention matrices, where a family keeps them, and what the allocator wastes are left
-out. Tests hold the estimate against what is measured.
+are counted on the meta device. What a pass keeps between them is counted too, by a pass of the real
+code on shapes alone (`pretend.py`). Where that cannot tell, and for decoding, it is estimated: the
+tiny form, whose lengths are those of the real system, runs once on a batch of the asked size and
+says how many positions go through each layer and which outputs wait for a gradient; each is then as
+wide as the real layer. Tests hold both against what is measured.
 """
 
-import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from speechllm.data.collate import collate
 from speechllm.data.examples import Example
 from speechllm.models import sliced
 from speechllm.models.system import System
-from speechllm.train import optim
+from speechllm.train import optim, pretend
 from speechllm.train.context import Run
+from speechllm.train.layers import match, trace, width_of
 from speechllm.train.phases import Learner, Phase, phases
 
 TOKENS_PER_S = 3.0  # of an answer: English speech in a large vocabulary
@@ -53,14 +53,6 @@ class Estimate:
     def total(self) -> int:
         """All of them."""
         return self.weights + self.gradients + self.optimizer + self.activations + self.cache
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A layer as the tiny form ran it: outputs a channel, and whether they wait for a gradient."""
-
-    positions: int
-    waits: bool
 
 
 def each_phase(system: System, model: nn.Module) -> Iterator[tuple[Phase, Learner]]:
@@ -125,21 +117,31 @@ def training(small: Learner, whole: Learner, phase: Phase, batch: Batch, bf16: b
         bf16: whether the pass runs under autocast.
     """
     in_slices = sliced.fits(small.model.llm)  # found out before layers are counted
-    leaves = trace(small, lambda: losses(small, phase, batch))
+    whole.model.llm.__dict__["sliced"] = in_slices
     learning = [p for p in whole.parameters() if p.requires_grad]
     gradients = sum(FLOAT * p.numel() for p in learning)
     masters = sum(FLOAT * p.numel() for p in learning if optim.narrow(p))
     copies = any(getattr(one, "copies", False) for one in whole.objectives.values())
     copied = copies * sum(_bytes(p) for p in learning)
+    activations = None
+    if not copies:  # a copy would keep tensors that have no numbers
+        activations = pretend.peak(whole, lambda: losses(whole, phase, batch), bf16)
+    if activations is None:
+        activations = _by_layers(small, whole, phase, batch, bf16)
+    return Estimate(_weights(whole) + copied, gradients, 2 * gradients + masters, activations)
+
+
+def _by_layers(small: Learner, whole: Learner, phase: Phase, batch: Batch, bf16: bool) -> int:
+    """Estimate what a pass keeps layer by layer: to a factor of 2, attention's scores left out."""
+    leaves = trace(small, lambda: losses(small, phase, batch))
     ran = list(match(leaves, whole))
     kept = sum(_size(layer, n, bf16) for layer, n, waits in ran if waits)
     logits = sum(n * width_of(layer) for layer, n, waits in ran if waits and _wide(layer, whole))
     # what learns nothing runs first, before anything is kept
     first = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if not waits), default=0)
     live = LIVE * max((_size(layer, n, bf16) for layer, n, waits in ran if waits), default=0)
-    slices = in_slices * _slice(batch, whole, bf16)
-    activations = round(max(first, KEPT * kept + WIDE * logits + slices + live) + _media(batch))
-    return Estimate(_weights(whole) + copied, gradients, 2 * gradients + masters, activations)
+    slices = sliced.fits(small.model.llm) * _slice(batch, whole, bf16)
+    return round(max(first, KEPT * kept + WIDE * logits + slices + live) + _media(batch))
 
 
 def decoding(small: nn.Module, whole: nn.Module, batch: Batch, bf16: bool) -> Estimate:
@@ -166,60 +168,6 @@ def losses(learner: Learner, phase: Phase, batch: Batch) -> list[torch.Tensor]:
     """Compute the sums of a phase's objectives over a batch."""
     result = learner.model(batch)
     return [learner.objectives[name](result)[0] for name in phase.objectives]
-
-
-def trace(root: nn.Module, run) -> dict[str, Leaf]:
-    """Call `run` and note what goes through each layer of `root` that has a width."""
-    leaves, hooks = {}, []
-
-    def note(name: str, width: int):
-        def hook(module, args, out):
-            earlier = leaves.get(name, Leaf(0, False))
-            n = out.numel() // width
-            leaves[name] = Leaf(earlier.positions + n, earlier.waits or out.requires_grad)
-
-        return hook
-
-    for name, module in root.named_modules():
-        if (size := width_of(module)) is not None:
-            hooks.append(module.register_forward_hook(note(name, size)))
-    try:
-        run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return leaves
-
-
-def width_of(module: nn.Module) -> int | None:
-    """Give the channels that a layer gives; None for what is no such layer."""
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, torch.Tensor) or next(module.children(), None) is not None:
-        return None
-    if isinstance(module, nn.Embedding):
-        return module.embedding_dim
-    return weight.shape[0]  # of a norm all, of a Linear or convolution the outputs
-
-
-def match(leaves: dict[str, Leaf], whole: nn.Module):
-    """Yield (layer, positions, waits) for each layer of `whole` that the tiny form ran.
-
-    The tiny form has fewer layers; a layer beyond them ran as the last or the first one did.
-    """
-    for name, module in whole.named_modules():
-        if width_of(module) is not None and (leaf := _leaf(leaves, name)):
-            yield module, leaf.positions, leaf.waits
-
-
-def _leaf(leaves: dict[str, Leaf], name: str) -> Leaf | None:
-    if name in leaves:
-        return leaves[name]
-    for number in reversed(list(re.finditer(r"(?<=\.)\d+(?=\.)", name))):
-        for other in ("1", "0"):
-            twin = name[: number.start()] + other + name[number.end() :]
-            if twin in leaves:
-                return leaves[twin]
-    return None
 
 
 def _size(layer: nn.Module, positions: int, bf16: bool) -> int:

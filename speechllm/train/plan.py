@@ -1,6 +1,6 @@
 """What a training will want before anybody has the machines: memory, FLOPs, days, money.
 
-FLOPs are counted layer by layer, as the tiny form runs them (`memory.trace`): two for each weight
+FLOPs are counted layer by layer, as the tiny form runs them (`layers.trace`): two for each weight
 and position on the way forward, as many again for the gradient of what goes in where something
 before it learns, and as many again for that of the weight where it learns; attention by its four
 products of length x length. What is frozen and stands first costs the way forward alone, which is
@@ -16,7 +16,7 @@ from torch import nn
 
 from speechllm.data.batch import Batch
 from speechllm.models.system import System
-from speechllm.train import memory
+from speechllm.train import layers, memory
 from speechllm.train.phases import Learner, Phase
 from speechllm.train.sharded import units
 
@@ -123,12 +123,12 @@ def count(
         small, whole, phase, batch: as of `outlook`.
         checkpointing: whether the LLM's layers run forward twice.
     """
-    leaves = memory.trace(small, lambda: memory.losses(small, phase, batch))
+    leaves = layers.trace(small, lambda: memory.losses(small, phase, batch))
     leaves = leaves | _read_past(leaves, small)
     names = {id(module): name for name, module in whole.named_modules()}
     all_names = {name.removeprefix("model.") for name in names.values()}
     parts: dict[str, float] = {}
-    for layer, positions, waits in memory.match(leaves, whole):
+    for layer, positions, waits in layers.match(leaves, whole):
         name = names[id(layer)].removeprefix("model.")
         part = ".".join(name.split(".")[: 3 if name.startswith("branch.") else 1])
         again = int(checkpointing and part == "llm" and waits)
@@ -139,7 +139,7 @@ def count(
     return {part: flops for part, flops in parts.items() if flops}
 
 
-def _read_past(leaves: dict[str, memory.Leaf], small: Learner) -> dict[str, memory.Leaf]:
+def _read_past(leaves: dict[str, layers.Leaf], small: Learner) -> dict[str, layers.Leaf]:
     """Give the layers whose weights were read without a call, as WavLM's attention does.
 
     They run at as many positions as the layers beside them, in the same item of a list.
@@ -168,9 +168,9 @@ def _attention(layer: nn.Module, name: str, positions: int, rows: int, names: se
     """FLOPs of an attention's products with itself, forward, told by the layer of its queries."""
     words = [word for word in name.split(".") if word != "base_layer"]
     if words[-1] in QUERIES:
-        width = memory.width_of(layer)
+        width = layers.width_of(layer)
     elif words[-1] in JOINED:
-        width = memory.width_of(layer) // 3
+        width = layers.width_of(layer) // 3
     else:
         return 0.0
     # scores and their use: L x L each; scores of distances are L x 2 L more

@@ -9,13 +9,10 @@ from speechllm import config
 from speechllm.decode import search
 from speechllm.models import anatomy, tiny
 from speechllm.models.footprint import Live
-from speechllm.train import memory, optim
+from speechllm.train import memory, optim, pretend
 from speechllm.train.phases import phases
 
-FACTOR = 2.0  # what README and `presets show` promise
-# Scores of attention are not counted, and are most of what two narrow tiny forms keep, 3.2 and 3.6
-# times the estimate: those of MPT's own attention, of 32 heads, and of text over 19,008 states.
-WORSE = {"flamingo": 4.0, "llama32_video": 4.0}
+FACTOR = 2.0  # of what is estimated layer by layer: decoding, and adapters that drop what is blank
 
 
 def within(estimate, measured, factor=FACTOR):
@@ -23,19 +20,30 @@ def within(estimate, measured, factor=FACTOR):
 
 
 @pytest.mark.parametrize("name", config.presets())
-def test_training(name):
-    """The peak of forward and backward, weights apart; and what the optimiser then keeps."""
+def test_training(name, monkeypatch):
+    """The peak of a pass, weights and gradients apart: to a tenth where it is counted.
+
+    And what the optimiser then keeps.
+    """
+    counted = []
+    count = pretend.peak
+    monkeypatch.setattr(pretend, "peak", lambda *args: counted.append(count(*args)) or counted[-1])
     system = tiny.system(config.load(name))
     for phase, learner in memory.each_phase(system, system.build()):
         batch = memory.batch_of(system, phase, 2, 6.0)
+        counted[:] = [None]
         estimate = memory.training(learner, learner, phase, batch, bf16=False)
+        drops = any("ctc" in type(b.adapter).__module__ for b in learner.model.branches.values())
+        assert counted[-1] or drops or "preference" in phase.objectives, phase.name
+        for parameter in learner.parameters():  # as in any step but the first
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         with Live() as live:
             loss = sum(memory.losses(learner, phase, batch))
             if not loss.requires_grad:
                 continue  # of another medium than the batch's, which is not estimated
             loss.backward()
-        kept = estimate.activations + estimate.gradients
-        assert within(kept, live.peak, WORSE.get(name, FACTOR)), phase.name
+        factor = FACTOR if counted[-1] is None else 1.1
+        assert within(estimate.activations, live.peak, factor), phase.name
         learning = {n: p for n, p in learner.named().items() if p.requires_grad}
         for parameter in learning.values():  # one batch does not reach what another one will
             parameter.grad = torch.zeros_like(parameter)
@@ -72,7 +80,7 @@ def test_a_wider_llm_and_a_bigger_batch_cost_as_much_more():
         memory.training(small, large, phase, memory.batch_of(system, phase, rows, 2.0), bf16=True)
         for rows in (1, 2)
     ]
-    assert found[1].activations == pytest.approx(2 * found[0].activations, rel=0.01)
+    assert 1.5 < found[1].activations / found[0].activations < 2.01
     adapter = sum(p.numel() for p in whole[1].adapter.parameters())
     assert found[0].gradients == 4 * adapter and found[0].optimizer == 8 * adapter
     assert found[0].weights == pytest.approx(2 * 6.738e9 + 4 * 637e6 + 4 * adapter, rel=0.01)

@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from speechllm import cli, config
+from speechllm.cli.plan import GPUS
 from speechllm.models import anatomy, tiny
 from speechllm.train import memory, optim, plan
 
@@ -62,36 +63,47 @@ def test_an_llm_that_learns_takes_six_flops_a_weight_and_token():
 
 
 TINY_LLAMA = (
-    "vocab_size=32000,hidden_size=2048,intermediate_size=5632,num_hidden_layers=22,"
-    "num_attention_heads=32,num_key_value_heads=4"
+    'model_type="llama",vocab_size=32000,hidden_size=2048,intermediate_size=5632,'
+    "num_hidden_layers=22,num_attention_heads=32,num_key_value_heads=4"
 )
 LLAMA_7B = (
-    "vocab_size=32000,hidden_size=4096,intermediate_size=11008,num_hidden_layers=32,"
-    "num_attention_heads=32,num_key_value_heads=32"
+    'model_type="llama",vocab_size=32000,hidden_size=4096,intermediate_size=11008,'
+    "num_hidden_layers=32,num_attention_heads=32,num_key_value_heads=32"
+)
+SLAM = (  # Qwen2.5 0.5B over 500 units of speech: 358 M parameters
+    'model_type="qwen2",vocab_size=502,hidden_size=896,intermediate_size=4864,'
+    "num_hidden_layers=24,num_attention_heads=14,num_key_value_heads=2"
 )
 
 
 @pytest.mark.parametrize(
-    ("shape", "tokens", "gpu_hours", "mfu"),
+    ("shape", "length", "tokens", "gpu_hours", "gpu", "mfu"),
     [
         # its README: 24 thousand tokens a second and A100, an MFU of 56 %
-        (TINY_LLAMA, 24_000 * 3600, 1, 0.56),
+        (TINY_LLAMA, 2048, 24_000 * 3600, 1, "a100", 0.56),
         # arXiv 2302.13971, tables 2 and 15: 1.0 T tokens, no MFU; at 0.47 its 65B is as near
-        (LLAMA_7B, 1e12, 82_432, 0.47),
+        (LLAMA_7B, 2048, 1e12, 82_432, "a100", 0.47),
+        # arXiv 2502.15814, README of slp-rl/slamkit: 1.4 B tokens in 17,625 steps of 128, a day of
+        # one A5000; no MFU is said: it is the command's own
+        (SLAM, 620, 1.4e9, 24, "a5000", 0.35),
+        # the same and the card of slprl/slam: 16.7 B tokens, two days of two A100
+        (SLAM, 620, 16.7e9, 96, "a100", 0.35),
     ],
-    ids=["TinyLlama", "LLaMA 7B"],
+    ids=["TinyLlama", "LLaMA 7B", "Slam", "Slam scaled"],
 )
-def test_published_runs_take_the_gpu_hours_they_took(shape, tokens, gpu_hours, mfu):
-    """A100s, sequences of 2048 tokens; the LLM of a preset that learns from text."""
-    preset = config.changed(config.load("mini"), [f'llm.config={{model_type="llama",{shape}}}'])
+def test_published_runs_take_the_gpu_hours_they_took(shape, length, tokens, gpu_hours, gpu, mfu):
+    """Of LLMs, and of a speech LM on one and on two GPUs; by a preset that learns from text."""
+    preset = config.changed(config.load("mini"), [f"llm.config={{{shape}}}"])
     small = tiny.system(preset)
     pairs = zip(memory.each_phase(small, small.build()),
                 memory.each_phase(*anatomy.outline(preset)), strict=True)  # fmt: skip
     phase, (little, large) = next((one, (a, b)) for (one, a), (_, b) in pairs if one.name == "text")
-    batch = memory.batch_of(small, phase, 1, 341.0)
-    assert batch.ids.numel() == pytest.approx(2048, rel=0.02)
+    batch = memory.batch_of(small, phase, 1, length / 6)
+    assert batch.ids.numel() == pytest.approx(length, rel=0.03)
     flops = plan.count(little, large, phase, batch)["llm"] / batch.ids.numel() * tokens
-    assert flops / (312e12 * mfu) / 3600 == pytest.approx(gpu_hours, rel=0.1)
+    hours = flops / (GPUS[gpu][1] * 1e12 * mfu) / 3600
+    print(f"{hours:.0f} GPU hours for {gpu_hours}: {hours / gpu_hours:.3f}")
+    assert hours == pytest.approx(gpu_hours, rel=0.1)
 
 
 def test_the_command_says_what_fits(capsys):
