@@ -116,10 +116,14 @@ def _tokens(tokenizer, units: Iterable[str]) -> Iterator[int]:
     for unit in units:
         written = (space + unit[1:] for space in SPACES) if unit[:1] == " " else ()
         known = next((vocab[piece] for piece in (*written, unit) if piece in vocab), None)
-        ids = tokenizer(unit, add_special_tokens=False)["input_ids"] if known is None else [known]
-        if not ids or ids[-1] == tokenizer.unk_token_id:
-            raise ValueError(f"letters: the LLM's tokenizer has no token for {unit!r}")
-        yield ids[-1]
+        yield _of_text(tokenizer, unit) if known is None else known
+
+
+def _of_text(tokenizer, unit: str) -> int:
+    ids = tokenizer(unit, add_special_tokens=False)["input_ids"]
+    if not ids or ids[-1] == tokenizer.unk_token_id:
+        raise ValueError(f"letters: the LLM's tokenizer has no token for {unit!r}")
+    return ids[-1]
 
 
 def _plain(tokenizer) -> dict[str, int]:
