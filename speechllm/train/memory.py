@@ -77,10 +77,13 @@ def batch_of(system: System, phase: Phase, rows: int, seconds: float) -> Batch:
     A phase with a task of its own, such as text alone, gets what that makes of a row. A system that
     hears nothing gets its first medium, with nothing in it.
     """
-    answer = "a" * max(int(TOKENS_PER_S * seconds), 1)
+    said = max(int(TOKENS_PER_S * seconds), 1)
     if "audio" not in system.branches:
-        return collate([_of_nothing(system, answer)] * rows, system.tokenizer.pad_token_id)
+        example = _of_nothing(system, phase, said)
+        return collate([example] * rows, system.tokenizer.pad_token_id)
     rate = system.extractor.sampling_rate
+    n = system.extractor(torch.zeros(round(rate * seconds)))[1]
+    answer = _answer(system, phase, "audio", n, said)
     with tempfile.TemporaryDirectory() as folder:
         wave = Path(folder) / "x.wav"
         soundfile.write(wave, np.zeros(round(rate * seconds), np.float32), rate)
@@ -96,11 +99,21 @@ def batch_of(system: System, phase: Phase, rows: int, seconds: float) -> Batch:
     return collate([example] * rows, system.tokenizer.pad_token_id)
 
 
-def _of_nothing(system: System, answer: str) -> Example:
+def _answer(system: System, phase: Phase, kind: str, n: int, said: int) -> str:
+    """Give an answer of `said` tokens, or of as many as `framewise` wants for n frames."""
+    framewise = phase.objectives.get("framewise", {})
+    if framewise.get("medium", "audio") == kind and "framewise" in phase.objectives:
+        on_head = framewise.get("on") == "posterior"
+        said = system.branches[kind].count(n) if on_head else system.states(n, kind)
+    return "a" * said
+
+
+def _of_nothing(system: System, phase: Phase, said: int) -> Example:
     """Make an example of an ordinary medium in which nothing is, with a prompt and an answer."""
     kind, branch = next(iter(system.branches.items()))
     x, n = media.of(kind).nothing(branch.front)
     content = [{"type": kind}, {"type": "text", "text": "a" * PROMPT}]
+    answer = _answer(system, phase, kind, n, said)
     turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
     encoded = Builder.of(system).build(turns, [system.soft_tokens(n, kind)])
     return Example({"id": "x"}, encoded, [x], [n])
