@@ -19,6 +19,14 @@ from speechllm.train.stopping import NAMES, Stop, Stopped
 LONG = ("--set", "phase.encoder.steps=100000", "--set", "phase.encoder.valid_every=100000")
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """A shell lets what it starts by `&` ignore SIGINT, these tests among them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
     return tmp_path_factory.mktemp("uninterrupted")
@@ -110,8 +118,6 @@ def test_a_checkpoint_each_so_many_minutes(make_run, uninterrupted, tmp_path, mo
 
 def test_a_second_interrupt_ends_at_once_and_what_is_ignored_stays_so(capfd):
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    # a shell lets what it starts by `&` ignore it, these tests among them
-    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Stop() as stop:
             send(signal.SIGUSR1)
@@ -123,7 +129,6 @@ def test_a_second_interrupt_ends_at_once_and_what_is_ignored_stays_so(capfd):
                 send(signal.SIGINT)
     finally:
         signal.signal(signal.SIGUSR1, before)
-        signal.signal(signal.SIGINT, interrupt)
     assert capfd.readouterr().err.count("\n") == 1
 
 
