@@ -9,6 +9,7 @@ files, memory) in the folder of each job. A process of its own, so that the peak
 import contextlib
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,10 +85,17 @@ def run(contestant: Contestant, jobs: list[Job], settings: Settings) -> tuple[in
 
 
 def _child(pipe, contestant: Contestant, jobs: list[Job], settings: Settings) -> None:
+    threading.Thread(target=_follow, daemon=True).start()
     try:
         pipe.send(here(contestant, jobs, settings, lambda done: pipe.send((done, None))))
     except KeyboardInterrupt:
         pipe.send((0, STOPPED))
+
+
+def _follow() -> None:
+    """End with the process that started this one, also where that was killed: nobody would ask."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def here(contestant: Contestant, jobs: list[Job], settings: Settings, told=None) -> tuple[int, str]:
