@@ -107,7 +107,6 @@ class Artist:
     def _pixels(self, x):
         """Patches (N, P, C p p), normalised, as pictures (N, H, W, C) of 0 to 1."""
         front, n = self.front, self.front.channels
-        x = x.float().cpu().unflatten(2, (n, front.patch, front.patch))
-        x = x.unflatten(1, (front.side, front.side)).permute(0, 1, 4, 2, 5, 3)
+        x = _vision.pictures(x.float().cpu(), n, front.side).permute(0, 2, 3, 1)
         mean, std = (torch.tensor(values[:n]) for values in (front.mean, front.std))
-        return (x.reshape(len(x), front.size, front.size, n) * std + mean).clamp(0, 1)
+        return (x * std + mean).clamp(0, 1)

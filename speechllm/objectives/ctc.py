@@ -12,6 +12,7 @@ from torch import nn
 
 from speechllm.data.batch import Batch, Kind
 from speechllm.models.heads import ctc as heads
+from speechllm.models.heads import own
 from speechllm.models.model import Pass, SpeechLLM
 from speechllm.ranges import BelowOne, NotNegative
 
@@ -29,8 +30,7 @@ class Config(heads.Config):
     @property
     def head(self) -> heads.Config:
         """The head's Config."""
-        fields = (field.name for field in dataclasses.fields(heads.Config))
-        return heads.Config(**{name: getattr(self, name) for name in fields})
+        return own(heads.Config, self)
 
     def build(self, model: SpeechLLM) -> nn.Module:
         """Make the objective, with a new head that the model may take.

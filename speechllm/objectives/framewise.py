@@ -35,6 +35,12 @@ class Config:
         if self.on not in ("encoder", "posterior"):
             raise ValueError(f"on: wanted 'encoder' or 'posterior', got {self.on!r}")
 
+    def named(self, system, n: int) -> int:
+        """How many states n frames of the medium have in a system: tokens that an answer has."""
+        if self.on == "posterior":
+            return system.branches[self.medium].count(n)
+        return system.states(n, self.medium)
+
     def build(self, model: SpeechLLM) -> nn.Module:
         """Make the objective with its head.
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from speechllm.data.batch import Batch, Kind
 from speechllm.models.heads import maskgit as heads
+from speechllm.models.heads import own
 from speechllm.models.heads.titok import encoder_of
 from speechllm.models.model import Pass, SpeechLLM
 from speechllm.objectives.titok import tiles_of
@@ -38,8 +39,7 @@ class Config(heads.Config):
         Raises:
             ValueError: no such medium, or another encoder than `titok`.
         """
-        fields = (field.name for field in dataclasses.fields(heads.Config))
-        head = heads.Config(**{name: getattr(self, name) for name in fields}).build(model)
+        head = own(heads.Config, self).build(model)
         return Hiding(self, head, encoder_of(model, self.medium).config.per_tile)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from speechllm.data.batch import Batch
 from speechllm.models.encoders import _vision
+from speechllm.models.heads import own
 from speechllm.models.heads import titok as heads
 from speechllm.models.model import Pass, SpeechLLM
 from speechllm.ranges import NotNegative
@@ -30,8 +31,7 @@ class Config(heads.Config):
         Raises:
             ValueError: no such medium, or another encoder than `titok`.
         """
-        fields = (field.name for field in dataclasses.fields(heads.Config))
-        head = heads.Config(**{name: getattr(self, name) for name in fields}).build(model)
+        head = own(heads.Config, self).build(model)
         return Drawing(self, head)
 
 

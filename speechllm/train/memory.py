@@ -82,8 +82,9 @@ def batch_of(system: System, phase: Phase, rows: int, seconds: float) -> Batch:
         example = _of_nothing(system, phase, said)
         return collate([example] * rows, system.tokenizer.pad_token_id)
     rate = system.extractor.sampling_rate
-    n = system.extractor(torch.zeros(round(rate * seconds)))[1]
-    answer = _answer(system, phase, "audio", n, said)
+    if naming := phase.naming("audio"):
+        said = naming.named(system, system.extractor(torch.zeros(round(rate * seconds)))[1])
+    answer = "a" * said
     with tempfile.TemporaryDirectory() as folder:
         wave = Path(folder) / "x.wav"
         soundfile.write(wave, np.zeros(round(rate * seconds), np.float32), rate)
@@ -99,21 +100,13 @@ def batch_of(system: System, phase: Phase, rows: int, seconds: float) -> Batch:
     return collate([example] * rows, system.tokenizer.pad_token_id)
 
 
-def _answer(system: System, phase: Phase, kind: str, n: int, said: int) -> str:
-    """Give an answer of `said` tokens, or of as many as `framewise` wants for n frames."""
-    framewise = phase.objectives.get("framewise", {})
-    if framewise.get("medium", "audio") == kind and "framewise" in phase.objectives:
-        on_head = framewise.get("on") == "posterior"
-        said = system.branches[kind].count(n) if on_head else system.states(n, kind)
-    return "a" * said
-
-
 def _of_nothing(system: System, phase: Phase, said: int) -> Example:
     """Make an example of an ordinary medium in which nothing is, with a prompt and an answer."""
     kind, branch = next(iter(system.branches.items()))
     x, n = media.of(kind).nothing(branch.front)
     content = [{"type": kind}, {"type": "text", "text": "a" * PROMPT}]
-    answer = _answer(system, phase, kind, n, said)
+    naming = phase.naming(kind)
+    answer = "a" * (naming.named(system, n) if naming else said)
     turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
     encoded = Builder.of(system).build(turns, [system.soft_tokens(n, kind)])
     return Example({"id": "x"}, encoded, [x], [n])

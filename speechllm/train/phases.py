@@ -96,6 +96,11 @@ class Phase:
         parts = (self._objective(name, f"phase {self.name}") for name in self.objectives)
         return frozenset(need for part in parts for need in getattr(part, "needs", ()))
 
+    def naming(self, kind: str):
+        """The objective, if any, that wants a token of the answer for each state of a medium."""
+        parts = (self._objective(name, f"phase {self.name}") for name in self.objectives)
+        return next((one for one in parts if hasattr(one, "named") and one.medium == kind), None)
+
     def _objective(self, name: str, where: str):
         table = {**self.objectives[name], "name": config.file_of("objectives", name)}
         return config.part("objectives", table, f"{where} objectives.{name}")

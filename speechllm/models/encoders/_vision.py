@@ -6,6 +6,7 @@ recording is cut to windows; the last tile of a picture may be incomplete.
 """
 
 import dataclasses
+import math
 
 import torch
 from torch.nn import functional
@@ -31,6 +32,14 @@ def pixels(in_dim: int, channels: int, patch: int, what: str) -> None:
 def split(x):
     """Tell pixels (..., C P P) and places (..., 3), whole numbers, apart."""
     return x[..., :-PLACE], x[..., -PLACE:].round().long()
+
+
+def pictures(pixels, channels: int, side: int):
+    """Lay the patches of whole tiles (N, side², C P P) as they stood: (N, C, side P, side P)."""
+    patch = math.isqrt(pixels.shape[-1] // channels)
+    # (N, rows, columns, C, P, P) -> (N, C, rows, P, columns, P)
+    laid = pixels.unflatten(-1, (channels, patch, patch)).unflatten(1, (side, side))
+    return laid.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +83,7 @@ class Cut:
         Of a tile that is not whole the new patches are counted as if it were cut off evenly.
         """
         (values, places), n = split(tiles), self.side * self.patch // self.wanted
-        whole = values.unflatten(-1, (self.channels, self.patch, self.patch))
-        whole = whole.unflatten(1, (self.side, self.side)).permute(0, 3, 1, 4, 2, 5)
-        whole = whole.flatten(4, 5).flatten(2, 3)
+        whole = pictures(values, self.channels, self.side)
         squares = whole.unflatten(2, (n, self.wanted)).unflatten(4, (n, self.wanted))
         values = squares.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
         row, column = (torch.arange(n * n, device=tiles.device) // n,

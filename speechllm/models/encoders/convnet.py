@@ -96,14 +96,11 @@ class ConvNet(nn.Module):
 
     def forward(self, x, lengths):
         """Map patches x (B, T, F), lengths (B,) to states (B, T, D), lengths (B,)."""
-        side, patch, channels = self.config.side, self.config.patch, self.config.in_channels
+        side, channels = self.config.side, self.config.in_channels
         longest = max(int(lengths.max()), 1)
         tiles, _, used = _vision.tiled(zero_beyond(x, lengths), lengths, side**2)
         pixels, _ = _vision.split(tiles)
-        # (N, rows, columns, C, P, P) -> (N, C, rows, P, columns, P): the picture as it was
-        whole = pixels.unflatten(2, (channels, patch, patch)).unflatten(1, (side, side))
-        whole = whole.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, side * patch, side * patch)
-        states = self.stages(whole).flatten(2).transpose(1, 2)
+        states = self.stages(_vision.pictures(pixels, channels, side)).flatten(2).transpose(1, 2)
         states = _vision.joined(states, used)[:, :longest]
         return zero_beyond(states, lengths), lengths
 

@@ -98,9 +98,7 @@ class Phi4Siglip(nn.Module):
         hf, side, total = self.config.hf, self.config.side, x.shape[1]
         tiles, inside, used = _vision.tiled(zero_beyond(x, lengths), lengths, side**2)
         pixels, places = _vision.split(tiles)
-        shape = (side, side, hf.num_channels, hf.patch_size, hf.patch_size)
-        pixels = pixels.unflatten(1, shape[:2]).unflatten(-1, shape[2:])
-        pictures = pixels.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+        pictures = _vision.pictures(pixels, hf.num_channels, side)
         there = (places[..., 1] >= 0) & valid_mask(inside, side**2)
         there[:, 0] |= ~there.any(1)  # an empty item still wants something to see
         states = self.model.embeddings(pictures, there.unflatten(1, (side, side)))

@@ -21,6 +21,11 @@ def _changed(settings) -> dict:
     return {k: v for k, v in dataclasses.asdict(settings).items() if k == "on" or v != usual[k]}
 
 
+def own(kind: type, settings):
+    """Give a head's own Config, of class `kind`, out of an objective's, which has more fields."""
+    return kind(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)})
+
+
 def attach(model, facts: dict, where: str) -> None:
     """Give a model the heads that the facts of its checkpoint name; their weights are to be read.
 
