@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
@@ -100,8 +101,11 @@ def page(
                 one.until("location.href !== 'about:blank' && document.readyState === 'complete'")
                 yield one
         finally:
+            ended = process.poll() is not None
+            helpers = [] if ended else psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             process.wait(20)
+            psutil.wait_procs(helpers, 20)  # who goes on a moment still writes into the profile
 
 
 def _line(profile: Path, process: subprocess.Popen) -> str:
