@@ -28,6 +28,12 @@ def add(parser: argparse.ArgumentParser, argv: list[str]) -> None:
         help="a configuration that exists, whether or not anybody ran it",
     )
     parser.add_argument(
+        "--benchmark",
+        type=Path,
+        metavar="DIR",
+        help="a folder of speechllm benchmark, whose tables stand in the Markdown too",
+    )
+    parser.add_argument(
         "--seeds",
         action="store_true",
         help="these are one configuration under several seeds: refuse what is not",
@@ -58,5 +64,6 @@ def run(args: argparse.Namespace) -> None:
 
         spent = {str(folder): counting.of(folder) for folder in folders}
     how = {"spent": spent, "declared": declared, "title": args.title, "seeds": args.seeds}
+    how["benchmark"] = args.benchmark
     text = report.results(folders, args.out, args.page, **how)
     print(text if args.out is None else f"{args.out}: written")

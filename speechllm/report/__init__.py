@@ -18,6 +18,7 @@ def results(
     title: str = "Results",
     seeds: bool = False,
     spent: Mapping[str, Mapping[str, float]] | None = None,
+    benchmark: str | Path | None = None,
 ) -> str:
     """Collect experiments and write RESULTS.md and the page of pictures.
 
@@ -30,6 +31,7 @@ def results(
         title: of both.
         spent: folder -> what was counted besides, `tflop` and `mfu`, for the table of cost.
         seeds: the experiments are one configuration under several seeds; refuse others.
+        benchmark: folder that `speechllm benchmark` wrote, whose tables stand in the Markdown too.
 
     Returns:
         The Markdown.
@@ -59,9 +61,21 @@ def results(
     ]
     if seeds:
         spread.rows(experiments, strict=True)
-    text = markdown.write(experiments, title)
+    text = markdown.write(experiments, title, _tables(benchmark) if benchmark else "")
     if out is not None:
         files.write_text(Path(out), text)
     if page is not None:
         files.write_text(Path(page), pages.write(experiments, title, Path(page)))
     return text
+
+
+def _tables(benchmark: str | Path) -> str:
+    """Read what `speechllm benchmark` wrote for people.
+
+    Raises:
+        ValueError: it has not been there.
+    """
+    path = Path(benchmark, "benchmark.md")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; wanted a folder of `speechllm benchmark --out`")
+    return path.read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 """RESULTS.md: a table of all configurations, then each result line with how it was come by."""
 
+import re
+
 from speechllm.report import adapters, collect, listening, pairs, seeds, tasks, together
 from speechllm.report.collect import Experiment, Score
 
@@ -9,10 +11,10 @@ NOTE = (
 )
 
 
-def write(experiments: list[Experiment], title: str) -> str:
-    """Write the file."""
+def write(experiments: list[Experiment], title: str, benchmark: str = "") -> str:
+    """Write the file; `benchmark` is the Markdown that `speechllm benchmark` wrote beside it."""
     rows = [row for experiment in experiments for row in summary(experiment)]
-    parts = [f"# {_text(title)}", NOTE, _table(HEADS, rows)]
+    parts = [f"# {_text(title)}", NOTE, _table(HEADS, rows), *_side_by_side(benchmark)]
     if over := seeds.rows(experiments):
         parts += [f"## {seeds.TITLE}", _table(seeds.HEADS, over)]
     if by_adapter := adapters.rows(experiments):
@@ -28,6 +30,17 @@ def write(experiments: list[Experiment], title: str) -> str:
     fold = len(sections) >= MANY
     parts += [_folded(name, text) if fold else text for name, text in sections.items()]
     return "\n\n".join(parts) + "\n"
+
+
+def _side_by_side(benchmark: str) -> list[str]:
+    """A benchmark's first table below a heading of its own, all that follows folded away."""
+    if not benchmark:
+        return []
+    _, results, *others = re.split(r"^#+ ", benchmark.strip(), flags=re.MULTILINE)[1:]
+    sections = [section.partition("\n") for section in others]
+    shown = ["## Recognisers side by side", results.partition("\n")[2].strip()]
+    shown += [_folded(name, text.strip()) for name, _, text in sections]
+    return shown
 
 
 def _heard(experiments: list[Experiment]) -> list[str]:

@@ -235,3 +235,13 @@ def test_instructions_and_perplexities_stand_in_the_order_of_the_phases(experime
     (experiment / "following_lora/following.json").write_text('[{"kind": "de"}]')
     with pytest.raises(ValueError, match="following_lora/following.json.*write it anew"):
         report.results([experiment])
+
+
+def test_a_benchmark_stands_beside_the_experiments(experiment, tmp_path):
+    sections = "## Results\n\n| model | WER |\n| --- | --- |\n| x | 5.90 |\n\n\n## By length\n\nrow"
+    (tmp_path / "benchmark.md").write_text("# Benchmark\n\n" + sections + "\n")
+    text = report.results([experiment], benchmark=tmp_path)
+    table = "## Recognisers side by side\n\n| model | WER |\n| --- | --- |\n| x | 5.90 |\n\n"
+    assert table + "<details><summary>By length</summary>\n\nrow\n\n</details>" in text
+    with pytest.raises(ValueError, match="benchmark.md: no such file"):
+        report.results([experiment], benchmark=tmp_path / "elsewhere")
