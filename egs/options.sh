@@ -66,20 +66,23 @@ results() {
   speechllm report "$@" --title "$title" --out "${report:-$out/RESULTS.md}" --page "$out/report.html"
 }
 
-# shellcheck disable=SC2154  # the recipe has these settings
+# shellcheck disable=SC2086,SC2154  # the recipe has these settings; `way` and `also` if it wants
 published() {  # SETS: names of manifests in $data, decoded one by one
   local title=$1 sets=$2 t
   shift 2
   if begin 3 "train up to the adapter"; then train --until "$until"; fi
   if begin 4 "train the later phases"; then train; fi
   if begin 5 "decode"; then
-    for t in $sets; do speechllm decode "$out" "$data/$t.jsonl" --num-beams "$num_beams" "$@"; done
+    for t in $sets; do
+      speechllm decode "$out" "$data/$t.jsonl" --out "$out/decode_$t${way:-}" \
+        ${num_beams:+--num-beams "$num_beams"} "$@"
+    done
   fi
   if begin 6 "score and report"; then
     for t in $sets; do
-      speechllm score "$out/decode_$t" --metric "$metric" --manifest "$data/$t.jsonl"
+      speechllm score "$out/decode_$t${way:-}" --metric "$metric" --manifest "$data/$t.jsonl"
     done
-    results "$title" "$out"
+    results "$title" "$out" ${also:-}
   fi
 }
 

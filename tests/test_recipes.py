@@ -49,6 +49,7 @@ WORDS = {
 AGAIN = [
     ("librispeech/asr", "--corpus . --preset whisper_llm --encoder a --llm b"),
     ("librispeech/asr", "--corpus . --cmvn yes"),
+    ("librispeech/asr", "--corpus . --speeds 0.9 --train train-clean-100 --way _x"),
     ("sign_pose", "--corpus . --pretrain no"),
     ("esc10/aqa", "--corpus . --preset esc10_whisper --encoder a --llm b --sets test"),
     ("tatoeba/st", "--corpus table.tsv --preset tatoeba_whisper --encoder a --llm b"),
