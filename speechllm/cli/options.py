@@ -144,6 +144,11 @@ SEARCH = {  # option -> range, default, help
         0.0,
         "of the model's CTC head beside the LLM, in each step of the search; 0: the LLM alone",
     ),
+    "lm-weight": (
+        NotNegative,
+        0.0,
+        "of what the LLM says without LoRA, having heard nothing, beside what it says otherwise",
+    ),
     "ctc-candidates": (
         Positive,
         20,
@@ -168,7 +173,7 @@ WORDS = {  # option -> choices, default, help
         "ctc: what the CTC head reads is a draft that the LLM checks, several tokens at once; the "
         "same answer, sooner, where one file is answered at a time",
     ),
-    "lm-prompt": (None, "", "text that the LLM reads first, by fusion"),
+    "lm-prompt": (None, "", "text that the LLM reads first where it hears nothing"),
 }
 
 

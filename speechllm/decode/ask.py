@@ -19,7 +19,7 @@ from speechllm.data import chat
 from speechllm.data.batch import Batch, Kind
 from speechllm.data.collate import collate
 from speechllm.data.examples import Example
-from speechllm.decode import room, search
+from speechllm.decode import deaf, room, search
 from speechllm.decode.answer import Answer
 from speechllm.decode.filters import Filter, one_of
 from speechllm.decode.flow import Begun, flowing
@@ -65,6 +65,8 @@ class Answerer:
         self.spelling = None
         if settings.uses_ctc:
             head_of(model)
+        if settings.lm_weight:
+            deaf.check(model)
         if settings.ctc_weight:
             self.spelling = spelling_of(model, self.builder.tokenizer, settings)
         self.stops = self.builder.stops | ends(model.llm)
@@ -121,9 +123,11 @@ class Answerer:
             if settings.by == "ctc":
                 found = heard.answers(tokenizer, settings.length_penalty)
                 return self._timed(result, found)
-            sounds = result
+            sounds, text = result, None
+            if settings.by == "fusion" or settings.lm_weight:
+                text = self.model(self._text(batch.names).to(batch.ids.device))
             if settings.by == "fusion":
-                result = self.model(self._text(batch.names).to(batch.ids.device))
+                result, text = text, None
             joint = [heard.joint(settings, self.stops)] if settings.joint else []
             bounds = self._shortened(result, bounds)
             settings = self._fitting(result, bounds, settings)
@@ -138,6 +142,7 @@ class Answerer:
                     draft=draft_of(result, tokenizer, self.builder.close[0])
                     if settings.draft
                     else None,
+                    text=text,
                 )
             if settings.ctc_at == "end" and heard:
                 answers = [heard.ranked(row, one, settings) for row, one in enumerate(answers)]
@@ -145,14 +150,14 @@ class Answerer:
 
     def _pass(self, batch: Batch) -> Pass:
         """Start a pass; of one row, or where it is to be `exact`, with rows that are as alone."""
-        one = self.settings.num_beams == 1 and not self.settings.joint
+        one = self.settings.num_beams == 1 and not (self.settings.joint or self.settings.lm_weight)
         one = one and (self.settings.exact or len(batch.names) == 1)
         return self.model(batch, alone=one and alike.wanted(self.model.llm))
 
     @property
     def refills(self) -> bool:
         """Whether answers that have ended can make room for others (`decode/flow.py`)."""
-        return self.settings.num_beams == 1 and not self.settings.uses_ctc and joins(self.model)
+        return self.settings.num_beams == 1 and self.settings.alone and joins(self.model)
 
     @torch.no_grad()
     def begun(self, keys: Sequence, batch: Batch, bounds: list[int], cost: float) -> Begun:
@@ -198,6 +203,7 @@ class Answerer:
         if settings.num_beams == 1:
             return settings
         rows, size = result.layout.ids.shape
+        rows *= 2 if settings.lm_weight else 1  # each line is read twice
         free = room.available(result.layout.ids.device)
         n = room.beams(self.model.llm, settings.num_beams, rows, size + max(bounds), free)
         return replace(settings, num_beams=n, num_best=min(n, settings.num_best))

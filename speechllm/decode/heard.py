@@ -145,7 +145,7 @@ class Heard:
             stops,
             settings.ctc_candidates,
             free_end=settings.by == "fusion",
-            ahead=AHEAD if settings.by == "fusion" else 0.0,
+            ahead=AHEAD * (1.0 if settings.by == "fusion" else settings.lm_weight),
         )
 
     def ranked(self, row: int, answer: Answer, settings) -> Answer:

@@ -22,9 +22,11 @@ class Config:
         by: who decides: "llm"; "ctc", the model's CTC head alone; "fusion", that head and the LLM
             as a language model of text, which reads `lm_prompt` and hears nothing.
         ctc_weight: of what the CTC head says of an answer, beside the LLM; see `decode/joint.py`.
+        lm_weight: of what the LLM says of an answer without LoRA, having heard nothing, beside what
+            it says of it otherwise; see `decode/deaf.py`.
         ctc_at: "step", in the search; "end", only where it puts the `num_best` answers in order.
         ctc_candidates: pieces that the LLM proposes in each step, where CTC takes part.
-        lm_prompt: what the LLM reads before the answer, by "fusion".
+        lm_prompt: what the LLM reads before the answer where it hears nothing.
         choices: the answers that there are, such as ("yes", "no"): the most probable of them is
             found, by as many beams; () any.
         draft: "ctc", what the head reads is a draft of the answer, of which the LLM checks several
@@ -44,6 +46,7 @@ class Config:
     max_repeats: int = 10
     by: str = "llm"
     ctc_weight: float = 0.0
+    lm_weight: float = 0.0
     ctc_at: str = "step"
     ctc_candidates: int = 20
     lm_prompt: str = ""
@@ -62,6 +65,7 @@ class Config:
         checks = {
             "by": (self.by in BY, f"one of {', '.join(BY)}"),
             "ctc_weight": (0 <= self.ctc_weight < math.inf, "0 or more"),
+            "lm_weight": (0 <= self.lm_weight < math.inf, "0 or more"),
             "draft": (self.draft in ("", "ctc"), "ctc, or nothing"),
             "choices": (
                 len({*self.choices}) == len(self.choices) and all(self.choices),
@@ -105,17 +109,26 @@ class Config:
             raise ValueError(
                 "draft: is for the LLM's greedy search: by llm, one beam, no ctc_weight, no choices"
             )
+        if self.lm_weight and (self.by != "llm" or self.draft or self.exact or self.temperature):
+            raise ValueError(
+                "lm_weight: is for the LLM's search (by llm), without temperature, draft or exact"
+            )
         if self.exact and (self.num_beams > 1 or self.uses_ctc and not self.draft):
             raise ValueError(
                 "exact: is for the LLM's search without beams: one beam, no CTC weight"
             )
-        if self.lm_prompt and self.by != "fusion":
-            raise ValueError(f"lm_prompt: is for by = 'fusion', got by = {self.by!r}")
+        if self.lm_prompt and self.by != "fusion" and not self.lm_weight:
+            raise ValueError("lm_prompt: is for an LLM that hears nothing, by fusion or lm_weight")
 
     @property
     def joint(self) -> bool:
         """Whether CTC takes part in each step."""
         return self.ctc_weight > 0 and self.ctc_at == "step"
+
+    @property
+    def alone(self) -> bool:
+        """Whether the LLM that hears is all that is asked."""
+        return not (self.uses_ctc or self.lm_weight)
 
     @property
     def uses_ctc(self) -> bool:
@@ -125,8 +138,9 @@ class Config:
     def facts(self) -> dict:
         """What an answer depends on: CTC's settings and choices where there are any, no draft."""
         ours = ("by", "ctc_weight", "ctc_at", "ctc_candidates", "lm_prompt")
-        left_out = {"draft", *(() if self.ctc_weight or self.by != "llm" else ours)}
-        left_out |= {name for name in ("choices", "exact") if not getattr(self, name)}
+        together = self.ctc_weight or self.lm_weight or self.by != "llm"
+        left_out = {"draft", *(() if together else ours)}
+        left_out |= {name for name in ("choices", "exact", "lm_weight") if not getattr(self, name)}
         return {k: v for k, v in asdict(self).items() if k not in left_out}
 
 

@@ -239,7 +239,7 @@ def test_what_is_not_there_is_said(tiny):
         ({"ctc_weight": 1.0, "temperature": 1.0}, "ctc_weight: wanted 0 with a temperature"),
         ({"ctc_weight": -1.0}, "ctc_weight: wanted 0 or more, got -1.0"),
         ({"ctc_at": "never"}, "ctc_at: wanted one of step, end, got never"),
-        ({"lm_prompt": "x"}, "lm_prompt: is for by = 'fusion', got by = 'llm'"),
+        ({"lm_prompt": "x"}, "lm_prompt: is for an LLM that hears nothing"),
     ],
 )
 def test_settings_that_do_not_go_together(options, wanted):
