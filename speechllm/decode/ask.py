@@ -16,11 +16,12 @@ from typing import NamedTuple
 import torch
 
 from speechllm.data import chat
-from speechllm.data.batch import Batch, Kind
+from speechllm.data.batch import Batch
 from speechllm.data.collate import collate
 from speechllm.data.examples import Example
-from speechllm.decode import deaf, room, search
+from speechllm.decode import room, search
 from speechllm.decode.answer import Answer
+from speechllm.decode.deaf import Deaf, begin, check
 from speechllm.decode.filters import Filter, one_of
 from speechllm.decode.flow import Begun, flowing
 from speechllm.decode.heard import Heard, draft_of, head_of, spelling_of
@@ -66,7 +67,7 @@ class Answerer:
         if settings.uses_ctc:
             head_of(model)
         if settings.lm_weight:
-            deaf.check(model)
+            check(model)
         if settings.ctc_weight:
             self.spelling = spelling_of(model, self.builder.tokenizer, settings)
         self.stops = self.builder.stops | ends(model.llm)
@@ -123,15 +124,13 @@ class Answerer:
             if settings.by == "ctc":
                 found = heard.answers(tokenizer, settings.length_penalty)
                 return self._timed(result, found)
-            sounds, text = result, None
-            if settings.by == "fusion" or settings.lm_weight:
-                text = self.model(self._text(batch.names).to(batch.ids.device))
-            if settings.by == "fusion":
-                result, text = text, None
+            sounds, deaf, narrowed = result, self._deaf(batch), contextlib.nullcontext()
+            if settings.by == "fusion":  # no LLM beside it
+                result, narrowed, deaf = deaf.result, deaf.narrowed, None
             joint = [heard.joint(settings, self.stops)] if settings.joint else []
             bounds = self._shortened(result, bounds)
             settings = self._fitting(result, bounds, settings)
-            with self._narrowed():
+            with narrowed:
                 answers = yield from search.said(
                     result,
                     bounds,
@@ -142,7 +141,7 @@ class Answerer:
                     draft=draft_of(result, tokenizer, self.builder.close[0])
                     if settings.draft
                     else None,
-                    text=text,
+                    deaf=deaf,
                 )
             if settings.ctc_at == "end" and heard:
                 answers = [heard.ranked(row, one, settings) for row, one in enumerate(answers)]
@@ -208,18 +207,24 @@ class Answerer:
         n = room.beams(self.model.llm, settings.num_beams, rows, size + max(bounds), free)
         return replace(settings, num_beams=n, num_best=min(n, settings.num_best))
 
-    def _narrowed(self):
-        """Make the context in which a deaf LLM has to do with what can be written alone.
+    def _deaf(self, batch: Batch) -> Deaf | None:
+        """Start a pass of the LLM that hears nothing, where it is asked.
 
-        What it says of a piece is then its probability among those.
+        Beside a head it has to do with what that can write: what it says of a piece is then its
+        probability among those.
         """
-        llm = self.model.llm
-        if self.settings.by != "fusion" or not sliced.fits(llm):
-            return contextlib.nullcontext()
-        weight = llm.get_output_embeddings().weight
-        writable = ~self.spelling.strange(len(weight))
-        writable[sorted(self.stops)] = True
-        return outputs.among(llm, writable.nonzero()[:, 0].to(weight.device))
+        if self.settings.by != "fusion" and not self.settings.lm_weight:
+            return None
+        tokenizer, llm, narrowed = self.builder.tokenizer, self.model.llm, contextlib.nullcontext()
+        prompt = begin(tokenizer, self.settings.lm_prompt)
+        texts = self.batch([Example({"id": name}, prompt, [], []) for name in batch.names])
+        if self.spelling is not None and sliced.fits(llm):
+            weight = llm.get_output_embeddings().weight
+            writable = ~self.spelling.strange(len(weight))
+            writable[sorted(self.stops)] = True
+            narrowed = outputs.Among(llm, writable.nonzero()[:, 0].to(weight.device))
+        result = self.model(texts.to(batch.ids.device))
+        return Deaf(result, self.settings.lm_weight, narrowed)
 
     def _shortened(self, result: Pass, bounds: list[int]) -> list[int]:
         # what a slot reserves may be more than its soft tokens: only the adapter knows
@@ -228,16 +233,6 @@ class Answerer:
 
     def _timed(self, sounds: Pass, answers: list[Answer]) -> list[Answer]:
         return self.timer(sounds, answers) if self.timer else answers
-
-    def _text(self, names: Sequence[str]) -> Batch:
-        """Make prompts of text alone: what a language model reads before anything is said."""
-        tokenizer = self.builder.tokenizer
-        ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        # where no token begins a text, a new line does
-        words = self.settings.lm_prompt or ("" if ids else "\n")
-        ids += tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
-        prompt = chat.Encoded(ids, [Kind.PROMPT] * len(ids), [])
-        return self.batch([Example({"id": name}, prompt, [], []) for name in names])
 
     def batch(self, examples: list[Example]) -> Batch:
         """Put examples side by side."""

@@ -20,7 +20,7 @@ import torch
 from speechllm.decode import beams
 from speechllm.decode import draft as drafts
 from speechllm.decode.answer import Answer, Ending
-from speechllm.decode.deaf import Beside
+from speechllm.decode.deaf import Beside, Deaf
 from speechllm.decode.draws import drawn, generator
 from speechllm.decode.filters import Allow, Filter, Line, suppressed
 from speechllm.decode.settings import Config
@@ -68,13 +68,13 @@ def said(
     config: Config = Config(),  # noqa: B008  # frozen
     filters: Sequence[Filter] = (),
     draft: drafts.Draft | None = None,
-    text: Pass | None = None,
+    deaf: Deaf | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
     """Search as `answers` does, step by step.
 
     Yields after each step what was said in it, as (row, id), and returns the answers. Of beams
     nothing is certain before the end: they yield empty lists. `draft`: of the only row's answer.
-    `text`: a pass over prompts of text alone, which the LLM reads that hears nothing (`deaf.py`).
+    `deaf`: the LLM that hears nothing, to be asked beside the one that does.
     """
     filters = suppressed([pad]), *filters
     ending = Ending(bounds, frozenset(stops), config.max_repeats, config.length_penalty)
@@ -84,8 +84,8 @@ def said(
             reading = Reading(result, embeddings, rewinds=True)
             return (yield from drafts.search(reading, ending, allow, draft))
         reading = begun(result, embeddings)
-        if text is not None:
-            reading = Beside(reading, text, config.lm_weight)
+        if deaf is not None:
+            reading = Beside(reading, deaf)
         if config.num_beams > 1 or config.joint:  # one beam is greedy, by the score of both
             return (yield from beams.search(reading, ending, config, allow))
         return (yield from _one_by_one(reading, ending, config, allow))

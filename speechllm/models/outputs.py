@@ -32,25 +32,26 @@ def at(model: nn.Module, rows, columns):
         handle.remove()
 
 
-@contextmanager
-def among(model: nn.Module, ids: torch.Tensor):
-    """Let the LLM compute logits of these ids (n,) alone: minus infinity stands for all others.
+class Among:
+    """Let an LLM, in a `with`, compute logits of these ids (n,) alone: minus infinity else.
 
     Of a vocabulary of 262,144 the output layer of a small LLM is most of a step. For LLMs whose
-    logits are its answer as it stands (`sliced.fits`).
+    logits are its answer as it stands (`sliced.fits`). It may be entered again and again.
     """
-    head = model.get_output_embeddings()
-    weight = head.weight[ids]
-    bias = None if head.bias is None else head.bias[ids]
 
-    def forward(x):
-        some = nn.functional.linear(x, weight, bias)
-        out = some.new_full((*x.shape[:-1], head.out_features), -torch.inf)
-        out[..., ids] = some
+    def __init__(self, model: nn.Module, ids: torch.Tensor):
+        self._head, self._ids = model.get_output_embeddings(), ids
+        self._weight = self._head.weight[ids]
+        self._bias = None if self._head.bias is None else self._head.bias[ids]
+
+    def _forward(self, x):
+        some = nn.functional.linear(x, self._weight, self._bias)
+        out = some.new_full((*x.shape[:-1], self._head.out_features), -torch.inf)
+        out[..., self._ids] = some
         return out
 
-    head.forward = forward
-    try:
-        yield
-    finally:
-        del head.forward
+    def __enter__(self):
+        self._head.forward = self._forward
+
+    def __exit__(self, *_):
+        del self._head.forward

@@ -18,13 +18,18 @@ def speller(request, tiny):
     return made(tiny, request.param)
 
 
-def deaf_score(system, model, ids: list[int], words: str = "") -> float:
-    """Sum of the log-probabilities of a text by the LLM without LoRA, read once and whole."""
+def deaf_score(system, model, ids: list[int], words: str, spelling) -> float:
+    """Sum of the log-probabilities of a text by the LLM without LoRA, read once and whole.
+
+    Each is that among the pieces that the head can write, and the ends.
+    """
     before = [system.tokenizer.bos_token_id]
     before += system.tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
     with lora.untouched(model.llm):
         logits = model.llm(input_ids=torch.tensor([before + ids])).logits[0, len(before) - 1 : -1]
-    scores = logits.float().log_softmax(-1)
+    strange = spelling.strange(logits.shape[1])
+    strange[system.tokenizer.eos_token_id] = False
+    scores = logits.float().masked_fill(strange, -torch.inf).log_softmax(-1)
     return sum(scores[i, id].item() for i, id in enumerate(ids))
 
 
@@ -46,7 +51,10 @@ def test_scores_are_sums_of_all_three(speller, tiny, words):
     for one in ended:
         ids = [*one.ids, stop]
         by_ctc = heard.scores([0], [answerer.spelling.whole(one.ids)])[0]
-        own, deaf = llm_score(model, batch, ids), deaf_score(system, model, ids, words)
+        own, deaf = (
+            llm_score(model, batch, ids),
+            deaf_score(system, model, ids, words, answerer.spelling),
+        )
         assert one.score == pytest.approx(own + 0.7 * by_ctc + 0.4 * deaf, abs=1e-3)
         apart.append(abs(own - deaf))
     assert max(apart) > 0.1

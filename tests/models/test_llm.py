@@ -233,7 +233,7 @@ def test_outputs_among_some_ids():
     """Their logits as they are, minus infinity for all others, and all again afterwards."""
     model = make(**{"config": LLAMA})
     whole, ids = logits(model), torch.tensor([3, 50, 7])
-    with outputs.among(model, ids):
+    with outputs.Among(model, ids):
         some = logits(model)
     torch.testing.assert_close(some[..., ids], whole[..., ids])
     others = torch.ones(whole.shape[-1], dtype=torch.bool)
