@@ -1,8 +1,9 @@
 """Experiments that differ in their adapter, side by side: what the LLM and what CTC make of each.
 
-Of every set that was decoded: the error rate of the LLM's own answers, with CTC in its beams, and
-of CTC alone; without such a decode, what CTC read in the last validations. Beside them the losses
-on real, shuffled and silent audio of the last validation, and in a table of their own those of all.
+Of every set that was decoded: the error rate of the LLM's own answers, with CTC in its beams, with
+the LLM as a language model there too (LM), and of CTC alone; without such a decode, what CTC read
+in the last validations. Beside them the losses on real, shuffled and silent audio of the last
+validation, and in a table of their own those of all.
 
 EXP/**/decode.json     "system" says which adapter, "options" how was searched
 EXP/log.jsonl          validations: {"valid": {"ctc/word_errors": 0.27, ...}, "health": {...}}
@@ -16,11 +17,11 @@ from speechllm.report.collect import Experiment, Score
 
 TITLE = "By adapter"
 CURVES = "health in each validation"
-HEADS = ("configuration", "adapter", "set", "metric", "LLM alone", "LLM and CTC", "CTC alone")
 HEALTH = ("real", "shuffled", "silent")
-HEADS += (*HEALTH, "training")
+HEADS = ("configuration", "adapter", "set", "metric")
+HEADS += ("LLM alone", "LLM and CTC", "LLM, CTC, LM", "CTC alone", *HEALTH, "training")
 CURVE_HEADS = ("configuration", "phase", "step", *HEALTH, "CTC, word errors %")
-WAYS = ("llm", "both", "ctc")
+WAYS = ("llm", "both", "all", "ctc")
 
 
 def rows(experiments: list[Experiment]) -> list[tuple[str, ...]]:
@@ -68,13 +69,15 @@ def _adapter(score: Score) -> str:
 
 
 def _way(score: Score) -> str:
-    """Say who decided on the answers: "llm", "ctc" or "both"."""
+    """Say who decided on the answers: one of `WAYS`."""
     options = score.decode.get("options")
     search = options.get("search") if isinstance(options, dict) else None
     search = search if isinstance(search, dict) else {}
     if search.get("by") == "ctc":
         return "ctc"
-    return "both" if search.get("ctc_weight") or search.get("by") == "fusion" else "llm"
+    if not search.get("ctc_weight"):
+        return "llm"
+    return "all" if search.get("lm_weight") else "both"
 
 
 def _set(score: Score) -> str:

@@ -38,11 +38,12 @@ def test_each_way_to_decode_one_set_has_its_column(tmp_path):
     conv, letters = trained(tmp_path / "a", "conv"), trained(tmp_path / "b", "ctc_posterior")
     decoded(conv, "conv", "test_both", ctc_weight=0.5)
     decoded(conv, "conv", "test_alone", by="ctc", num_beams=1)
+    decoded(conv, "conv", "test_all", ctc_weight=0.5, lm_weight=0.3, num_beams=4)
     text = report.results([conv, letters], page=tmp_path / "report.html")
     shown = "1.00 | 3.00 | 2.50 | 1 min 01 s |"
-    assert f"| a | conv | test | WER | 0.00 | 33.33 | 66.67 | {shown}" in text
+    assert f"| a | conv | test | WER | 0.00 | 33.33 | 100.00 | 66.67 | {shown}" in text
     assert (
-        f"| b | ctc_posterior (3 letters) | test | WER | 0.00 |  | 31.00 (validation) | {shown}"
+        f"| b | ctc_posterior (3 letters) | test | WER | 0.00 |  |  | 31.00 (validation) | {shown}"
         in text
     )
     assert "| a | lora | 9 | 1.00 | 3.00 | 2.50 | 31.00 |" in text
