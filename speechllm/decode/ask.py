@@ -210,15 +210,15 @@ class Answerer:
     def _deaf(self, batch: Batch) -> Deaf | None:
         """Start a pass of the LLM that hears nothing, where it is asked.
 
-        Beside a head it has to do with what that can write: what it says of a piece is then its
-        probability among those.
+        Where a head takes part in each step, what it says of a piece is its probability among
+        those that the head can write.
         """
         if self.settings.by != "fusion" and not self.settings.lm_weight:
             return None
         tokenizer, llm, narrowed = self.builder.tokenizer, self.model.llm, contextlib.nullcontext()
         prompt = begin(tokenizer, self.settings.lm_prompt)
         texts = self.batch([Example({"id": name}, prompt, [], []) for name in batch.names])
-        if self.spelling is not None and sliced.fits(llm):
+        if self.settings.joint and sliced.fits(llm):
             weight = llm.get_output_embeddings().weight
             writable = ~self.spelling.strange(len(weight))
             writable[sorted(self.stops)] = True

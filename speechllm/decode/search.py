@@ -7,7 +7,7 @@ answer does not depend on the rows beside it, also when it is sampled.
 Tokens and scores are those of transformers' `generate` with the same settings. A score is the
 model's own: the sum of the log-probabilities (nats) of an answer's tokens, its close among them,
 divided by the number of tokens to the power of `length_penalty`; filters and temperature choose
-among tokens, they do not change what these score. Where CTC takes part its weighted score is added.
+among tokens, they do not change what these score. What CTC or a deaf LLM says is added, weighted.
 
 R rows that go on, N lines in the LLM (with W beams R * W), V vocabulary.
 """

@@ -60,7 +60,12 @@ def test_scores_are_sums_of_all_three(speller, tiny, words):
     assert max(apart) > 0.1
 
 
-@pytest.mark.parametrize("weights", [{"num_beams": 3}, {}, {"ctc_weight": 0.5, "num_beams": 2}])
+AT_END = {"num_beams": 2, "num_best": 2, "ctc_weight": 0.5, "ctc_at": "end"}
+
+
+@pytest.mark.parametrize(
+    "weights", [{"num_beams": 3}, {}, {"ctc_weight": 0.5, "num_beams": 2}, AT_END]
+)
 @torch.no_grad()
 def test_a_row_is_answered_as_alone_and_lora_comes_back(speller, tiny, weights):
     system, model = speller
