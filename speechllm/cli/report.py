@@ -63,7 +63,14 @@ def run(args: argparse.Namespace) -> None:
         from speechllm.cli import spent as counting
 
         spent = {str(folder): counting.of(folder) for folder in folders}
-    how = {"spent": spent, "declared": declared, "title": args.title, "seeds": args.seeds}
-    how["benchmark"] = args.benchmark
-    text = report.results(folders, args.out, args.page, **how)
+    text = report.results(
+        folders,
+        args.out,
+        args.page,
+        declared=declared,
+        title=args.title,
+        seeds=args.seeds,
+        spent=spent,
+        benchmark=args.benchmark,
+    )
     print(text if args.out is None else f"{args.out}: written")

@@ -21,7 +21,7 @@ from speechllm.data.collate import collate
 from speechllm.data.examples import Example
 from speechllm.decode import room, search
 from speechllm.decode.answer import Answer
-from speechllm.decode.deaf import Deaf, begin, check
+from speechllm.decode.deaf import Deaf, check_deaf, text_prompt
 from speechllm.decode.filters import Filter, one_of
 from speechllm.decode.flow import Begun, flowing
 from speechllm.decode.heard import Heard, draft_of, head_of, spelling_of
@@ -67,7 +67,7 @@ class Answerer:
         if settings.uses_ctc:
             head_of(model)
         if settings.lm_weight:
-            check(model)
+            check_deaf(model)
         if settings.ctc_weight:
             self.spelling = spelling_of(model, self.builder.tokenizer, settings)
         self.stops = self.builder.stops | ends(model.llm)
@@ -124,7 +124,8 @@ class Answerer:
             if settings.by == "ctc":
                 found = heard.answers(tokenizer, settings.length_penalty)
                 return self._timed(result, found)
-            sounds, deaf, narrowed = result, self._deaf(batch), contextlib.nullcontext()
+            sounds, deaf = result, self._deaf(batch)
+            narrowed = contextlib.nullcontext()
             if settings.by == "fusion":  # no LLM beside it
                 result, narrowed, deaf = deaf.result, deaf.narrowed, None
             joint = [heard.joint(settings, self.stops)] if settings.joint else []
@@ -216,7 +217,7 @@ class Answerer:
         if self.settings.by != "fusion" and not self.settings.lm_weight:
             return None
         tokenizer, llm, narrowed = self.builder.tokenizer, self.model.llm, contextlib.nullcontext()
-        prompt = begin(tokenizer, self.settings.lm_prompt)
+        prompt = text_prompt(tokenizer, self.settings.lm_prompt)
         texts = self.batch([Example({"id": name}, prompt, [], []) for name in batch.names])
         if self.settings.joint and sliced.fits(llm):
             weight = llm.get_output_embeddings().weight

@@ -19,7 +19,7 @@ from speechllm.models.model import Pass
 from speechllm.models.reading import Reading, joins
 
 
-def begin(tokenizer, words: str = "") -> Encoded:
+def text_prompt(tokenizer, words: str = "") -> Encoded:
     """Make the prompt of text alone: what a language model reads before anything is said."""
     ids = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     # where no token begins a text, a new line does
@@ -28,7 +28,7 @@ def begin(tokenizer, words: str = "") -> Encoded:
     return Encoded(ids, [Kind.PROMPT] * len(ids), [])
 
 
-def check(model) -> None:
+def check_deaf(model) -> None:
     """Refuse an LLM whose layers are shown what is heard: it cannot read another text meanwhile.
 
     Raises:

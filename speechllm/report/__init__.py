@@ -73,9 +73,12 @@ def _tables(benchmark: str | Path) -> str:
     """Read what `speechllm benchmark` wrote for people.
 
     Raises:
-        ValueError: it has not been there.
+        ValueError: it has not been there, or the file holds no table of it.
     """
     path = Path(benchmark, "benchmark.md")
     if not path.is_file():
         raise ValueError(f"{path}: no such file; wanted a folder of `speechllm benchmark --out`")
-    return path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    if "\n## Results\n" not in text:
+        raise ValueError(f"{path}: no results in it; `speechllm benchmark` writes it anew")
+    return text

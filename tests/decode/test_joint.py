@@ -12,7 +12,7 @@ from speechllm.data.examples import Example, Examples
 from speechllm.data.manifest import Manifest
 from speechllm.decode import search
 from speechllm.decode.ask import Answerer
-from speechllm.decode.deaf import begin
+from speechllm.decode.deaf import text_prompt
 from speechllm.decode.filters import Line
 from speechllm.decode.heard import Heard, head_of
 from speechllm.decode.joint import Joint
@@ -227,7 +227,7 @@ def test_what_is_not_there_is_said(tiny):
         Answerer(bare, bare.build(), search.Config(by="ctc"))
     system, model = made(tiny, "pieces")
     answerer = Answerer(system, model, search.Config(by="ctc"))
-    texts = [Example({"id": name}, begin(system.tokenizer), [], []) for name in "ab"]
+    texts = [Example({"id": name}, text_prompt(system.tokenizer), [], []) for name in "ab"]
     with pytest.raises(ValueError, match=r"CTC reads one sound: a has 0"):
         answerer(answerer.batch(texts), [5, 5])
 

@@ -245,3 +245,6 @@ def test_a_benchmark_stands_beside_the_experiments(experiment, tmp_path):
     assert table + "<details><summary>By length</summary>\n\nrow\n\n</details>" in text
     with pytest.raises(ValueError, match="benchmark.md: no such file"):
         report.results([experiment], benchmark=tmp_path / "elsewhere")
+    (tmp_path / "benchmark.md").write_text("")
+    with pytest.raises(ValueError, match="benchmark.md: no results in it"):
+        report.results([experiment], benchmark=tmp_path)
