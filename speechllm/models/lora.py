@@ -159,26 +159,32 @@ def switch(model: nn.Module, on: bool) -> None:
 
     peft lets LoRA learn or not as it is switched: choose what learns afterwards.
     """
-    for module in layers(model):
-        module.enable_adapters(on)
+    _switch(layers(model), on)
+
+
+def _switch(layers: list[nn.Module], on: bool) -> None:
+    for layer in layers:
+        layer.enable_adapters(on)
 
 
 @contextlib.contextmanager
 def untouched(model: nn.Module):
     """Let the LLM be for a while as it came: no LoRA, no dropout, no gradient."""
-    # `switch` and `eval` change modules and what learns, so all of it is written down first
-    modes = [(module, module.training) for module in model.modules()]
-    on = any(not m.disable_adapters for m in layers(model))
+    # switching and `eval` change modules and what learns, so all of it is written down first;
+    # a search does this at each token: the modules are looked for once
+    held, training = layers(model), [module for module in model.modules() if module.training]
+    on = any(not layer.disable_adapters for layer in held)
     learn = [(p, p.requires_grad) for name, p in model.named_parameters() if "lora_" in name]
-    switch(model, False)
-    model.eval()
+    _switch(held, False)
+    if training:
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        switch(model, on)
-        for module, training in modes:
-            module.training = training
+        _switch(held, on)
+        for module in training:
+            module.training = True
         for parameter, learns in learn:
             parameter.requires_grad_(learns)
 
